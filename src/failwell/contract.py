@@ -11,16 +11,10 @@ from dataclasses import replace
 
 from failwell import dialects, headers, meaning
 from failwell.answer import Answer
-from failwell.call.messages import Broken, Phase, Reason
 from failwell.errors import (
     APIError,
-    BadAnswerError,
     CallError,
-    CallTimeoutError,
     ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    TransportError,
     UsageError,
 )
 from failwell.failure import Effect, Failure
@@ -291,32 +285,18 @@ class Contract:
 STANDARD = Contract("standard")
 
 
-def standard_transport_class(broken: Broken) -> type[TransportError]:
-    """The standard exception for an attempt that broke."""
-    return _TRANSPORT[broken.reason]
+def decode(answer: Any, *, now: datetime | None = None) -> CallError | None:
+    """
+    The standard exception that `answer` means, whichever API it came from.
+
+    The dialect of the body is found from the answer itself. See `Contract.decode`.
+    """
+    return STANDARD.decode(answer, now=now)
 
 
-_TRANSPORT: dict[Reason, type[TransportError]] = {
-    Reason.DNS: ConnectError,
-    Reason.REFUSED: ConnectError,
-    Reason.UNREACHABLE: ConnectError,
-    Reason.TLS: ConnectError,
-    Reason.TLS_UNTRUSTED: ConnectError,
-    Reason.PROXY: ConnectError,
-    Reason.BAD_URL: ConnectError,
-    Reason.CONNECT_TIMEOUT: CallTimeoutError,
-    Reason.POOL_TIMEOUT: CallTimeoutError,
-    Reason.WRITE_TIMEOUT: CallTimeoutError,
-    Reason.READ_TIMEOUT: CallTimeoutError,
-    Reason.DEADLINE: CallTimeoutError,
-    Reason.RESET: ConnectionLostError,
-    Reason.CLOSED: ConnectionLostError,
-    Reason.NOT_HTTP: BadAnswerError,
-    Reason.CUT: BadAnswerError,
-    Reason.ENCODING: BadAnswerError,
-    Reason.TOO_LARGE: BadAnswerError,
-    Reason.FORMAT: BadAnswerError,
-}
+def raise_for(answer: Any, *, now: datetime | None = None) -> None:
+    """Raise what `decode` finds in `answer`, if it finds a failure."""
+    STANDARD.raise_for(answer, now=now)
 
 
 def effect_of(method: str | None, status: int) -> Effect:
@@ -340,15 +320,6 @@ def effect_of(method: str | None, status: int) -> Effect:
 # 499 is nginx's "the client went away": the service behind it may have acted.
 # 408 is sent by proxies that gave up on the service, too, whatever the RFC means by it.
 _UNSURE = frozenset({408, 499})
-
-
-def effect_of_broken(method: str | None, broken: Broken) -> Effect:
-    """Whether a call whose attempt broke was carried out, by how far it came."""
-    if broken.phase is Phase.NOT_SENT:
-        return Effect.NOT_SENT
-    if broken.phase is Phase.ANSWERED and broken.status is not None:
-        return effect_of(method, broken.status)
-    return Effect.NOT_APPLIED if method in SAFE_METHODS else Effect.UNKNOWN
 
 
 def scrubbed(failure: Failure, secrets: Iterable[str]) -> Failure:
