@@ -1,0 +1,86 @@
+"""Who carries a request out: the httpx family (the default), aiohttp, pyreqwest."""
+
+from __future__ import annotations
+
+from failwell.errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from failwell.engines.base import AsyncEngine, Connections, Engine
+
+
+def open_engine(engine: str | Any, connections: Connections) -> Engine:
+    """
+    The engine of that name, blocking.
+
+    Args:
+        engine: "httpx" (the default) or "pyreqwest"; or a client or transport of httpx2 or
+            httpx that you made. What you made is used as it is, with its own mounts, hooks and
+            proxies, and left open.
+        connections: How to connect.
+
+    Raises:
+        ConfigurationError: there is no such engine, its package is not installed, or it is not
+            a blocking one.
+    """
+    if not isinstance(engine, str):
+        from failwell.engines.brought import open_brought
+
+        return open_brought(engine, connections)
+    if engine == "httpx":
+        from failwell.engines.httpx import HttpxEngine
+
+        return HttpxEngine(connections)
+    if engine == "pyreqwest":
+        _need("pyreqwest")
+        from failwell.engines.pyreqwest import PyreqwestEngine
+
+        return PyreqwestEngine(connections)
+    if engine == "aiohttp":
+        raise ConfigurationError("The engine 'aiohttp' is for AsyncClient only; a Client runs on 'httpx'.")
+    raise _unknown(engine, "'httpx' and 'pyreqwest'")
+
+
+def open_async_engine(engine: str | Any, connections: Connections) -> AsyncEngine:
+    """
+    The engine of that name, awaiting. As `open_engine`, and "aiohttp" besides.
+
+    Raises:
+        ConfigurationError: there is no such engine, its package is not installed, or it is a
+            blocking one.
+    """
+    if not isinstance(engine, str):
+        from failwell.engines.brought import open_async_brought
+
+        return open_async_brought(engine, connections)
+    if engine == "httpx":
+        from failwell.engines.httpx import AsyncHttpxEngine
+
+        return AsyncHttpxEngine(connections)
+    if engine == "aiohttp":
+        _need("aiohttp")
+        from failwell.engines.aiohttp import AiohttpEngine
+
+        return AiohttpEngine(connections)
+    if engine == "pyreqwest":
+        _need("pyreqwest")
+        from failwell.engines.pyreqwest import AsyncPyreqwestEngine
+
+        return AsyncPyreqwestEngine(connections)
+    raise _unknown(engine, "'httpx', 'aiohttp' and 'pyreqwest'")
+
+
+def _need(package: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise ConfigurationError(
+            f"The engine {package!r} needs a package that is not installed: "
+            f"pip install 'failwell[{package}]'."
+        )
+
+
+def _unknown(engine: str, known: str) -> ConfigurationError:
+    return ConfigurationError(f"There is no engine {engine!r}; there are {known}.")

@@ -1,0 +1,99 @@
+"""
+Content encodings, undone here for every engine alike.
+
+A library that undoes them itself returns what it has when a compressed body ends early, as six
+Python stacks do: half an answer with status 200. So engines ask for `gzip, deflate`, take the
+body as it came, and this module checks that the compressed stream is complete.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from failwell.call.messages import Reason
+
+ACCEPT_ENCODING = "gzip, deflate"
+
+# Fewer codings are in use on the web than are registered, and nobody stacks more than two.
+_MOST_CODINGS = 4
+# Each further gzip member copies what follows it, which must not become quadratic.
+_MOST_MEMBERS = 64
+_WBITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class UndecodableError(Exception):
+    """
+    A body that cannot be taken.
+
+    Attributes:
+        reason: `ENCODING` for a damaged, cut or unknown coding, `TOO_LARGE` for one that grows
+            past the limit.
+    """
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+def decoded(body: bytes, coding: str, limit_bytes: int) -> bytes:
+    """
+    `body` with its content codings undone.
+
+    Args:
+        body: As received. An empty body stays empty, whatever its coding: some servers name a
+            coding on answers without content.
+        coding: The `Content-Encoding` field value: codings in the order they were applied.
+        limit_bytes: The most that may come out.
+
+    Raises:
+        UndecodableError: it is damaged, incomplete, followed by something else, of a coding we
+            did not ask for, or larger than `limit_bytes`.
+
+    Source:
+        RFC 9110, section 8.4; RFC 1950 to 1952.
+    """
+    codings = [name for name in coding.lower().replace(" ", "").split(",") if name and name != "identity"]
+    if len(codings) > _MOST_CODINGS:
+        raise UndecodableError(Reason.ENCODING, f"{len(codings)} content codings on one body")
+    if not body:
+        return body
+    for name in reversed(codings):
+        if name not in _WBITS:
+            raise UndecodableError(Reason.ENCODING, f"content coding {name[:40]!r} was not asked for")
+        body = _inflated(body, name, limit_bytes)
+    return body
+
+
+def _inflated(body: bytes, coding: str, limit_bytes: int) -> bytes:
+    wbits = _WBITS[coding]
+    if coding == "deflate" and not _has_zlib_header(body):
+        # RFC 9110 means the zlib format by "deflate"; some servers send the bare stream.
+        wbits = -zlib.MAX_WBITS
+    pieces: list[bytes] = []
+    room = limit_bytes
+    while body:
+        stream = zlib.decompressobj(wbits)
+        try:
+            piece = stream.decompress(body, room + 1)
+        except zlib.error as exc:
+            raise UndecodableError(Reason.ENCODING, f"damaged {coding} body: {exc}") from None
+        room -= len(piece)
+        if room < 0:
+            raise UndecodableError(Reason.TOO_LARGE, f"{coding} body of more than {limit_bytes} bytes")
+        if not stream.eof:
+            raise UndecodableError(Reason.ENCODING, f"{coding} body ends before its end")
+        pieces.append(piece)
+        # RFC 1952, section 2.2: a gzip file is a series of members.
+        body = stream.unused_data
+        if body and wbits <= zlib.MAX_WBITS:
+            raise UndecodableError(Reason.ENCODING, f"{len(body)} bytes after the end of a {coding} body")
+        if body and not body.strip(b"\0"):
+            break  # padding, which gzip itself ignores
+        if len(pieces) == _MOST_MEMBERS:
+            raise UndecodableError(Reason.ENCODING, f"more than {_MOST_MEMBERS} members in a {coding} body")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _has_zlib_header(body: bytes) -> bool:
+    # RFC 1950, section 2.2: method 8, and the first two bytes a multiple of 31.
+    return len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0

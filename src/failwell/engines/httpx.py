@@ -1,0 +1,424 @@
+"""
+The default engine: the connection pool of httpx2 (httpcore2), on a network that is watched.
+
+The client of httpx2 is passed by: what it does above its pool (cookies, redirects, decoding,
+building URLs) is done elsewhere here or must not be done at all, and costs a third of the time
+of a call. Certificates, proxies and their environment are as with `httpx2.Client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import httpcore2
+import httpx2
+
+from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.decoding import ACCEPT_ENCODING, UndecodableError, decoded
+from failwell.engines.network import AsyncioNetwork, Network, TrioNetwork
+from failwell.engines.pools import BadURLError, Pools, has_leftovers
+from failwell.engines.wire import Wire, broken
+from failwell.errors import ConfigurationError, UsageError
+from failwell.redaction import kept_url
+
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from failwell.call.messages import Request, Send
+    from failwell.engines.base import Connections
+    from failwell.engines.pools import Route
+
+    RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
+_FAILURES = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+_HTTPX_CLASS: dict[type[Exception], type[httpx2.TransportError]] = {
+    httpcore2.ConnectTimeout: httpx2.ConnectTimeout,
+    httpcore2.ReadTimeout: httpx2.ReadTimeout,
+    httpcore2.WriteTimeout: httpx2.WriteTimeout,
+    httpcore2.PoolTimeout: httpx2.PoolTimeout,
+    httpcore2.ConnectError: httpx2.ConnectError,
+    httpcore2.ReadError: httpx2.ReadError,
+    httpcore2.WriteError: httpx2.WriteError,
+    httpcore2.ProxyError: httpx2.ProxyError,
+    httpcore2.UnsupportedProtocol: httpx2.UnsupportedProtocol,
+    httpcore2.RemoteProtocolError: httpx2.RemoteProtocolError,
+}
+# RFC 9110, sections 5.1 and 5.5, as h11 reads them.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
+_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_ACCEPT_ENCODING = ACCEPT_ENCODING.encode()
+
+# Pools of a parent process or of a loop that ended: closing them would speak on connections that
+# are not ours, and dropping them would warn. They are few.
+_abandoned: list[Any] = []
+
+
+class Head:
+    """
+    What the head of an answer says about its body.
+
+    Attributes:
+        expected: The bytes announced; None if it does not say.
+        coding: The content codings, joined with commas; None for none.
+    """
+
+    __slots__ = ("coding", "expected")
+
+    def __init__(self, headers: RawHeaders) -> None:
+        self.expected: int | None = None
+        self.coding: bytes | None = None
+        for name, value in headers:
+            # Its length tells a name apart from most others without making it lower case.
+            size = len(name)
+            if size == 14:
+                if name.lower() == b"content-length" and value.isdigit() and len(value) <= 20:
+                    self.expected = int(value)
+            elif size == 16 and name.lower() == b"content-encoding":
+                self.coding = value if self.coding is None else self.coding + b"," + value
+
+
+class _Attempt:
+    """
+    One attempt of the httpx engines: all of it but the waiting.
+
+    Attributes:
+        pool: The pool to ask.
+        wanted: What to ask it for.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_connections",
+        "_head",
+        "_order",
+        "_size",
+        "_status",
+        "headers",
+        "pool",
+        "wanted",
+        "wire",
+    )
+
+    def __init__(self, order: Send, url: httpcore2.URL, route: Route, connections: Connections) -> None:
+        request = order.request
+        self.wire = wire = Wire(order, route.layer, connections.max_header_bytes)
+        self.pool = route.pool
+        self.headers: RawHeaders = []
+        self._order = order
+        self._connections = connections
+        self._status = 0
+        self._chunks: list[bytes] = []
+        self._size = 0
+        headers = _headers(request, route)
+        if headers is None:
+            raise unsendable(request)
+        pool_seconds = max(0.0, min(order.timeouts.pool, order.deadline - monotonic()))
+        self.wanted = httpcore2.Request(
+            request.method,
+            url,
+            headers=headers,
+            content=request.content,
+            extensions={"timeout": {"connect": wire, "read": wire, "write": wire, "pool": pool_seconds}},
+        )
+
+    def begin(self, response: httpcore2.Response) -> Broken | None:
+        """Take the head of an answer; how it breaks at once, if it does."""
+        wire, limits = self.wire, self._connections
+        self._status = status = response.status
+        self.headers = headers = response.headers
+        self._head = head = Head(headers)
+        wire.answered = True
+        if wire.received > limits.max_header_bytes:
+            size = sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > limits.max_header_bytes:
+                return self._broken(Reason.TOO_LARGE, httpx2.RemoteProtocolError(f"headers of {size} bytes"))
+        if status == 101:
+            return self._broken(
+                Reason.NOT_HTTP, httpx2.RemoteProtocolError("an upgrade that was not asked for")
+            )
+        expected = head.expected
+        if expected is not None:
+            if self._order.request.method == "HEAD" or status in (204, 304):
+                head.expected = None
+            elif expected > limits.max_body_bytes:
+                return self._too_large(f"a body of {expected} bytes")
+        return None
+
+    def take(self, chunk: bytes) -> Broken | None:
+        """Take a piece of the body."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        if self._size > self._connections.max_body_bytes:
+            return self._too_large(f"a body of more than {self._connections.max_body_bytes} bytes")
+        return None
+
+    def end(self) -> Response | Broken:
+        """The answer, now that its body is whole."""
+        chunks = self._chunks
+        content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self._head.coding is not None:
+            try:
+                content = decoded(
+                    content, self._head.coding.decode("latin-1"), self._connections.max_body_bytes
+                )
+            except UndecodableError as exc:
+                return self._broken(exc.reason, httpx2.DecodingError(str(exc)))
+        return Response(self._status, self.headers, content, self._order.request.url)
+
+    def failed(self, exc: Exception) -> Broken:
+        """
+        How the attempt broke that ended with `exc`, an exception of httpcore.
+
+        Raises:
+            UsageError: the request cannot be written as HTTP.
+        """
+        if isinstance(exc, httpcore2.LocalProtocolError):
+            raise unsendable(self._order.request)
+        cause = _HTTPX_CLASS.get(type(exc), httpx2.TransportError)(str(exc))
+        cause.__cause__ = exc
+        return self._broken(self._reason(exc), cause)
+
+    def _reason(self, exc: Exception) -> Reason:
+        wire = self.wire
+        if isinstance(exc, httpcore2.PoolTimeout):
+            clipped = self._order.deadline <= monotonic()
+            return Reason.DEADLINE if clipped else Reason.POOL_TIMEOUT
+        if isinstance(exc, httpcore2.ProxyError):
+            return Reason.PROXY
+        if isinstance(exc, httpcore2.UnsupportedProtocol):
+            return Reason.BAD_URL
+        # h11 gives up on a head that is longer than it stores: 431 is its hint.
+        if getattr(exc.__cause__, "error_status_hint", None) == 431:
+            return Reason.TOO_LARGE
+        return wire.lost()
+
+    def _too_large(self, what: str) -> Broken:
+        return self._broken(Reason.TOO_LARGE, httpx2.DecodingError(what))
+
+    def _broken(self, reason: Reason, cause: httpx2.RequestError) -> Broken:
+        request = self._order.request
+        # What httpx's exceptions carry is the live request; this one has no headers and no body.
+        cause.request = httpx2.Request(request.method, kept_url(request.url))
+        answered = self.wire.answered
+        return broken(
+            self.wire,
+            reason,
+            cause,
+            status=self._status,
+            raw_headers=self.headers,
+            received=self._size,
+            expected=self._head.expected if answered else None,
+        )
+
+
+def _headers(request: Request, route: Route) -> RawHeaders | None:
+    """The header lines to send; None if a value has a character no header can have."""
+    given = request.headers
+    headers = [(b"host", route.host_header)]
+    try:
+        for name, value in given.items():
+            headers.append((name.encode("ascii"), value.encode("latin-1")))
+    except UnicodeEncodeError:
+        return None
+    if "accept-encoding" not in given:
+        headers.append((b"accept-encoding", _ACCEPT_ENCODING))
+    if request.content is not None:
+        headers.append((b"content-length", b"%d" % len(request.content)))
+    elif request.method in _METHODS_WITH_BODY:
+        headers.append((b"content-length", b"0"))
+    if route.authorization is not None and "authorization" not in given:
+        headers.append((b"authorization", route.authorization))
+    return headers
+
+
+def unsendable(request: Request) -> UsageError:
+    """What to say of a request that HTTP has no way to write: names, never values."""
+    for name, value in request.headers.items():
+        if not _NAME.fullmatch(name):
+            return UsageError("A header's name has a character that HTTP does not allow.")
+        if not _VALUE.fullmatch(value):
+            return UsageError(f"The value of the header {name!r} has a character that HTTP does not allow.")
+    return UsageError("The request has a method or a header that HTTP does not allow.")
+
+
+def bad_url(url: str) -> Broken:
+    """The attempt at a URL that no request can be sent to."""
+    text = f"{kept_url(url)!r} is not a URL of http or https"
+    return Broken(Phase.NOT_SENT, Reason.BAD_URL, httpx2.UnsupportedProtocol(text))
+
+
+class HttpxEngine:
+    """
+    The default engine, blocking. Threads may share it.
+
+    Args:
+        connections: How to connect.
+    """
+
+    name = "httpx"
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._open()
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._pools = Pools(self._connections, Network(), awaited=False)
+
+    def send(self, order: Send, /) -> Response | Broken:
+        """
+        Carry `order` out once.
+
+        Raises:
+            UsageError: the request cannot be written as HTTP.
+            ConfigurationError: its proxy or the certificates cannot be used.
+        """
+        if os.getpid() != self._pid:
+            _abandoned.append(self._pools)
+            self._open()
+        try:
+            url, route = self._pools.find(order.request.url)
+        except BadURLError:
+            return bad_url(order.request.url)
+        attempt = _Attempt(order, url, route, self._connections)
+        try:
+            response = attempt.pool.handle_request(attempt.wanted)
+        except _FAILURES as exc:
+            failure: Exception = exc
+        else:
+            try:
+                result = attempt.begin(response)
+                if result is None:
+                    for chunk in response.stream:
+                        result = attempt.take(chunk)
+                        if result is not None:
+                            break
+                    else:
+                        stream = response.extensions["network_stream"]
+                        if has_leftovers(attempt.pool, stream):
+                            stream.spoil()
+                return attempt.end() if result is None else result
+            except _FAILURES as exc:
+                failure = exc
+            finally:
+                # Gives the connection back to the pool, or closes it if its answer was not read whole.
+                response.close()
+        return attempt.failed(failure)
+
+    def close(self) -> None:
+        """Close every connection."""
+        if os.getpid() == self._pid:
+            for pool in self._pools.all():
+                pool.close()
+
+
+class AsyncHttpxEngine:
+    """
+    The default engine, awaiting, under asyncio and trio.
+
+    Its connections belong to the event loop they were made in. In another loop, and in a forked
+    process, it begins with fresh ones.
+
+    Args:
+        connections: How to connect.
+    """
+
+    name = "httpx"
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._pid = os.getpid()
+        self._loop: Any = None
+        self._pools: Pools | None = None
+
+    def _open(self) -> Pools:
+        """The pools of this loop and this process."""
+        try:
+            loop: Any = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = _trio_token()
+        if self._pools is None or loop is not self._loop or os.getpid() != self._pid:
+            if self._pools is not None:
+                _abandoned.append(self._pools)
+            network = AsyncioNetwork() if isinstance(loop, asyncio.AbstractEventLoop) else TrioNetwork()
+            self._loop = loop
+            self._pid = os.getpid()
+            self._pools = Pools(self._connections, network, awaited=True)
+        return self._pools
+
+    async def send(self, order: Send, /) -> Response | Broken:
+        """
+        Carry `order` out once.
+
+        Raises:
+            UsageError: the request cannot be written as HTTP.
+            ConfigurationError: its proxy or the certificates cannot be used.
+        """
+        pools = self._open()
+        try:
+            url, route = pools.find(order.request.url)
+        except BadURLError:
+            return bad_url(order.request.url)
+        attempt = _Attempt(order, url, route, self._connections)
+        try:
+            response = await attempt.pool.handle_async_request(attempt.wanted)
+        except _FAILURES as exc:
+            failure: Exception = exc
+        else:
+            try:
+                result = attempt.begin(response)
+                if result is None:
+                    async for chunk in response.stream:
+                        result = attempt.take(chunk)
+                        if result is not None:
+                            break
+                    else:
+                        stream = response.extensions["network_stream"]
+                        if has_leftovers(attempt.pool, stream):
+                            stream.spoil()
+                return attempt.end() if result is None else result
+            except _FAILURES as exc:
+                failure = exc
+            finally:
+                await response.aclose()
+        return attempt.failed(failure)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        pools, self._pools = self._pools, None
+        if pools is None or os.getpid() != self._pid:
+            return
+        try:
+            loop: Any = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = _trio_token()
+        if loop is not self._loop:
+            _abandoned.append(pools)
+            return
+        for pool in pools.all():
+            await pool.aclose()
+
+
+def _trio_token() -> Any:
+    """What identifies the run of trio we are in."""
+    try:
+        import trio
+    except ImportError:
+        raise ConfigurationError("An AsyncClient has to be used inside a running event loop.") from None
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        raise ConfigurationError(
+            "An AsyncClient has to be used inside a running event loop: of asyncio or of trio."
+        ) from None

@@ -1,0 +1,242 @@
+"""
+What crossed the wire in one attempt, and what that says about a failure.
+
+A library's exception classes say which of its functions gave up; whether the service may have
+acted is another question. It is answered here from two facts that the byte streams record:
+whether a byte of the request left, and which bytes of an answer came.
+
+A `Wire` is made for each attempt and travels to the streams as their `timeout`: it is the one
+value that httpcore hands unchanged from a request to the functions that read and write.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+from time import monotonic
+
+from failwell.call.messages import Broken, Phase, Reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Self
+
+    from failwell.call.messages import Send
+
+_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN})
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+
+
+class Wire(float):
+    """
+    One attempt as its byte streams see it; as a number it is the attempt's connect timeout.
+
+    Attributes:
+        deadline: Monotonic seconds at which the attempt ends, whatever trickles in.
+        layer: The number of TLS layers between the socket and the request. Bytes on a lower
+            layer belong to a proxy and to handshakes, not to the request.
+        hold: True while the head of a request waits for its body, to leave in one piece.
+        max_header_bytes: The most that may come before the head of the answer is complete.
+        sent: Whether a byte of the request left.
+        received: Bytes of answer received.
+        first: The first piece of them.
+        ended: Whether the other side ended the connection in an orderly way.
+        answered: Whether a status was read.
+        reason: Why it broke, as far as a stream can tell.
+    """
+
+    __slots__ = (
+        "_connect_until",
+        "answered",
+        "deadline",
+        "ended",
+        "first",
+        "hold",
+        "layer",
+        "max_header_bytes",
+        "read",
+        "reason",
+        "received",
+        "sent",
+        "write",
+    )
+
+    def __new__(cls, order: Send, layer: int, max_header_bytes: int) -> Self:
+        timeouts = order.timeouts
+        wire = float.__new__(cls, timeouts.connect)
+        wire.deadline = order.deadline
+        wire.read = timeouts.read
+        wire.write = timeouts.write
+        wire.layer = layer
+        wire.hold = order.request.content is not None
+        wire.max_header_bytes = max_header_bytes
+        wire.sent = False
+        wire.received = 0
+        wire.first = b""
+        wire.ended = False
+        wire.answered = False
+        wire.reason = None
+        wire._connect_until = None
+        return wire
+
+    if TYPE_CHECKING:
+        deadline: float
+        read: float
+        write: float
+        layer: int
+        hold: bool
+        max_header_bytes: int
+        sent: bool
+        received: int
+        first: bytes
+        ended: bool
+        answered: bool
+        reason: Reason | None
+        _connect_until: float | None
+
+    def time_to_connect(self) -> float:
+        """
+        Seconds left for name look-up, TCP, proxy and TLS together. 0.0 or less: none.
+
+        Notes the reason that holds if they pass.
+        """
+        now = monotonic()
+        if self._connect_until is None:
+            self._connect_until = now + float(self)
+        if self.deadline <= self._connect_until:
+            self.reason = Reason.DEADLINE
+            return self.deadline - now
+        self.reason = Reason.CONNECT_TIMEOUT
+        return self._connect_until - now
+
+    def time_to_read(self) -> float:
+        """Seconds that the next piece of the answer may take; see `time_to_connect`."""
+        left = self.deadline - monotonic()
+        if left <= self.read:
+            self.reason = Reason.DEADLINE
+            return left
+        self.reason = Reason.READ_TIMEOUT
+        return self.read
+
+    def time_to_write(self) -> float:
+        """Seconds that the next piece of the request may take; see `time_to_connect`."""
+        left = self.deadline - monotonic()
+        if left <= self.write:
+            self.reason = Reason.DEADLINE
+            return left
+        self.reason = Reason.WRITE_TIMEOUT
+        return self.write
+
+    def took(self, data: bytes) -> None:
+        """Note a piece of answer; an empty one is the end."""
+        self.reason = None
+        if not data:
+            self.ended = True
+            return
+        if not self.received:
+            self.first = data
+        self.received += len(data)
+
+    @property
+    def phase(self) -> Phase:
+        """How far the attempt came."""
+        if self.answered:
+            return Phase.ANSWERED
+        return Phase.SENT if self.sent else Phase.NOT_SENT
+
+    def lost(self) -> Reason:
+        """Why an attempt broke whose connection went away, or spoke no HTTP."""
+        if self.reason is not None:
+            return self.reason
+        if not self.ended:
+            return Reason.NOT_HTTP
+        return self.cut_or(Reason.CLOSED)
+
+    def cut_or(self, silent: Reason) -> Reason:
+        """The reason of an answer that ended early; `silent` if nothing had come."""
+        if self.answered:
+            return Reason.CUT
+        if not self.received:
+            return silent
+        # "HTTP/1.1 200 OK" cut short began as an answer; anything else never was one.
+        head = self.first[:5]
+        return Reason.CUT if b"HTTP/".startswith(head) or head == b"HTTP/" else Reason.NOT_HTTP
+
+
+def reason_of_connect(exc: BaseException, default: Reason = Reason.UNREACHABLE) -> Reason:
+    """Why no connection was made, from the operating system's own error in the chain of `exc`."""
+    found = default
+    for each in chain(exc):
+        if isinstance(each, socket.gaierror):
+            return Reason.DNS
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return Reason.TLS_UNTRUSTED
+        if isinstance(each, ssl.SSLError):
+            found = Reason.TLS
+        elif isinstance(each, ConnectionRefusedError) or (
+            isinstance(each, OSError) and _errno_of(each) == errno.ECONNREFUSED
+        ):
+            found = Reason.REFUSED
+        elif isinstance(each, OSError) and _errno_of(each) in _UNREACHABLE and found is not Reason.REFUSED:
+            found = Reason.UNREACHABLE
+    return found
+
+
+def _errno_of(exc: OSError) -> int | None:
+    if exc.errno is not None:
+        return exc.errno
+    # asyncio before 3.12 folds the errors of several addresses into one text.
+    numbers = _ERRNO.findall(str(exc))
+    return int(numbers[-1]) if numbers else None
+
+
+def chain(exc: BaseException) -> Iterator[BaseException]:
+    """`exc`, what caused it, what it came up in, and the members of groups; each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [exc]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(reversed(each.exceptions))
+        waiting += [each.__context__, each.__cause__]
+
+
+def without_frames(exc: BaseException) -> BaseException:
+    """
+    `exc` with the tracebacks of its whole chain removed.
+
+    Frames hold what was being sent: header values among the locals of the library that failed.
+    """
+    for each in chain(exc):
+        each.__traceback__ = None
+    return exc
+
+
+def broken(
+    wire: Wire,
+    reason: Reason,
+    cause: BaseException | None,
+    *,
+    status: int | None = None,
+    raw_headers: Iterable[tuple[bytes, bytes]] = (),
+    received: int = 0,
+    expected: int | None = None,
+) -> Broken:
+    """How the attempt seen by `wire` broke."""
+    phase = wire.phase
+    return Broken(
+        phase,
+        reason,
+        None if cause is None else without_frames(cause),
+        status if phase is Phase.ANSWERED else None,
+        raw_headers,
+        received,
+        expected,
+    )
