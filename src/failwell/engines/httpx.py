@@ -379,9 +379,12 @@ class AsyncHttpxEngine:
             try:
                 result = attempt.begin(response)
                 if result is None:
-                    async for chunk in response.stream:
+                    chunks: Any = aiter(response.stream)
+                    async for chunk in chunks:
                         result = attempt.take(chunk)
                         if result is not None:
+                            # trio warns of a generator that is left to the garbage collector.
+                            await chunks.aclose()
                             break
                     else:
                         stream = response.extensions["network_stream"]
