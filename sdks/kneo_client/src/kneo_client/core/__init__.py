@@ -1,0 +1,1 @@
+"""What the clients stand on: errors, retries, profiles."""

@@ -1,0 +1,313 @@
+"""
+What a call to the Kneo platform raises, and which answer is which exception.
+
+    KneoError
+    ├── KneoNetworkError                  no usable answer came, or nothing was sent
+    ├── KneoAuthError                     401
+    ├── KneoPermissionError               403
+    ├── KneoNotFoundError                 404
+    ├── KneoConflictError                 409
+    │   └── KneoIdempotencyMismatchError  409: the idempotency key belongs to another payload
+    ├── KneoRateLimited                   429
+    └── KneoServerError                   5xx
+
+Every other status raises `KneoError` itself. Each class is also the class of failwell that says
+what it means, so `except failwell.RateLimitError` catches a `KneoRateLimited`.
+
+Arguments that cannot be used raise `failwell.UsageError`, before anything is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from failwell.contract import TRANSIENT, Contract, Rule, effect_of
+from failwell.errors import (
+    AuthenticationError,
+    CallError,
+    ConflictError,
+    IdempotencyMismatchError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RefusedError,
+    ServerError,
+    TransportError,
+)
+from failwell.failure import Effect, Failure
+from kneo_client.core.dialect import KNEO, said
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "CONTRACT",
+    "KneoAuthError",
+    "KneoConflictError",
+    "KneoError",
+    "KneoIdempotencyMismatchError",
+    "KneoNetworkError",
+    "KneoNotFoundError",
+    "KneoPermissionError",
+    "KneoRateLimited",
+    "KneoServerError",
+    "from_response",
+]
+
+
+class KneoError(CallError):
+    """
+    A call to the Kneo platform did not succeed.
+
+    Catch it to handle every failure of a call. Raised itself for statuses without a class of
+    their own, such as 402 or 422.
+
+    Args:
+        message: The headline.
+        status: The HTTP status; None if no answer came.
+        body: The answer's body: parsed JSON, else text. A body in Kneo's spelling also gives
+            `code` and `fields`.
+        request_id: What the service calls the request, from `X-Request-ID`.
+        idempotency_key: The `Idempotency-Key` sent with it.
+
+    ## Was it carried out?
+    See `effect`. A 4xx answer means no; a 5xx answer leaves it open.
+
+    ## What to do
+    Log `status`, `request_id`, `idempotency_key` and `body`; quote `request_id` to the platform's
+    operators.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: Any = None,
+        request_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> None:
+        means = status if status is not None else type(self).usual_status
+        spelled = said(body)
+        failure = Failure(
+            status=status,
+            body=body,
+            message=message or None,
+            code=spelled.code if spelled else None,
+            fields=spelled.fields if spelled else (),
+            details=spelled.details if spelled else {},
+            request_id=request_id,
+            idempotency_key=idempotency_key,
+            effect=Effect.UNKNOWN if means is None else effect_of(None, means),
+            retryable=means in TRANSIENT,
+        )
+        super().__init__(message, failure=failure)
+
+
+class KneoNetworkError(KneoError, TransportError):
+    """
+    No usable answer came: DNS, connecting, TLS, a timeout, a broken connection, an answer that
+    is cut short or not in the promised format; or the deadline passed before anything was sent.
+
+    `__cause__` is the HTTP library's own exception, where there is one. `failure.reason` names
+    what happened: "dns", "refused", "read_timeout", "cut", "format" ...
+
+    ## Was it carried out?
+    See `effect`: `not_sent` if it never left, `applied` if a 2xx status was read and only the
+    body could not be used, otherwise `unknown` for writes and `not_applied` for reads.
+
+    ## What to do
+    The client has tried again as often as `RetryPolicy.max_attempts` allows. Treat the platform
+    as down; repeat a write only with the same `idempotency_key`.
+    """
+
+
+class KneoAuthError(KneoError, AuthenticationError):
+    """
+    401: the API key is missing, malformed, revoked or expired.
+
+    ## Was it carried out?
+    No.
+
+    ## What to do
+    Check which key is used: an argument, `KNEO_API_KEY` or the profile, in this order.
+    """
+
+
+class KneoPermissionError(KneoError, PermissionDeniedError):
+    """
+    403: the API key is good and its scopes or role do not allow this.
+
+    ## Was it carried out?
+    No.
+
+    ## What to do
+    Use a key with the scope that the message names.
+    """
+
+
+class KneoNotFoundError(KneoError, NotFoundError):
+    """
+    404: there is no such run, spec or environment, or this key may not see it.
+
+    ## Was it carried out?
+    No.
+
+    ## What to do
+    Check the id; it is often a stale one.
+    """
+
+
+class KneoConflictError(KneoError, ConflictError):
+    """
+    409: the request does not fit the state of the resource.
+
+    ## Was it carried out?
+    No; with the code `idempotency_in_flight` unknown, as the first request with this key is
+    still being worked on.
+
+    ## What to do
+    Read the current state, decide again.
+    """
+
+
+class KneoIdempotencyMismatchError(KneoConflictError, IdempotencyMismatchError):
+    """
+    409: the idempotency key was used before, with another payload.
+
+    ## Was it carried out?
+    Not this request. The first one with that key was.
+
+    ## What to do
+    A new request needs a new key. If it was meant to be the same request, find out why the
+    payload differs.
+    """
+
+
+class KneoRateLimited(KneoError, RateLimitError):
+    """
+    429: too many requests.
+
+    Args:
+        message: The headline.
+        status: The HTTP status.
+        body: The answer's body: parsed JSON, else text.
+        request_id: What the service calls the request.
+        idempotency_key: The `Idempotency-Key` sent with it.
+        retry_after: Seconds the service asks to be left alone, from `Retry-After`.
+
+    ## Was it carried out?
+    No.
+
+    ## What to do
+    The client has waited and tried again already. Come back in `retry_after` seconds, send less.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: Any = None,
+        request_id: str | None = None,
+        idempotency_key: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            message, status=status, body=body, request_id=request_id, idempotency_key=idempotency_key
+        )
+        self.failure = replace(self.failure, retry_after=retry_after)
+
+
+class KneoServerError(KneoError, ServerError):
+    """
+    5xx: the platform failed.
+
+    ## Was it carried out?
+    Unknown, unless `effect` says otherwise.
+
+    ## What to do
+    502, 503 and 504 were tried again already. Report `request_id`; repeat a write only with the
+    same `idempotency_key`.
+    """
+
+
+# The codes of the service's 409s. Written out, because a 409 without a code is read by its key.
+CONFLICTS = ("conflict", "run_finished", "name_taken", "in_use", "version_mismatch")
+
+_RULES = (
+    Rule(KneoAuthError, status=401, answer_headers={"www-authenticate": "Bearer"},
+         means="The API key is missing, malformed, revoked or expired."),
+    Rule(KneoPermissionError, status=403, means="The API key's scopes or role do not allow this."),
+    Rule(KneoNotFoundError, status=404, means="There is no such run, spec or environment."),
+    Rule(KneoIdempotencyMismatchError, status=409, code="idempotency_mismatch",
+         means="The idempotency key was used before, with another payload."),
+    Rule(KneoConflictError, status=409, code=CONFLICTS,
+         means="The request does not fit the state of the resource."),
+    # The first request with the key may yet succeed, and asking again brings its answer.
+    Rule(KneoConflictError, status=409, code="idempotency_in_flight", retry=True, effect=Effect.UNKNOWN,
+         means="The first request with this idempotency key is still being worked on."),
+    Rule(KneoIdempotencyMismatchError, status=409, when=lambda f: f.code is None and bool(f.idempotency_key),
+         means="A conflict without a code, answered to a request with an idempotency key."),
+    Rule(KneoConflictError, status=409, means="Any other conflict."),
+    Rule(KneoRateLimited, status=429, means="Too many requests."),
+    Rule(KneoServerError, status=range(500, 600), means="The platform failed."),
+)  # fmt: skip
+
+CONTRACT = Contract(
+    "kneo",
+    base=KneoError,
+    rules=_RULES,
+    # One class for all that happens below HTTP, as the platform's document has it. The breaker
+    # stays off: the document names no exception for it.
+    broken={TransportError: KneoNetworkError, RefusedError: KneoNetworkError},
+    dialect=KNEO,
+)
+
+# The same table for a response that somebody already calls a failure: even a 2xx is one then.
+_ANY_STATUS = Contract("kneo", base=KneoError, rules=_RULES, dialect=KNEO, success=())
+
+
+def from_response(response: Any, *, idempotency_key: str | None = None) -> KneoError:
+    """
+    The exception that a failed response means, not raised.
+
+    Args:
+        response: A response of httpx or httpx2 with its body read, or anything with a status,
+            headers and a body, such as `failwell.Answer`.
+        idempotency_key: The key that was sent; by default the one on `response.request`, if
+            there is one.
+
+    Returns:
+        The subclass of the contract's table; `KneoError` for every status that has none. That
+        includes 2xx: who asks calls the response a failure already.
+
+    Raises:
+        failwell.ArgumentTypeError: `response` is no response, or its body is not read yet.
+    """
+    request = _request_of(response)
+    error = _ANY_STATUS.decode(
+        response,
+        method=getattr(request, "method", None),
+        url=None if request is None else str(getattr(request, "url", "")),
+        idempotency_key=idempotency_key or _sent(request, "idempotency-key"),
+        # Should the service repeat the key it refuses, it is not kept.
+        secrets=(_sent(request, "authorization") or "").split(" ", 1),
+    )
+    assert isinstance(error, KneoError), "the table has a class for every status"
+    return error
+
+
+def _request_of(response: Any) -> Any:
+    try:
+        return getattr(response, "request", None)
+    except RuntimeError:  # httpx: the response was made by hand, without a request
+        return None
+
+
+def _sent(request: Any, name: str) -> str | None:
+    """A header of the request; None if there is no request or it does not show its headers."""
+    get = getattr(getattr(request, "headers", None), "get", None)
+    value = get(name) if callable(get) else None
+    return value if isinstance(value, str) else None
