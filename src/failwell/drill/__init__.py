@@ -1,0 +1,223 @@
+"""
+Rehearse every failure a client can meet, over real sockets, and prove what comes of it.
+
+    import failwell.drill
+    result = failwell.drill.run(["kneo", "agoralia"], report=Path("drill.html"))
+    result.ok
+
+Three witnesses are joined for each rehearsal: what the client raised, what crossed the wire, what
+the service's ledger holds. A row is green only if all three agree with what was planned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from failwell.drill.clients import known, load
+from failwell.drill.rehearsal import listening, rehearse
+from failwell.drill.scenarios import Scenario, scenarios, unknown_names
+from failwell.drill.subject import MODES, Mode, Subject
+from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge
+from failwell.errors import UsageError
+
+__all__ = [
+    "Coverage",
+    "DrillResult",
+    "Finding",
+    "Progress",
+    "Row",
+    "Scenario",
+    "Subject",
+    "Verdict",
+    "known",
+    "load",
+    "run",
+    "scenarios",
+]
+
+# Most of a rehearsal is waiting for sockets; more at once would starve timeouts on two cores.
+WORKERS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """
+    How far a drill has come.
+
+    Attributes:
+        done: Rehearsals finished.
+        total: Rehearsals in all.
+        row: The one just finished; None at the start.
+    """
+
+    done: int
+    total: int
+    row: Row | None = None
+
+
+@dataclass(slots=True)
+class DrillResult:
+    """
+    What a drill proved.
+
+    Attributes:
+        rows: One for each rehearsal, in the order of the catalogue.
+        coverage: For each exported exception, which rehearsals raised it; empty if only a part
+            of the catalogue was run.
+        seed: For the clients' dice.
+        began: When it began, seconds since the epoch.
+        seconds: How long it took.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    coverage: list[Coverage] = field(default_factory=list)
+    seed: int = 0
+    began: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed, everything was exercised, and every exception was raised."""
+        bad = (Verdict.FAIL, Verdict.NOT_EXERCISED)
+        return bool(self.rows) and not self.never_raised and all(r.verdict not in bad for r in self.rows)
+
+    @property
+    def never_raised(self) -> list[Coverage]:
+        """Exported exceptions that no rehearsal raised."""
+        return [c for c in self.coverage if not c.rows]
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """How many rows got each verdict."""
+        counted = Counter(r.verdict for r in self.rows)
+        return {v: counted[v] for v in Verdict}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        from failwell.drill.report import as_dict
+
+        return as_dict(self)
+
+    def to_html(self) -> str:
+        """Everything as one page that needs nothing else."""
+        from failwell.drill.report import as_html
+
+        return as_html(self)
+
+
+def run(
+    subjects: Sequence[str | Subject] | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    modes: Sequence[Mode] = MODES,
+    seed: int = 0,
+    report: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    workers: int = WORKERS,
+) -> DrillResult:
+    """
+    Rehearse failures and prove what comes of them.
+
+    Args:
+        subjects: Names that `known()` lists, `module:attribute` of a `Subject` of your own, or
+            subjects; None for all that are installed.
+        only: Ids of scenarios, such as "S54"; None for all. A part of the catalogue cannot prove
+            that every exception is raised, so that is not asked then.
+        modes: Which forms of the clients.
+        seed: For the clients' dice.
+        report: Where to write the HTML page.
+        progress: Told after each rehearsal, in the calling thread.
+        workers: Rehearsals at once.
+
+    Raises:
+        UsageError: a subject or a scenario is unknown, or nothing is left to run.
+    """
+    began, clock = time.time(), time.monotonic()
+    chosen = [load(s) if isinstance(s, str) else s for s in (known() if subjects is None else subjects)]
+    plan = _plan(chosen, only, modes)
+    result = DrillResult(seed=seed, began=began)
+    with contextlib.ExitStack() as stack:
+        services = {}
+        for subject in chosen:
+            services[subject.name] = stack.enter_context(subject.running())
+        for logger in sorted({s.logger for s in chosen}):
+            stack.enter_context(listening(logger))
+        rows = _rehearse_all(plan, services, seed, workers, progress)
+        result.rows = [rows[i] for i in range(len(plan))]
+    if only is None and set(modes) == set(MODES):
+        result.coverage = [c for s in chosen for c in coverage(s, result.rows)]
+    result.seconds = time.monotonic() - clock
+    if report is not None:
+        report.write_text(result.to_html(), encoding="utf-8")
+    return result
+
+
+Rehearsal = tuple[Subject, Scenario, Mode]
+
+
+def _plan(chosen: Sequence[Subject], only: Sequence[str] | None, modes: Sequence[Mode]) -> list[Rehearsal]:
+    """Everything that is to be run, in order."""
+    everything = {s.name: scenarios(s) for s in chosen}
+    if only is not None:
+        all_known = [c for listed in everything.values() for c in listed]
+        if missing := unknown_names(only, all_known):
+            ids = ", ".join(dict.fromkeys(c.id.partition("-")[0] for c in all_known))
+            raise UsageError(f"no scenario is called {', '.join(missing)}; there are {ids}")
+    plan: list[Rehearsal] = [
+        (subject, scenario, mode)
+        for subject in chosen
+        for scenario in everything[subject.name]
+        if only is None or any(scenario.is_called(name) for name in only)
+        for mode in subject.modes
+        if mode in modes
+    ]
+    if not plan:
+        raise UsageError("there is nothing to rehearse: no SDK is installed, or none was named")
+    return plan
+
+
+def _rehearse_all(
+    plan: Sequence[Rehearsal],
+    services: dict[str, str],
+    seed: int,
+    workers: int,
+    progress: Callable[[Progress], None] | None,
+) -> dict[int, Row]:
+    tell = progress or (lambda _: None)
+    tell(Progress(0, len(plan)))
+    rows: dict[int, Row] = {}
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="drill") as pool:
+        futures: dict[Future[Row], int] = {}
+        for index in _longest_first(plan):
+            subject, scenario, mode = plan[index]
+            futures[pool.submit(_one, subject, scenario, mode, services[subject.name], seed)] = index
+        try:
+            for future in as_completed(futures):
+                row = future.result()
+                rows[futures[future]] = row
+                tell(Progress(len(rows), len(plan), row))
+        except BaseException:  # Ctrl-C: what has not begun is not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return rows
+
+
+def _longest_first(plan: Sequence[Rehearsal]) -> Iterator[int]:
+    """Rehearsals that wait for seconds first, so that none of them is left alone at the end."""
+    return iter(sorted(range(len(plan)), key=lambda i: -plan[i][1].lasts_about))
+
+
+def _one(subject: Subject, scenario: Scenario, mode: Mode, service: str, seed: int) -> Row:
+    if scenario.missing:
+        return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[scenario.missing])
+    began = time.monotonic()
+    row = judge(subject, scenario, mode, rehearse(subject, scenario, mode, service, seed=seed))
+    row.seconds = time.monotonic() - began
+    return row

@@ -1,0 +1,303 @@
+"""
+What can go wrong between a client and its service: an action at a moment, never a probability.
+
+A fault is plain data. `proxy.py` acts it out on a real socket, at the attempt a `Schedule` names,
+so that the same drill fails in the same way every time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Moment(str, Enum):
+    """When a fault acts. The first four count connections, the others requests."""
+
+    NAME = "while the name is looked up"
+    CONNECT = "while the connection is made"
+    HANDSHAKE = "in the TLS handshake"
+    REQUEST = "the request is read, the service is not asked"
+    ANSWERED = "the service has answered, nothing is passed on"
+    HEADERS = "inside the answer's headers"
+    BODY = "inside the answer's body"
+    IDLE = "after the answer, while the connection is idle"
+
+    __str__ = str.__str__
+
+
+class Action(str, Enum):
+    """What is done."""
+
+    UNKNOWN_NAME = "the name does not exist"
+    REFUSE = "nobody listens"
+    IGNORE = "the connection request is not answered"
+    PLAIN_TEXT = "the answer is not TLS"
+    UNTRUSTED = "the certificate is from an unknown authority"
+    SILENCE = "nothing more is said"
+    FIN = "the connection is closed"
+    RST = "the connection is reset"
+    GARBAGE = "the answer is not HTTP"
+    ANSWER = "a gateway answers in the service's place"
+    DRIP = "the answer trickles"
+    BAD_CHUNK = "a chunk's length is no number"
+
+    __str__ = str.__str__
+
+
+class Faithful(str, Enum):
+    """How near a fault is to the real thing."""
+
+    KERNEL = "kernel-real"  # the operating system does what it does in production
+    PROTOCOL = "protocol-real"  # real bytes on a real socket, written by the drill
+    SIMULATED = "simulated"  # something stands in for the real thing
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """
+    One thing that goes wrong.
+
+    Attributes:
+        name: For tables; says it all in two or three words.
+        action: What is done.
+        moment: When.
+        faithful: How near it is to the real thing.
+        platform: `sys.platform` it needs; None for any.
+        reused_only: Acts only on a connection that has carried a request before.
+        after_bytes: Bytes of the body passed on before the action; None for half of it.
+        piece_bytes: Bytes in one piece of a trickle.
+        gap: Seconds between two pieces of a trickle.
+        chunked: Whether the answer is sent with chunked transfer coding.
+        status: The status that a gateway answers with.
+        headers: The headers that a gateway answers with.
+        body: The body that a gateway answers with.
+        retry_date: Seconds from now for a `Retry-After` that is a date, made when it is sent.
+        clock_skew: Seconds by which the gateway's clock, its `Date` and that date, is ahead.
+    """
+
+    name: str
+    action: Action
+    moment: Moment
+    faithful: Faithful = Faithful.PROTOCOL
+    platform: str | None = None
+    reused_only: bool = False
+    after_bytes: int | None = None
+    piece_bytes: int = 1
+    gap: float = 0.0
+    chunked: bool = False
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    retry_date: float | None = None
+    clock_skew: float = 0.0
+
+    @property
+    def on_connection(self) -> bool:
+        """Whether it is counted by connections instead of requests."""
+        return self.moment in (Moment.NAME, Moment.CONNECT, Moment.HANDSHAKE)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this platform can do it."""
+        return self.platform is None or sys.platform == self.platform
+
+    @property
+    def service_acts(self) -> bool:
+        """Whether the service is asked, so that its effect is real although its answer is lost."""
+        return not self.on_connection and self.moment is not Moment.REQUEST
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """
+    Which fault meets which attempt of an operation.
+
+    Attributes:
+        faults: Number of the attempt, 1 for the first, to its fault. Connections are counted for
+            faults that act on them, requests for the others.
+        rest: The fault of every attempt not named; None for none.
+    """
+
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+    rest: Fault | None = None
+
+    def at(self, number: int) -> Fault | None:
+        """The fault of attempt `number`."""
+        return self.faults.get(number, self.rest)
+
+    @property
+    def all(self) -> tuple[Fault, ...]:
+        """Every fault in it, in order."""
+        return (*self.faults.values(), *(() if self.rest is None else (self.rest,)))
+
+
+def once(fault: Fault) -> Schedule:
+    """`fault` at the first attempt."""
+    return Schedule({1: fault})
+
+
+def times(count: int, fault: Fault) -> Schedule:
+    """`fault` at the first `count` attempts."""
+    return Schedule(dict.fromkeys(range(1, count + 1), fault))
+
+
+def always(fault: Fault) -> Schedule:
+    """`fault` at every attempt."""
+    return Schedule(rest=fault)
+
+
+# --- no connection ---------------------------------------------------------------------------
+
+
+def dns() -> Fault:
+    """The host is `*.invalid`, which no resolver may know (RFC 6761, section 6.4)."""
+    return Fault("unknown name", Action.UNKNOWN_NAME, Moment.NAME, Faithful.KERNEL)
+
+
+def refuse() -> Fault:
+    """The port is taken, so that nobody else can take it, and nobody listens on it."""
+    return Fault("refused", Action.REFUSE, Moment.CONNECT, Faithful.KERNEL)
+
+
+def syn_unanswered() -> Fault:
+    """The listener's backlog is full: Linux drops the SYN, others refuse it."""
+    return Fault("SYN unanswered", Action.IGNORE, Moment.CONNECT, Faithful.KERNEL, platform="linux")
+
+
+def tls_plaintext() -> Fault:
+    """A server that speaks HTTP where TLS is expected."""
+    return Fault("plain text on the TLS port", Action.PLAIN_TEXT, Moment.HANDSHAKE)
+
+
+def tls_untrusted() -> Fault:
+    """A certificate for the right host by an authority nobody knows, made for this run."""
+    return Fault("untrusted certificate", Action.UNTRUSTED, Moment.HANDSHAKE)
+
+
+def tls_stall() -> Fault:
+    """The client's hello is read and never answered."""
+    return Fault("TLS handshake stalls", Action.SILENCE, Moment.HANDSHAKE)
+
+
+# --- sent, nothing back ----------------------------------------------------------------------
+
+
+def fin_before_answer() -> Fault:
+    """The request is read; the connection is closed without a byte."""
+    return Fault("FIN, no answer", Action.FIN, Moment.REQUEST, Faithful.KERNEL)
+
+
+def rst_before_answer() -> Fault:
+    """The request is read; the connection is reset (`SO_LINGER` 0)."""
+    return Fault("RST, no answer", Action.RST, Moment.REQUEST, Faithful.KERNEL)
+
+
+def silence() -> Fault:
+    """The request is read; nothing happens until the client gives up."""
+    return Fault("silence", Action.SILENCE, Moment.REQUEST, Faithful.KERNEL)
+
+
+def fin_on_reuse() -> Fault:
+    """The second request of a kept connection is read; then it is closed."""
+    return Fault("FIN on a reused connection", Action.FIN, Moment.REQUEST, Faithful.KERNEL, reused_only=True)
+
+
+def idle_close() -> Fault:
+    """The answer is passed on whole; the connection is closed before it is used again."""
+    return Fault("closed while idle", Action.FIN, Moment.IDLE, Faithful.KERNEL)
+
+
+def lose_answer(by: Action = Action.FIN) -> Fault:
+    """
+    The service does what it was asked and answers; the answer never arrives.
+
+    Args:
+        by: FIN, RST or SILENCE.
+    """
+    how = {Action.FIN: "FIN", Action.RST: "RST", Action.SILENCE: "silence"}[by]
+    return Fault(f"answer lost after commit, {how}", by, Moment.ANSWERED, Faithful.KERNEL)
+
+
+# --- damaged answers -------------------------------------------------------------------------
+
+
+def garbage() -> Fault:
+    """Bytes that are no HTTP, then the end."""
+    return Fault("not HTTP", Action.GARBAGE, Moment.REQUEST)
+
+
+def cut_in_headers(by: Action = Action.FIN) -> Fault:
+    """The service's answer stops in the middle of a header line."""
+    return Fault("cut in the headers", by, Moment.HEADERS)
+
+
+def cut_body(after_bytes: int | None = None, by: Action = Action.FIN) -> Fault:
+    """
+    The service's answer has its Content-Length and stops before it.
+
+    Args:
+        after_bytes: Bytes of body passed on; None for half.
+        by: FIN or RST.
+    """
+    return Fault(f"body cut, {by.name}", by, Moment.BODY, after_bytes=after_bytes)
+
+
+def cut_chunked(after_bytes: int | None = None) -> Fault:
+    """The service's answer in chunks, without the last one."""
+    return Fault("chunks cut", Action.FIN, Moment.BODY, after_bytes=after_bytes, chunked=True)
+
+
+def bad_chunk(after_bytes: int | None = None) -> Fault:
+    """The service's answer in chunks, the second with a length that is no number."""
+    return Fault("bad chunk length", Action.BAD_CHUNK, Moment.BODY, after_bytes=after_bytes, chunked=True)
+
+
+def drip(gap: float, piece_bytes: int = 1) -> Fault:
+    """The service's answer, `piece_bytes` at a time, `gap` seconds apart."""
+    return Fault("drip", Action.DRIP, Moment.BODY, piece_bytes=piece_bytes, gap=gap)
+
+
+# --- a gateway in front ----------------------------------------------------------------------
+
+_REASONS = {429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway",
+            503: "Service Unavailable", 504: "Gateway Timeout"}  # fmt: skip
+
+
+def answer(
+    status: int,
+    headers: Mapping[str, str] | None = None,
+    *,
+    name: str = "",
+    retry_date: float | None = None,
+    clock_skew: float = 0.0,
+) -> Fault:
+    """
+    A gateway in front answers by itself; the service is not asked.
+
+    Only for what a gateway does in production: limits, and errors of its own.
+
+    Args:
+        status: 429 or 5xx.
+        headers: Beside `Content-Type`, `Content-Length` and `Date`.
+        name: For tables; by default the status and the value of `Retry-After`.
+        retry_date: Seconds from now: sends `Retry-After` as a date.
+        clock_skew: Seconds by which the gateway's clock is ahead of this machine's.
+    """
+    kept = dict(headers or {})
+    hint = next((f", Retry-After: {v}" for n, v in kept.items() if n.lower() == "retry-after"), "")
+    page = f"<html><head><title>{status} {_REASONS.get(status, 'Error')}</title></head></html>\n"
+    return Fault(
+        name or f"{status} from a gateway{hint}",
+        Action.ANSWER,
+        Moment.REQUEST,
+        status=status,
+        headers=kept,
+        body=page.encode(),
+        retry_date=retry_date,
+        clock_skew=clock_skew,
+    )

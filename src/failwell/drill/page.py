@@ -1,0 +1,106 @@
+"""The looks of the report page, and the few lines that let a reader filter it."""
+
+from __future__ import annotations
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #f6f7f5; --card: #ffffff; --ink: #1c2321; --soft: #5b6763; --line: #d9dedb;
+  --pass: #1d7a4d; --pass-bg: #e2f3e9; --fail: #b3261e; --fail-bg: #fbe6e4;
+  --warn: #8a5a00; --warn-bg: #fbf0d8; --calm: #4a5a8a; --calm-bg: #e8ecf7;
+  --bar-ok: #2c9a64; --bar-bad: #d9722e; --bar-wire: #8fa3b5; --bar-service: #7c6bc4; --mark: #c22a20;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #121614; --card: #1a201d; --ink: #e6ebe8; --soft: #9aa7a1; --line: #303935;
+    --pass: #6fd3a0; --pass-bg: #17352a; --fail: #ff9b92; --fail-bg: #44201d;
+    --warn: #f0c56b; --warn-bg: #3d3014; --calm: #a9b8ea; --calm-bg: #232b45;
+    --bar-ok: #45b883; --bar-bad: #e58a4c; --bar-wire: #5f7387; --bar-service: #9a8ae0; --mark: #ff6a5e;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+h1 { font-size: clamp(1.8rem, 5vw, 2.8rem); line-height: 1.1; margin: .2rem 0 .4rem; letter-spacing: -.02em; }
+h1.good { color: var(--pass); } h1.bad { color: var(--fail); }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; } h2 small { color: var(--soft); font-weight: 400; }
+h3 { margin: 0 0 .4rem; font-size: .85rem; color: var(--soft); font-weight: 600; }
+.brand { margin: 0; color: var(--soft); font-weight: 600; } .meta { margin: 0 0 1.2rem; color: var(--soft); }
+.scores { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.2rem, 1fr)); gap: .6rem; }
+.score { font: inherit; text-align: left; padding: .7rem .9rem; border: 1px solid var(--line);
+  border-radius: .6rem; background: var(--card); color: var(--ink); cursor: pointer; }
+.score b { display: block; font-size: 1.7rem; line-height: 1.1; } .score span { font-size: .75rem; }
+.score:disabled { opacity: .5; cursor: default; }
+.score[aria-pressed=true] { outline: 3px solid var(--calm); outline-offset: 1px; }
+.score:not(:disabled).pass b { color: var(--pass); }
+.score:not(:disabled).fail b, .score:not(:disabled).not-exercised b { color: var(--fail); }
+.score:not(:disabled).unprovable b { color: var(--warn); }
+.score:not(:disabled).skipped b { color: var(--calm); }
+.chips, .legend ul, .limits { padding: 0; margin: 0; list-style: none; }
+.chips { display: flex; flex-wrap: wrap; gap: .4rem; }
+.chip { padding: .15rem .6rem; border-radius: 1rem; font-size: .82rem; }
+.legend ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: .85rem; color: var(--soft); }
+.legend li { display: flex; align-items: center; gap: .45rem; } .legend svg { width: 28px; height: 14px; }
+.limits { list-style: disc; padding-left: 1.2rem; color: var(--soft); font-size: .9rem; }
+.pass { --c: var(--pass); --b: var(--pass-bg); }
+.fail, .not-exercised { --c: var(--fail); --b: var(--fail-bg); }
+.unprovable { --c: var(--warn); --b: var(--warn-bg); } .skipped { --c: var(--calm); --b: var(--calm-bg); }
+.chip, .badge { color: var(--c); background: var(--b); }
+.badge { border-radius: .35rem; padding: .05rem .45rem; font-size: .72rem; font-weight: 600;
+  white-space: nowrap; }
+.scenario { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; margin: .4rem 0; }
+.scenario[hidden] { display: none; }
+summary { display: flex; flex-wrap: wrap; gap: .2rem .8rem; align-items: baseline; padding: .55rem .8rem;
+  cursor: pointer; list-style: none; border-radius: .6rem; }
+summary::-webkit-details-marker { display: none; }
+summary:hover { background: var(--paper); }
+summary:focus-visible, .score:focus-visible { outline: 3px solid var(--calm); }
+.id { font: 600 .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; min-width: 9.5rem; }
+.title { flex: 1 1 18rem; } .badges { display: flex; gap: .35rem; flex-wrap: wrap; }
+.about { margin: 0; padding: 0 .8rem .6rem; color: var(--soft); font-size: .88rem; }
+.faithful { border: 1px solid var(--line); border-radius: .3rem; padding: 0 .35rem; font-size: .75rem; }
+.rows { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
+  border-top: 1px solid var(--line); }
+.row { padding: .8rem; min-width: 0; } .row + .row { border-left: 1px solid var(--line); }
+.finding { margin: 0 0 .5rem; padding: .4rem .6rem; border-left: 4px solid var(--fail);
+  background: var(--fail-bg); overflow-wrap: anywhere; }
+.note { margin: 0 0 .5rem; color: var(--warn); font-size: .9rem; }
+.timeline { display: grid; grid-template-columns: 3.6rem 1fr; margin: .2rem 0 .8rem; }
+.labels span { display: block; height: 22px; line-height: 22px; font-size: .75rem; color: var(--soft); }
+.plot svg { display: block; width: 100%; height: 66px; background: var(--paper); border-radius: .3rem; }
+.ticks { position: relative; height: 1.2rem; font-size: .7rem; color: var(--soft); }
+.ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
+.ticks span:first-child { transform: none; } .ticks span:last-child { transform: translateX(-100%); }
+.lane { stroke: var(--line); stroke-width: 1; vector-effect: non-scaling-stroke; }
+.wait { stroke: var(--soft); stroke-width: 2; stroke-dasharray: 4 4; vector-effect: non-scaling-stroke; }
+.try.ok { fill: var(--bar-ok); } .try.bad { fill: var(--bar-bad); }
+.wire { fill: var(--bar-wire); } .service { fill: var(--bar-service); }
+.fault { fill: var(--mark); } .effect { fill: var(--bar-ok); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem; width: 100%; }
+th { text-align: left; color: var(--soft); font-weight: 600; white-space: nowrap; }
+th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td { font-variant-numeric: tabular-nums; } td:nth-child(-n+3), td:nth-child(8) { white-space: nowrap; }
+.evidence { display: grid; grid-template-columns: 3.6rem 1fr; gap: .15rem 0; margin: .7rem 0 0;
+  font-size: .84rem; }
+dt { grid-column: 1; color: var(--soft); } dd { grid-column: 2; margin: 0; overflow-wrap: anywhere; }
+.repeat { margin: .6rem 0 0; } code { font: .8rem ui-monospace, Menlo, Consolas, monospace; }
+.repeat code { background: var(--paper); border-radius: .3rem; padding: .2rem .5rem; }
+@media (max-width: 40rem) {
+  .row + .row { border-left: 0; border-top: 1px solid var(--line); }
+  .id { min-width: 0; } .title { flex-basis: 100%; order: 2; } .badges { margin-left: auto; }
+  .scores { grid-template-columns: repeat(2, 1fr); }
+  td, th { padding-right: .9rem; } .scroll table { min-width: 44rem; }
+}
+@media print { details > * { display: block; } }
+"""
+
+SCRIPT = """
+for (const button of document.querySelectorAll('.score')) button.addEventListener('click', () => {
+  const on = button.getAttribute('aria-pressed') !== 'true';
+  for (const other of document.querySelectorAll('.score')) other.setAttribute('aria-pressed', 'false');
+  button.setAttribute('aria-pressed', String(on));
+  for (const row of document.querySelectorAll('.scenario'))
+    row.hidden = on && !row.dataset.verdicts.split(' ').includes(button.dataset.verdict);
+});
+"""

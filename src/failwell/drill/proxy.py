@@ -1,0 +1,542 @@
+"""
+A proxy on loopback that passes requests on to a service and acts faults out on the way.
+
+Theory of operation: one thread accepts, one thread serves each connection with blocking sockets,
+because resets, half answers and silence are plainest there. A request is read whole, numbered
+within its operation, and met with the fault its `Schedule` names. Every step goes into the
+journal with its time. Faults of the connection itself (nobody listens, a full backlog, an unknown
+name) are armed before the client starts; `watch` counts the tries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
+
+import h11
+
+from failwell.drill import watch
+from failwell.drill.faults import Action, Fault, Moment, Schedule
+from failwell.drill.journal import Journal, WireConnection, WireRequest
+
+LOOPBACK = "127.0.0.1"
+# Fields that belong to one hop (RFC 9110, section 7.6.1), and the framing, which is done anew.
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+     b"upgrade", b"content-length", b"host", b"expect"}
+)  # fmt: skip
+SERVICE_TIMEOUT = 20.0  # seconds for the service to answer the proxy
+# Long enough for a client's thread to read what was sent before it learns of the reset.
+BEFORE_RESET = 0.05
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class FaultProxy:
+    """
+    One listener in front of one service.
+
+    Args:
+        upstream: The service's base URL, `http://` only.
+        idempotency_header: Where keys are found, lower case.
+        count_effects: Called after each answer of the service; its result is kept in the journal.
+
+    Attributes:
+        journal: What was seen.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        idempotency_header: str = "idempotency-key",
+        count_effects: Callable[[], int | None] | None = None,
+    ) -> None:
+        parts = urlsplit(upstream)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"the proxy needs a service at an http:// URL, not {upstream!r}")
+        self.journal = Journal()
+        self._upstream = (parts.hostname, parts.port or 80)
+        self._path = parts.path.rstrip("/")
+        self._key_header = idempotency_header.encode("ascii")
+        self._count_effects = count_effects
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._listener.bind((LOOPBACK, 0))  # bound, not listening: connections are refused
+        self.port: int = self._listener.getsockname()[1]
+        self.host_name = f"drill-{self.port}.invalid"
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._stop = threading.Event()
+        self._listening = False
+        self._busy = 0
+        self._operation = ""
+        self._schedule = Schedule()
+        self._numbers = [0, 0]  # connections and requests of the operation
+        self._threads: list[threading.Thread] = []
+        self._open: set[socket.socket] = set()
+        self._fillers: list[socket.socket] = []
+        self._tls: ssl.SSLContext | None = None
+
+    def __enter__(self) -> FaultProxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self, operation: str, schedule: Schedule | None = None) -> str:
+        """
+        Count attempts from 1 again, for `operation`, and meet them with `schedule`.
+
+        Returns:
+            The base URL the client has to use: another scheme or host where the faults need it.
+
+        Raises:
+            RuntimeError: the schedule refuses connections, and the proxy already listens.
+        """
+        schedule = schedule or Schedule()
+        with self._lock:
+            self._operation, self._schedule, self._numbers = operation, schedule, [0, 0]
+        self.journal.connects.setdefault(operation, [])
+        self.journal.lookups.setdefault(operation, [])
+        watch.on_connect(self.port, self._connecting)
+        watch.on_lookup(self.host_name, self._looking_up)
+        first = schedule.at(1)
+        if any(f.moment is Moment.CONNECT for f in schedule.all) and self._listening:
+            raise RuntimeError("connections can only be refused before the first one is accepted")
+        if first is not None and first.action is Action.IGNORE:
+            self._fill_backlog()
+        elif first is None or first.moment not in (Moment.CONNECT, Moment.NAME):
+            self._listen()
+        return self._base_url(schedule)
+
+    def settle(self, timeout: float = 5.0) -> bool:
+        """Wait until the service has answered all it was asked; whether it has."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._busy == 0, timeout)
+
+    def wait_closed(self, operation: str, timeout: float = 2.0) -> bool:
+        """Wait until every connection `operation` opened has ended; whether it has."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(c.closed for c in self.journal.connections if c.operation == operation), timeout
+            )
+
+    def close(self) -> None:
+        """End every connection and every thread."""
+        watch.forget_port(self.port)
+        watch.forget_host(self.host_name)
+        self._stop.set()
+        for sock in (self._listener, *self._fillers):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
+            sock.close()
+        with self._lock:
+            for sock in self._open:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(SERVICE_TIMEOUT)
+
+    # --- connections ---------------------------------------------------------------------
+
+    def _base_url(self, schedule: Schedule) -> str:
+        moments = {f.moment for f in schedule.all}
+        scheme = "https" if Moment.HANDSHAKE in moments else "http"
+        if any(f.action is Action.UNTRUSTED for f in schedule.all):
+            self._tls = self._tls or untrusted_context()
+        host = self.host_name if Moment.NAME in moments else LOOPBACK
+        return f"{scheme}://{host}:{self.port}{self._path}"
+
+    def _connecting(self) -> None:
+        """This process is about to connect to the port: the last moment to start listening."""
+        now = time.monotonic()
+        with self._lock:
+            tries = self.journal.connects[self._operation]
+            tries.append(now)
+            number = len(tries)
+            fault = self._schedule.at(number)
+            if fault is not None and fault.moment is Moment.CONNECT:
+                self._fire_locked(number, fault)
+                return
+        self._listen()
+
+    def _looking_up(self) -> None:
+        with self._lock:
+            tries = self.journal.lookups[self._operation]
+            tries.append(time.monotonic())
+            fault = self._schedule.at(len(tries))
+            if fault is not None and fault.moment is Moment.NAME:
+                self._fire_locked(len(tries), fault)
+
+    def _fire_locked(self, number: int, fault: Fault) -> None:
+        self.journal.fired.append((self._operation, number, fault.name))
+
+    def _listen(self) -> None:
+        with self._lock:
+            if self._listening or self._stop.is_set():
+                return
+            self._listening = True
+            self._listener.listen(128)
+            self._start_locked(self._accept)
+
+    def _fill_backlog(self) -> None:
+        # A backlog of 0 still takes one connection on Linux; SYNs after that are dropped.
+        self._listener.listen(0)
+        for _ in range(3):
+            filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            filler.setblocking(False)
+            self._fillers.append(filler)
+            watch.forget_port(self.port)  # ours do not count
+            filler.connect_ex((LOOPBACK, self.port))
+        watch.on_connect(self.port, self._connecting)
+        time.sleep(0.02)
+
+    def _start_locked(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, name=f"drill-proxy-{self.port}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._stop.is_set():
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._stop.is_set():
+                    sock.close()
+                    return
+                self._numbers[0] += 1
+                number = self._numbers[0]
+                fault = self._schedule.at(number)
+                if fault is not None and fault.moment is not Moment.HANDSHAKE:
+                    fault = None
+                record = WireConnection(number, self._operation, time.monotonic())
+                self.journal.connections.append(record)
+                if fault is not None:
+                    record.fault = fault.name
+                    self._fire_locked(number, fault)
+                self._open.add(sock)
+                self._start_locked(self._serve, sock, record, fault)
+
+    def _serve(self, sock: socket.socket, record: WireConnection, fault: Fault | None) -> None:
+        """One connection, from its first byte to its end."""
+        wired = sock
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if fault is not None:
+                record.tls = True
+                if not self._shake_hands(sock, fault):
+                    record.end = record.end or "ended in the handshake"
+                    return
+            if self._tls is not None:
+                record.tls = True
+                wired = self._tls.wrap_socket(sock, server_side=True)
+            record.end = self._requests(wired, record)
+        except (OSError, h11.RemoteProtocolError) as exc:
+            record.end = record.end or f"ended by the client: {exc}"
+        finally:
+            with contextlib.suppress(OSError):
+                wired.close()
+            with contextlib.suppress(OSError):
+                sock.close()
+            with self._changed:
+                self._open.discard(sock)
+                record.closed = time.monotonic()
+                self._changed.notify_all()
+
+    def _shake_hands(self, sock: socket.socket, fault: Fault) -> bool:
+        """Act `fault` out in the handshake; whether the connection is still to be served."""
+        if fault.action is Action.UNTRUSTED:
+            return True  # the ordinary handshake does it: the certificate is the fault
+        sock.recv(65536)  # the client's hello; unread bytes would turn the FIN into a reset
+        if fault.action is Action.PLAIN_TEXT:
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            self._wait_for_the_client_to_leave(sock)
+        return False
+
+    def _wait_for_the_client_to_leave(self, sock: socket.socket) -> None:
+        """Say nothing until the other side ends the connection, or the proxy is closed."""
+        while not self._stop.is_set():
+            if not sock.recv(65536):
+                return
+
+    # --- requests ------------------------------------------------------------------------
+
+    def _requests(self, sock: socket.socket, record: WireConnection) -> str:
+        """Serve requests until the connection ends; how it ended."""
+        reader = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+        while True:
+            request, body = self._read(sock, reader)
+            if request is None:
+                return "closed by the client"
+            wire, fault = self._enter(request, body, record)
+            try:
+                self._handle(sock, reader, request, body, wire, fault)
+            except OSError as exc:
+                wire.end = wire.end or f"the client had left: {type(exc).__name__}"
+            finally:
+                wire.finished = time.monotonic()
+            if wire.end or reader.our_state is not h11.DONE or reader.their_state is not h11.DONE:
+                return wire.end or "closed by the proxy"
+            reader.start_next_cycle()
+
+    def _read(self, sock: socket.socket, reader: h11.Connection) -> tuple[h11.Request | None, bytes]:
+        request: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = reader.next_event()
+            if event is h11.NEED_DATA:
+                if reader.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    sock.sendall(reader.send(go_on) or b"")
+                reader.receive_data(sock.recv(65536))
+            elif isinstance(event, h11.Request):
+                request = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                return request, bytes(body)
+            else:
+                return None, b""
+
+    def _enter(
+        self, request: h11.Request, body: bytes, record: WireConnection
+    ) -> tuple[WireRequest, Fault | None]:
+        """Number the request and write it into the journal, with the fault that will meet it."""
+        found = {bytes(name): bytes(value) for name, value in request.headers}
+        key = found.get(self._key_header)
+        with self._lock:
+            self._numbers[1] += 1
+            wire = WireRequest(
+                number=self._numbers[1],
+                operation=self._operation,
+                connection=record.number,
+                reused=record.requests > 0,
+                arrived=time.monotonic(),
+                method=request.method.decode("ascii"),
+                target=request.target.decode("latin-1"),
+                idempotency_key=None if key is None else key.decode("latin-1"),
+                bytes_in=len(body),
+            )
+            record.requests += 1
+            fault = self._schedule.at(wire.number)
+            if fault is not None and fault.on_connection:
+                fault = None
+            if fault is not None:
+                wire.fault = fault.name
+            self.journal.requests.append(wire)
+        if fault is None or (fault.reused_only and not wire.reused):
+            return wire, None
+        if fault.moment is Moment.IDLE and found.get(b"connection", b"").lower() == b"close":
+            return wire, None  # the client closes by itself: there is no idle time to act in
+        return wire, fault
+
+    def _fired(self, wire: WireRequest, fault: Fault) -> None:
+        wire.fired = True
+        with self._lock:
+            self.journal.fired.append((wire.operation, wire.number, fault.name))
+
+    def _handle(
+        self,
+        sock: socket.socket,
+        reader: h11.Connection,
+        request: h11.Request,
+        body: bytes,
+        wire: WireRequest,
+        fault: Fault | None,
+    ) -> None:
+        """Answer one request, well or badly; `wire.end` is set if the connection is over."""
+        if fault is not None and fault.moment is Moment.REQUEST:
+            self._instead_of_the_service(sock, reader, wire, fault)
+            return
+        status, headers, content = self._ask_the_service(request, body, wire)
+        if fault is None:
+            self._pass_on(sock, reader, wire, status, headers, content)
+        elif fault.moment is Moment.ANSWERED:
+            self._fired(wire, fault)
+            self._end(sock, wire, fault.action)
+        elif fault.moment is Moment.HEADERS:
+            self._fired(wire, fault)
+            head = _head(status, headers, len(content))
+            second = head.index(b"\r\n", head.index(b"\r\n") + 2)
+            self._send(sock, wire, head[: second + 6])
+            self._end(sock, wire, fault.action)
+        elif fault.moment is Moment.BODY:
+            self._damage_body(sock, wire, fault, status, headers, content)
+        else:  # Moment.IDLE
+            self._pass_on(sock, reader, wire, status, headers, content)
+            self._fired(wire, fault)
+            wire.end = "FIN"
+
+    def _instead_of_the_service(
+        self, sock: socket.socket, reader: h11.Connection, wire: WireRequest, fault: Fault
+    ) -> None:
+        self._fired(wire, fault)
+        if fault.action is Action.ANSWER:
+            self._pass_on(sock, reader, wire, fault.status, _gateway_headers(fault), fault.body)
+        elif fault.action is Action.GARBAGE:
+            self._send(sock, wire, b"\x16\x03\x01 220 smtp.example ESMTP ready\r\n\r\n")
+            self._end(sock, wire, Action.FIN)
+        else:
+            self._end(sock, wire, fault.action)
+
+    def _end(self, sock: socket.socket, wire: WireRequest, how: Action) -> None:
+        """End the connection by FIN or RST, or keep it until the client gives up."""
+        wire.end = how.name
+        if how is Action.RST:
+            if wire.bytes_out:
+                self._stop.wait(BEFORE_RESET)
+            # Linger of 0 seconds: close() discards and resets instead of closing in order.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif how is Action.SILENCE:
+            self._wait_for_the_client_to_leave(sock)
+
+    def _send(self, sock: socket.socket, wire: WireRequest, data: bytes) -> None:
+        sock.sendall(data)
+        wire.bytes_out += len(data)
+
+    def _pass_on(
+        self,
+        sock: socket.socket,
+        reader: h11.Connection,
+        wire: WireRequest,
+        status: int,
+        headers: Headers,
+        content: bytes,
+    ) -> None:
+        """Send a whole answer, framed as HTTP wants it."""
+        fields = [*headers, (b"Content-Length", str(len(content)).encode("ascii"))]
+        if status in (204, 304) or status < 200:
+            fields, content = list(headers), b""
+        data = reader.send(h11.Response(status_code=status, headers=fields)) or b""
+        if content and wire.method != "HEAD":
+            data += reader.send(h11.Data(data=content)) or b""
+        data += reader.send(h11.EndOfMessage()) or b""
+        self._send(sock, wire, data)
+        wire.status = status
+
+    def _damage_body(
+        self,
+        sock: socket.socket,
+        wire: WireRequest,
+        fault: Fault,
+        status: int,
+        headers: Headers,
+        content: bytes,
+    ) -> None:
+        if len(content) < 2:  # nothing to cut: the journal shows that the fault did not act
+            self._send(sock, wire, _head(status, headers, len(content)) + content)
+            wire.status, wire.end = status, "FIN"
+            return
+        self._fired(wire, fault)
+        kept = len(content) // 2 if fault.after_bytes is None else min(fault.after_bytes, len(content) - 1)
+        self._send(sock, wire, _head(status, headers, None if fault.chunked else len(content)))
+        wire.status = status
+        if fault.action is Action.DRIP:
+            self._drip(sock, wire, fault, content)
+            return
+        part = content[:kept]
+        if fault.chunked and part:
+            part = b"%x\r\n%s\r\n" % (len(part), part)
+        if fault.action is Action.BAD_CHUNK:
+            part += b"zz\r\n" + content[kept:]
+        self._send(sock, wire, part)
+        self._end(sock, wire, Action.RST if fault.action is Action.RST else Action.FIN)
+
+    def _drip(self, sock: socket.socket, wire: WireRequest, fault: Fault, content: bytes) -> None:
+        for start in range(0, len(content), fault.piece_bytes):
+            if self._stop.wait(fault.gap):
+                break
+            self._send(sock, wire, content[start : start + fault.piece_bytes])
+        wire.end = "FIN"
+
+    # --- the service ---------------------------------------------------------------------
+
+    def _ask_the_service(
+        self, request: h11.Request, body: bytes, wire: WireRequest
+    ) -> tuple[int, Headers, bytes]:
+        """The service's whole answer; a 502 of the proxy's own, told to the journal, if there is none."""
+        with self._changed:
+            self._busy += 1
+        wire.asked = time.monotonic()
+        try:
+            status, headers, content = self._forward(request, body)
+        except (OSError, HTTPException) as exc:
+            self.journal.trouble.append(f"the service did not answer the proxy: {exc!r}")
+            return 502, [(b"Content-Type", b"text/plain")], b"the drill's proxy has no service behind it\n"
+        else:
+            wire.service_status = status
+            wire.request_id = next(
+                (v.decode("latin-1") for n, v in headers if n.lower().endswith(b"request-id")), None
+            )
+            if self._count_effects is not None:
+                wire.effects = self._count_effects()
+            return status, headers, content
+        finally:
+            wire.answered = time.monotonic()
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+
+    def _forward(self, request: h11.Request, body: bytes) -> tuple[int, Headers, bytes]:
+        host, port = self._upstream
+        with contextlib.closing(HTTPConnection(host, port, timeout=SERVICE_TIMEOUT)) as upstream:
+            method, target = request.method.decode("ascii"), request.target.decode("latin-1")
+            upstream.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            upstream.putheader("Host", f"{host}:{port}")
+            for name, value in request.headers:
+                if bytes(name).lower() not in HOP_BY_HOP:
+                    upstream.putheader(bytes(name).decode("ascii"), bytes(value))
+            if body or method in ("POST", "PUT", "PATCH"):
+                upstream.putheader("Content-Length", str(len(body)))
+            upstream.endheaders(body or None)
+            answer = upstream.getresponse()
+            content = answer.read()
+            headers = [
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in answer.getheaders()
+                if name.lower().encode("latin-1") not in HOP_BY_HOP
+            ]
+            return answer.status, headers, content
+
+
+def untrusted_context() -> ssl.SSLContext:
+    """
+    A server's TLS with a certificate for 127.0.0.1 by an authority made up on the spot.
+
+    Raises:
+        ModuleNotFoundError: trustme is not installed (`failwell[drill]`).
+    """
+    import trustme
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA(organization_name="failwell drill").issue_cert(LOOPBACK).configure_cert(context)
+    return context
+
+
+def _head(status: int, headers: Headers, length: int | None) -> bytes:
+    """A status line and headers, with a Content-Length or, for None, chunked."""
+    framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+    lines = [b"HTTP/1.1 %d Answer" % status, *(b"%s: %s" % (n, v) for n, v in headers), framing]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _gateway_headers(fault: Fault) -> Headers:
+    """What a gateway's own answer carries; dates are made now, by its own, maybe wrong, clock."""
+    clock = time.time() + fault.clock_skew
+    fields = {"Server": "drill-gateway", "Content-Type": "text/html", "Date": formatdate(clock, usegmt=True)}
+    if fault.retry_date is not None:
+        fields["Retry-After"] = formatdate(clock + fault.retry_date, usegmt=True)
+    fields |= fault.headers
+    return [(n.encode("ascii"), v.encode("latin-1")) for n, v in fields.items()]

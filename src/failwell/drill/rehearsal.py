@@ -1,0 +1,288 @@
+"""Carry one scenario out over real sockets and write down what the three witnesses say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import logging
+import pickle
+import random
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from failwell.drill.faults import Schedule
+from failwell.drill.proxy import FaultProxy
+from failwell.drill.scenarios import Scenario
+from failwell.drill.subject import Call, Kind, Mode, Subject
+from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
+from failwell.failure import Attempt
+from failwell.telemetry import Event
+from failwell.telemetry import Kind as EventKind
+
+# A client that has not come back by then never will: every scenario's deadline is far below.
+HANGS_AFTER = 40.0
+
+
+def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, seed: int = 0) -> Evidence:
+    """
+    Run `scenario` once with the `mode` form of `subject`'s client.
+
+    Args:
+        subject: The client library under test.
+        scenario: What to do and what goes wrong.
+        mode: "sync" or "async".
+        service: The base URL of the subject's service.
+        seed: For the client's dice; also part of the markers, so that a repeated run is the same.
+    """
+    stamp = f"drill-{scenario.id}-{mode}-{seed}-{time.time_ns():x}"
+    main = Call(scenario.kind, stamp)
+    steps = [Call(s.kind, f"{stamp}-before-{i}") for i, s in enumerate(scenario.before, 1)]
+    if any(s.same_key for s in scenario.before):
+        main = replace(main, key=f"{stamp}-key")
+        steps = [replace(c, key=main.key if s.same_key else None)
+                 for c, s in zip(steps, scenario.before, strict=True)]  # fmt: skip
+    client = ClientWitness()
+    arrange = scenario.cause.arrange if scenario.cause is not None else None
+    with FaultProxy(
+        service,
+        idempotency_header=subject.contract.idempotency_header,
+        count_effects=lambda: _count(subject, stamp),
+    ) as proxy:
+        with arrange() if arrange is not None else contextlib.nullcontext():
+            play = _Play(subject, scenario, mode, proxy, steps, main, seed, client)
+            thread = threading.Thread(target=play.run, name=stamp, daemon=True)
+            thread.start()
+            thread.join(HANGS_AFTER)
+        settled = proxy.settle()
+        ledger = LedgerWitness(
+            ids=_ids(subject, stamp), before=tuple(_ids(subject, c.marker) for c in steps), settled=settled
+        )
+    return Evidence(client, proxy.journal, ledger)
+
+
+def _ids(subject: Subject, marker: str) -> tuple[str, ...] | None:
+    found = subject.ids_of(marker)
+    return None if found is None else tuple(found)
+
+
+def _count(subject: Subject, marker: str) -> int | None:
+    found = subject.ids_of(marker)
+    return None if found is None else len(found)
+
+
+class _Play:
+    """One thread's work: make the client, make the calls, take down what comes of them."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        scenario: Scenario,
+        mode: Mode,
+        proxy: FaultProxy,
+        steps: list[Call],
+        main: Call,
+        seed: int,
+        witness: ClientWitness,
+    ) -> None:
+        self.subject, self.scenario, self.mode, self.proxy = subject, scenario, mode, proxy
+        self.steps, self.main, self.witness = steps, main, witness
+        self.told: list[tuple[float, Event]] = []
+        self.settings = replace(
+            scenario.settings,
+            keyed=scenario.kind is not Kind.PLAIN_WRITE,
+            random=random.Random(f"{seed} {scenario.id}").random,  # noqa: S311 - repeatable on purpose
+            listeners=(lambda event: self.told.append((time.monotonic(), event)),),
+        )
+        self.key_name = "good" if scenario.cause is None else scenario.cause.key
+
+    def run(self) -> None:
+        with _captured_logs(self.subject.logger, self.witness.logs):
+            try:
+                if self.mode == "async":
+                    asyncio.run(self._play())
+                else:
+                    _finish(self._play())
+            except Exception as exc:  # noqa: BLE001 - whatever breaks here is a finding, not the end
+                self.witness.trouble = f"{type(exc).__name__}: {exc}"
+
+    async def _play(self) -> None:
+        # The same coroutine serves the sync client: it never really waits there.
+        plans = [s.schedule for s in self.scenario.before]
+        url = self.proxy.begin(*self._first(plans))
+        await self._cause_first(url)
+        client = self.subject.client(self.mode, url, self.settings, self.key_name)
+        try:
+            for number, (step, plan) in enumerate(zip(self.steps, plans, strict=True), 1):
+                if number > 1:
+                    self.proxy.begin(f"before-{number}", plan)
+                await _awaited(self.subject.call(client, step))
+                if plan.all:
+                    self.proxy.wait_closed(f"before-{number}")
+            if plans:
+                self.proxy.begin(MAIN, self.scenario.schedule)
+            self.witness.logs.clear()
+            self.told.clear()
+            await self._main(client)
+        finally:
+            await _awaited(self.subject.close(client))
+
+    def _first(self, plans: list[Schedule]) -> tuple[str, Schedule]:
+        return ("before-1", plans[0]) if plans else (MAIN, self.scenario.schedule)
+
+    async def _cause_first(self, url: str) -> None:
+        cause = self.scenario.cause
+        if cause is None or not cause.before:
+            return
+        self.proxy.begin("before-1")
+        client = self.subject.client(self.mode, url, self.settings, cause.key)
+        try:
+            for step in cause.before:
+                await _awaited(step(client, self.main))
+        finally:
+            await _awaited(self.subject.close(client))
+        self.proxy.begin(MAIN, self.scenario.schedule)
+
+    async def _main(self, client: Any) -> None:
+        witness, cause = self.witness, self.scenario.cause
+        make = self.subject.call if cause is None else cause.call
+        witness.began = time.monotonic()
+        try:
+            value = await _awaited(make(client, self.main))
+        except Exception as error:  # noqa: BLE001 - which class it is, is the question
+            witness.ended = time.monotonic()
+            self._take_down(error)
+        else:
+            witness.ended = time.monotonic()
+            witness.succeeded = True
+            witness.result_id = self.subject.id_of(value)
+            witness.attempts = _told_attempts(self.told, witness.began)
+
+    def _take_down(self, error: Exception) -> None:
+        witness = self.witness
+        witness.error = _dotted(type(error))
+        witness.error_names = tuple(c.__name__ for c in type(error).__mro__)
+        witness.text = str(error)
+        witness.cause = "" if error.__cause__ is None else _dotted(type(error.__cause__))
+        witness.failure = self.subject.facts_of(error)
+        witness.attempts = None if witness.failure is None else witness.failure.attempts
+        for name, wanted in self.scenario.expect.facts:
+            found = getattr(error, name, None)
+            right = bool(wanted(found)) if callable(wanted) else found == wanted
+            witness.facts[name] = (repr(found), right)
+        witness.broken_promises += _not_pickled(error)
+        witness.broken_promises += _leaks(error, witness.logs, self.subject)
+
+
+def _finish(coroutine: Any) -> None:
+    """Run a coroutine that never waits to its end, without an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("the sync client gave back something that has to be awaited")
+
+
+async def _awaited(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+def _dotted(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _told_attempts(told: list[tuple[float, Event]], began: float) -> tuple[Attempt, ...] | None:
+    """The tries of a call by what the client told while it made them; None if it told nothing."""
+    attempts: list[Attempt] = []
+    for when, event in told:
+        if event.kind is EventKind.ATTEMPT_ENDED:
+            start = max(0.0, when - event.seconds - began)
+            attempts.append(Attempt(event.number, start, event.seconds, event.outcome, event.status))
+        elif event.kind is EventKind.WAITING and attempts:
+            attempts[-1] = replace(attempts[-1], wait=event.seconds)
+    return tuple(attempts) or None
+
+
+def _not_pickled(error: Exception) -> list[str]:
+    """What pickling loses of `error`."""
+    try:
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes, made a moment ago
+    except Exception as exc:  # noqa: BLE001 - a constructor may raise anything
+        return [f"it does not survive pickle: {type(exc).__name__}: {exc}"]
+    if type(again) is not type(error) or str(again) != str(error):
+        return [f"pickle turns it into {type(again).__name__}: {again}"]
+    if getattr(again, "failure", None) != getattr(error, "failure", None):
+        return ["pickle changes what it knows"]
+    return []
+
+
+def _leaks(error: Exception, logs: list[str], subject: Subject) -> list[str]:
+    """Where an API key can be found."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    places = {
+        "str": str(error),
+        "repr": repr(error),
+        "vars": repr(vars(error)),
+        "a log line": "\n".join(logs),
+        "a traceback with locals": "".join(shown.format()),
+    }
+    with contextlib.suppress(Exception):
+        places["pickle"] = pickle.dumps(error).decode("latin-1")
+    if hasattr(error, "to_dict"):
+        with contextlib.suppress(Exception):
+            places["to_dict"] = json.dumps(error.to_dict())
+    secrets = [s for s in subject.secrets() if s]
+    return [
+        f"an API key can be read in its {place}"
+        for place, text in places.items()
+        if any(secret in text for secret in secrets)
+    ]
+
+
+class _Lines(logging.Handler):
+    """Keeps the lines that one thread logs."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.DEBUG)
+        self._lines, self._thread = lines, threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self._lines.append(f"{record.levelname} {record.name}: {record.getMessage()}")
+
+
+@contextlib.contextmanager
+def _captured_logs(name: str, lines: list[str]) -> Iterator[None]:
+    """Keep what this thread logs to `name` or beneath; its level is set by `listening`."""
+    handler = _Lines(lines)
+    logger = logging.getLogger(name) if name else None
+    if logger is not None:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        if logger is not None:
+            logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def listening(name: str) -> Iterator[None]:
+    """Have the logger `name` speak for the length of a drill, and to nobody else."""
+    if not name:
+        yield
+        return
+    logger = logging.getLogger(name)
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagate

@@ -1,0 +1,179 @@
+"""
+What the drill has to know of a client and its service: about sixty lines for each SDK.
+
+The twins of an SDK spell their methods alike, so one function here makes a call with either: the
+drill awaits what it gets if it can be awaited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+from failwell.contract import Contract
+from failwell.errors import CallError
+from failwell.failure import Failure
+from failwell.telemetry import Event
+
+Mode = Literal["sync", "async"]
+MODES: tuple[Mode, ...] = ("sync", "async")
+
+
+class Kind(str, Enum):
+    """What a call asks for: it decides whether it may be repeated."""
+
+    READ = "read"
+    KEYED_WRITE = "keyed write"
+    PLAIN_WRITE = "write without a key"
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    How patient the client is in a scenario; seconds.
+
+    Attributes:
+        attempts: Tries in all, the first included.
+        connect: For a connection.
+        read: For each piece of an answer.
+        deadline: For the whole call.
+        backoff: The longest first wait between two tries.
+        max_backoff: The longest wait between two tries.
+        max_retry_after: The longest wait a service may ask for.
+        keyed: Whether writes get an idempotency key by themselves.
+        random: The dice of the backoff; gives a number from 0 up to 1.
+        listeners: Told of each `failwell.telemetry.Event` of the client.
+    """
+
+    attempts: int = 3
+    connect: float = 5.0
+    read: float = 5.0
+    deadline: float = 20.0
+    backoff: float = 0.02
+    max_backoff: float = 0.08
+    max_retry_after: float = 10.0
+    keyed: bool = True
+    random: Callable[[], float] | None = None
+    listeners: tuple[Callable[[Event], None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """
+    One call that a scenario makes.
+
+    Attributes:
+        kind: What it asks for.
+        marker: Text that goes into whatever is written, and by which the ledger finds it.
+        key: The idempotency key; None lets the client choose one.
+    """
+
+    kind: Kind
+    marker: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """
+    A real reason for one documented exception.
+
+    Attributes:
+        name: Short, for the scenario's id: "revoked-key".
+        title: A sentence: what is wrong.
+        raises: The SDK's class that must come of it, exactly.
+        status: The status that the service answers.
+        call: Makes the call with a client; awaited if that is needed.
+        kind: What the call asks for.
+        key: Which API key the client gets: a name that `Subject.client` knows.
+        settings: How patient the client is.
+        requests: Requests the service must see.
+        before: Calls made first, by a good client, which must succeed; they get the marker.
+        arrange: Brings the service into the state that causes it, and back on exit.
+        facts: Attributes of the error and what they must be; a callable value is a test.
+        effects: Effects of this call in the ledger.
+    """
+
+    name: str
+    title: str
+    raises: type[CallError]
+    call: Callable[[Any, Call], Any]
+    status: int | None = None
+    kind: Kind = Kind.READ
+    key: str = "good"
+    settings: Settings = field(default_factory=lambda: Settings(attempts=1))
+    requests: int = 1
+    before: tuple[Callable[[Any, Call], Any], ...] = ()
+    arrange: Callable[[], contextlib.AbstractContextManager[object]] | None = None
+    facts: tuple[tuple[str, Any], ...] = ()
+    effects: int = 0
+
+
+class Subject(ABC):
+    """
+    A client library and the service it talks to.
+
+    Attributes:
+        name: On the command line: "kneo".
+        title: For reports.
+        contract: The SDK's contract.
+        exceptions: Every exception class the SDK exports; each must be raised.
+        retried: Statuses that the SDK's document says are tried again.
+        logger: The logger the SDK writes its attempts to; "" for none.
+        kinds: The kinds of call it has.
+        modes: The forms its client has.
+    """
+
+    name: str
+    title: str
+    contract: Contract
+    exceptions: tuple[type[BaseException], ...]
+    retried: frozenset[int] = frozenset({429, 500, 502, 503, 504})
+    logger: str = ""
+    kinds: frozenset[Kind] = frozenset(Kind)
+    modes: tuple[Mode, ...] = MODES
+
+    @abstractmethod
+    def running(self) -> contextlib.AbstractContextManager[str]:
+        """The service, on loopback, with accounts and keys; gives its base URL."""
+
+    @abstractmethod
+    def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
+        """A new client for `base_url` with the API key called `key`."""
+
+    @abstractmethod
+    def call(self, client: Any, call: Call) -> Any:
+        """Make `call`: the result, or with the async client something to await."""
+
+    def close(self, client: Any) -> Awaitable[None] | None:
+        """Close `client`; what it gives is awaited if that is needed."""
+        closing = client.aclose() if hasattr(client, "aclose") else client.close()
+        return closing if hasattr(closing, "__await__") else None
+
+    def ids_of(self, marker: str) -> Sequence[str] | None:
+        """Ids of what the ledger holds with `marker`; None if the ledger cannot be read."""
+        return None
+
+    def id_of(self, value: Any) -> str | None:
+        """The id of what a write gave back; None if it has none."""
+        found = getattr(value, "id", None)
+        return None if found is None else str(found)
+
+    def facts_of(self, error: BaseException) -> Failure | None:
+        """What `error` knows; None if it knows nothing in failwell's terms."""
+        found = getattr(error, "failure", None)
+        return found if isinstance(found, Failure) else None
+
+    def secrets(self) -> Sequence[str]:
+        """The API keys in use: none of them may be found in an error or a log line."""
+        return ()
+
+    def causes(self) -> Sequence[Cause]:
+        """A real reason for each exception that the service answers with."""
+        return ()

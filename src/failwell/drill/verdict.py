@@ -1,0 +1,327 @@
+"""
+Join the three witnesses into a verdict. Nothing is inferred from silence.
+
+PASS: everything claimed is true, everything planned happened. FAIL: with at least one finding.
+NOT EXERCISED: a planned fault never acted, so nothing is proved. UNPROVABLE: a witness is missing.
+SKIPPED: this platform cannot do it. Only PASS is green; FAIL and NOT EXERCISED fail the run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
+
+from failwell.call.messages import Reason
+from failwell.contract import Contract
+from failwell.drill.faults import Fault
+from failwell.drill.scenarios import Expect, Scenario
+from failwell.drill.subject import Kind, Subject
+from failwell.drill.witness import MAIN, ClientWitness, Evidence
+from failwell.errors import CallError, TransportError
+from failwell.failure import Attempt, Effect
+
+
+class Verdict(str, Enum):
+    """What a rehearsal proved."""
+
+    PASS = "PASS"  # noqa: S105 - no password
+    FAIL = "FAIL"
+    NOT_EXERCISED = "NOT EXERCISED"
+    UNPROVABLE = "UNPROVABLE"
+    SKIPPED = "SKIPPED"
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that is not as it has to be.
+
+    Attributes:
+        code: Which rule: "FD-ledger".
+        text: What was found and what was expected.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+@dataclass(slots=True)
+class Row:
+    """
+    One rehearsal and its verdict.
+
+    Attributes:
+        subject: The SDK's name on the command line.
+        mode: "sync" or "async".
+        scenario: What was rehearsed.
+        verdict: What it proved.
+        findings: What is wrong.
+        notes: What is not wrong but worth knowing: why it was skipped, what is missing.
+        evidence: What the witnesses say; None if it was not run.
+        repeat: The command that runs it again.
+        seconds: How long the rehearsal took.
+    """
+
+    subject: str
+    mode: str
+    scenario: Scenario
+    verdict: Verdict
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    evidence: Evidence | None = None
+    repeat: str = ""
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Subject, scenario and mode: the row's name in tables."""
+        return f"{self.subject} {self.scenario.id} {self.mode}"
+
+    @property
+    def raised(self) -> str:
+        """The class that was raised, bare; "" for none."""
+        return self.evidence.client.error.rpartition(".")[2] if self.evidence is not None else ""
+
+
+# Attempts that ended so never put a byte on the wire.
+_NEVER_SENT = frozenset(
+    r.value
+    for r in (Reason.DNS, Reason.REFUSED, Reason.UNREACHABLE, Reason.TLS, Reason.TLS_UNTRUSTED, Reason.PROXY,
+              Reason.BAD_URL, Reason.CONNECT_TIMEOUT, Reason.POOL_TIMEOUT)
+)  # fmt: skip
+
+
+def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -> Row:
+    """The verdict on what happened."""
+    row = Row(subject.name, mode, scenario, Verdict.PASS, evidence=evidence)
+    row.repeat = f"failwell drill {subject.name} --only {scenario.id}"
+    client = evidence.client
+    if client.trouble:
+        row.findings.append(
+            Finding("FD-trouble", f"the rehearsal could not be carried out: {client.trouble}")
+        )
+    elif client.ended is None:
+        row.findings.append(Finding("FD-hang", "the call neither returned nor raised"))
+    else:
+        row.findings += _outcome(subject, scenario, client)
+        row.findings += _requests(scenario, evidence)
+        row.findings += _keys(scenario, evidence)
+        row.findings += _ledger(scenario, evidence)
+        row.findings += _waits(scenario.expect, evidence)
+        row.findings += [Finding("FD-promise", p) for p in client.broken_promises]
+    row.findings += [Finding("FD-drill", t) for t in evidence.wire.trouble]
+    if not evidence.ledger.settled:
+        row.findings.append(Finding("FD-drill", "the service was still at work when the ledger was read"))
+    unfired = _unfired(scenario, evidence)
+    missing = _missing_witnesses(scenario, evidence)
+    row.notes += [*unfired, *missing]
+    # A client that stopped too early is at fault itself; a fault that had its chance is not.
+    if unfired and not (row.findings and evidence.wire.fired):
+        row.verdict = Verdict.NOT_EXERCISED
+    elif row.findings:
+        row.verdict = Verdict.FAIL
+    elif missing:
+        row.verdict = Verdict.UNPROVABLE
+    return row
+
+
+def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Iterator[Finding]:
+    """What the client said: success, or the right class with the right facts."""
+    expect = scenario.expect
+    if expect.error is None:
+        if not client.succeeded:
+            yield Finding("FD-outcome", f"expected success, got {client.error}: {client.text}")
+        return
+    if client.succeeded:
+        yield Finding("FD-outcome", f"expected {expect.error.__name__}, but the call returned")
+        return
+    yield from _class(subject.contract, expect, client)
+    if client.error.rpartition(".")[2] not in {e.__name__ for e in subject.exceptions}:
+        yield Finding("FD-class", f"{client.error} is not among the exceptions that {subject.name} exports")
+    text = client.text.lower()
+    if expect.says and not any(w in text for w in expect.says):
+        yield Finding("FD-text", f"{client.text!r} says none of: {', '.join(expect.says)}")
+    if issubclass(expect.error, TransportError) and not client.cause:
+        yield Finding("FD-cause", "__cause__ is empty; the engine's own exception belongs there")
+    for name, (found, right) in client.facts.items():
+        if not right:
+            yield Finding("FD-fact", f"{name} is {found}")
+    yield from _known_facts(expect, client)
+
+
+def _class(contract: Contract, expect: Expect, client: ClientWitness) -> Iterator[Finding]:
+    wanted = expect.own or (contract.class_for(expect.error) if expect.error else CallError)
+    if expect.own is not None and client.error.rpartition(".")[2] != wanted.__name__:
+        yield Finding("FD-class", f"expected exactly {wanted.__name__}, got {client.error}: {client.text}")
+        return
+    if wanted.__name__ not in client.error_names:
+        yield Finding("FD-class", f"expected {wanted.__name__}, got {client.error}: {client.text}")
+    if contract.base.__name__ not in client.error_names:
+        yield Finding("FD-class", f"{client.error} is no {contract.base.__name__}: a broad except misses it")
+
+
+def _known_facts(expect: Expect, client: ClientWitness) -> Iterator[Finding]:
+    """What is on the error, as far as the scenario says what it must be."""
+    failure = client.failure
+    if failure is None:
+        return
+    if expect.reasons and failure.reason not in expect.reasons:
+        wanted = " or ".join(sorted(expect.reasons))
+        yield Finding("FD-fact", f"reason is {failure.reason!r}, expected {wanted}")
+    if expect.status is not None and failure.status != expect.status:
+        yield Finding("FD-fact", f"status is {failure.status}, expected {expect.status}")
+    if expect.retry_after is not None and failure.retry_after != expect.retry_after:
+        yield Finding("FD-fact", f"retry_after is {failure.retry_after}, expected {expect.retry_after}")
+    if not failure.stopped:
+        yield Finding("FD-fact", "the error does not say why it was not tried again")
+    if expect.claim and failure.effect not in expect.claim:
+        wanted = " or ".join(sorted(e.value for e in expect.claim))
+        code = "FD-vague" if failure.effect is Effect.UNKNOWN else "FD-claim"
+        yield Finding(code, f"it claims {failure.effect.value}; what crossed the wire proves {wanted}")
+
+
+def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
+    """How often it was tried: by plan, by the wire, by the client's own word."""
+    expect, client = scenario.expect, evidence.client
+    seen = len(evidence.wire.requests_of(MAIN))
+    if seen != expect.requests:
+        yield Finding("FD-requests", f"the server saw {seen} requests, expected {expect.requests}")
+    if expect.tries is not None:
+        made = max(evidence.wire.tries_of(MAIN), seen)
+        if made != expect.tries:
+            yield Finding("FD-requests", f"{made} connections were tried, expected {expect.tries}")
+    if client.attempts is not None:
+        sent = sum(was_sent(a) for a in client.attempts)
+        if sent != seen:
+            yield Finding("FD-count", f"the client reports {sent} requests sent, the server saw {seen}")
+        tries = expect.requests if expect.tries is None else expect.tries
+        if len(client.attempts) != tries:
+            yield Finding("FD-count", f"the client reports {len(client.attempts)} tries, not {tries}")
+
+
+def was_sent(attempt: Attempt) -> bool:
+    """Whether a byte of `attempt` was put on the wire, by the client's own word."""
+    return attempt.outcome not in _NEVER_SENT
+
+
+def _keys(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
+    """One key for one logical write, the same on each of its attempts, and on the error."""
+    keys = [r.idempotency_key for r in evidence.wire.requests_of(MAIN)]
+    if scenario.kind is Kind.KEYED_WRITE and keys:
+        if None in keys:
+            yield Finding("FD-key", "a request of a keyed write carries no idempotency key")
+        elif len(set(keys)) > 1:
+            yield Finding("FD-key", f"the attempts carry {len(set(keys))} different idempotency keys")
+        failure = evidence.client.failure
+        if failure is not None and failure.idempotency_key != keys[0]:
+            yield Finding("FD-key", "the key on the error is not the key that was sent")
+    if scenario.kind is Kind.PLAIN_WRITE and any(keys):
+        yield Finding("FD-key", "a write that was to have no key carries one")
+
+
+def _ledger(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
+    """What was really done, against what was expected and against what the client claims."""
+    held, expect, client = evidence.ledger.ids, scenario.expect, evidence.client
+    for number, (ids, step) in enumerate(zip(evidence.ledger.before, scenario.before, strict=True), 1):
+        if step.kind is not Kind.READ and ids is not None and len(ids) != 1:
+            yield Finding("FD-ledger", f"call {number} before it has {len(ids)} effects, expected 1")
+    if held is None or scenario.kind is Kind.READ:
+        return
+    count = len(held)
+    if expect.effects and count not in expect.effects:
+        what = "duplicated" if count > max(expect.effects) else "lost"
+        wanted = " or ".join(map(str, sorted(expect.effects)))
+        yield Finding("FD-ledger", f"{what}: the ledger holds {count} effects, expected {wanted}")
+    if client.succeeded:
+        if count != 1:
+            yield Finding("FD-unsound", f"the client says it is done; the ledger holds {count} effects")
+        elif client.result_id is not None and client.result_id not in held:
+            yield Finding("FD-unsound", f"the client got {client.result_id}; the ledger holds {held[0]}")
+    elif client.failure is not None:
+        claim = client.failure.effect
+        if claim in (Effect.NOT_SENT, Effect.NOT_APPLIED) and count:
+            yield Finding("FD-unsound", f"the error claims {claim.value}; the ledger holds {count} effects")
+        if claim is Effect.APPLIED and not count:
+            yield Finding("FD-unsound", "the error claims applied; the ledger holds nothing")
+        if claim is Effect.NOT_SENT and evidence.wire.requests_of(MAIN):
+            yield Finding("FD-unsound", "the error claims not_sent; the server saw a request")
+
+
+def _waits(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
+    """Waits as the server felt them, and the length of the whole call."""
+    arrivals = [r.arrived for r in evidence.wire.requests_of(MAIN)]
+    for number, (first, second) in enumerate(pairwise(arrivals), 1):
+        gap = second - first
+        if gap < expect.wait_at_least:
+            yield Finding("FD-wait", f"try {number + 1} came {gap:.3f} s after the one before, "
+                                     f"not earlier than {expect.wait_at_least} s was asked for")  # fmt: skip
+        if expect.wait_at_most is not None and gap > expect.wait_at_most:
+            yield Finding("FD-wait", f"try {number + 1} came {gap:.3f} s after the one before, "
+                                     f"more than {expect.wait_at_most} s")  # fmt: skip
+    elapsed = evidence.client.elapsed
+    if expect.elapsed is not None and elapsed is not None:
+        least, most = expect.elapsed
+        if not least <= elapsed <= most:
+            yield Finding("FD-time", f"the call took {elapsed:.2f} s, expected {least:.2f} to {most:.2f} s")
+
+
+def _unfired(scenario: Scenario, evidence: Evidence) -> list[str]:
+    """Planned faults that never acted: the rehearsal proves nothing."""
+    fired = Counter((operation, number) for operation, number, _ in evidence.wire.fired)
+    plans = [(f"before-{i}", s.schedule) for i, s in enumerate(scenario.before, 1)]
+    missing = []
+    for operation, plan in [*plans, (MAIN, scenario.schedule)]:
+        for number, fault in _due(plan.faults.items(), scenario, operation):
+            if not fired[operation, number]:
+                missing.append(f"the fault “{fault.name}” planned for attempt {number} never acted")
+        if plan.rest is not None and not any(o == operation for o, _, _ in evidence.wire.fired):
+            missing.append(f"the fault “{plan.rest.name}” planned for every attempt never acted")
+    return missing
+
+
+def _due(planned: Iterable[tuple[int, Fault]], scenario: Scenario, operation: str) -> list[tuple[int, Fault]]:
+    """Those faults whose attempt was to be made at all: a client that stops early has no third try."""
+    last = scenario.expect.requests if scenario.expect.tries is None else scenario.expect.tries
+    return [(n, f) for n, f in planned if operation != MAIN or n <= last]
+
+
+def _missing_witnesses(scenario: Scenario, evidence: Evidence) -> list[str]:
+    missing = []
+    if scenario.kind is not Kind.READ and scenario.expect.effects and evidence.ledger.ids is None:
+        missing.append("the ledger cannot be read, so what was really done is not known")
+    if scenario.expect.error is not None and evidence.client.error and evidence.client.failure is None:
+        missing.append("the error says nothing of attempts and effect that could be checked")
+    return missing
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """
+    Whether one exported exception was really raised.
+
+    Attributes:
+        subject: The SDK.
+        exception: The class's name.
+        rows: Names of the rehearsals that raised it and passed.
+    """
+
+    subject: str
+    exception: str
+    rows: tuple[str, ...]
+
+
+def coverage(subject: Subject, rows: Sequence[Row]) -> list[Coverage]:
+    """For each exception that `subject` exports, which passed rehearsals raised exactly it."""
+    passed = [r for r in rows if r.subject == subject.name and r.verdict is Verdict.PASS]
+    return [
+        Coverage(subject.name, cls.__name__, tuple(r.name for r in passed if r.raised == cls.__name__))
+        for cls in subject.exceptions
+    ]

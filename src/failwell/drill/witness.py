@@ -1,0 +1,83 @@
+"""
+What the three witnesses say about one rehearsal: the client, the wire, the ledger.
+
+Plain data, free of live objects, so that a verdict can be checked and printed long after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from failwell.drill.journal import Journal
+from failwell.failure import Attempt, Failure
+
+MAIN = "main"  # the operation a scenario is about; what comes before it is "before-1", ...
+
+
+@dataclass(slots=True)
+class ClientWitness:
+    """
+    What the client says.
+
+    Attributes:
+        began: Monotonic seconds when the call was made.
+        ended: When it returned or raised; None if it never did.
+        succeeded: Whether it returned.
+        result_id: The id of what it returned.
+        error: The exception's class, dotted; "" for none.
+        error_names: Its class and every base, by bare name, nearest first.
+        text: `str(error)`.
+        cause: The class of `__cause__`, dotted; "" for none.
+        failure: What the error knows; None if it knows nothing in failwell's terms.
+        attempts: Every try it reports: with an error those on the error, with a success those of
+            which it told while it made them. None if it reports none.
+        facts: Attributes asked for by the scenario, as text, and whether they are right.
+        broken_promises: What the error promises and does not keep: pickling, secrets.
+        logs: Lines the client logged during the call.
+        trouble: What went wrong before the call: a client that could not be made.
+    """
+
+    began: float = 0.0
+    ended: float | None = None
+    succeeded: bool = False
+    result_id: str | None = None
+    error: str = ""
+    error_names: tuple[str, ...] = ()
+    text: str = ""
+    cause: str = ""
+    failure: Failure | None = None
+    attempts: tuple[Attempt, ...] | None = None
+    facts: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    broken_promises: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+    trouble: str = ""
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds the call took; None if it never ended."""
+        return None if self.ended is None else self.ended - self.began
+
+
+@dataclass(slots=True)
+class LedgerWitness:
+    """
+    What the service holds after everything has come to rest.
+
+    Attributes:
+        ids: What carries the main call's marker; None if the ledger cannot be read.
+        before: The same for each call made before, in order.
+        settled: Whether the service had answered all it was asked before the ledger was read.
+    """
+
+    ids: tuple[str, ...] | None = None
+    before: tuple[tuple[str, ...] | None, ...] = ()
+    settled: bool = True
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All three, for one rehearsal."""
+
+    client: ClientWitness
+    wire: Journal
+    ledger: LedgerWitness

@@ -1,0 +1,199 @@
+"""A small service with a ledger, a good client for it, and clients that are bad on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from failwell import errors
+from failwell.call.messages import Timeouts
+from failwell.call.retry import RetryPolicy
+from failwell.client import AsyncClient, Client
+from failwell.contract import Contract, Rule
+from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, Subject
+from failwell.engines.base import Connections
+
+KEY = "toy_sk_4f0c9a7e21"
+
+
+class ToyError(errors.CallError):
+    """Base of the toy's errors."""
+
+
+class ToyAuthError(ToyError, errors.AuthenticationError):
+    """401."""
+
+
+class ToyNotFoundError(ToyError, errors.NotFoundError):
+    """404."""
+
+
+class ToyConflictError(ToyError, errors.IdempotencyMismatchError):
+    """409."""
+
+
+class ToyRateLimitError(ToyError, errors.RateLimitError):
+    """429."""
+
+
+class ToyServerError(ToyError, errors.ServerError):
+    """5xx."""
+
+
+class ToyNetworkError(ToyError, errors.TransportError):
+    """No usable answer."""
+
+
+TOY = Contract(
+    "toy",
+    base=ToyError,
+    rules=[
+        Rule(ToyAuthError, status=401),
+        Rule(ToyNotFoundError, status=404),
+        Rule(ToyConflictError, status=409),
+        Rule(ToyRateLimitError, status=429),
+        Rule(ToyServerError, status=range(500, 600)),
+    ],
+    broken={errors.TransportError: ToyNetworkError},
+)
+
+
+class ToyService:
+    """Things that can be made and read; a key used again replays, or is refused."""
+
+    def __init__(self) -> None:
+        self.things: list[tuple[str, str]] = []  # id, marker
+        self.answers: dict[str, tuple[bytes, int, bytes]] = {}
+        self.lock = threading.Lock()
+
+    def ids_of(self, marker: str) -> list[str]:
+        with self.lock:
+            return [i for i, m in self.things if m == marker]
+
+    def post(self, key: str | None, body: bytes) -> tuple[int, bytes]:
+        with self.lock:
+            if key is not None and key in self.answers:
+                first, status, answer = self.answers[key]
+                return (
+                    (status, answer) if first == body else (409, b'{"detail": "key used with another body"}')
+                )
+            thing = f"thing-{len(self.things) + 1}"
+            self.things.append((thing, json.loads(body)["name"]))
+            answer = json.dumps({"id": thing, "padding": "x" * 40}).encode()
+            if key is not None:
+                self.answers[key] = (body, 201, answer)
+            return 201, answer
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[str]:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("X-Request-ID", "req-1")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                if self.headers.get("x-api-key") != KEY:
+                    self.answer(401, b'{"detail": "who are you?"}')
+                elif self.path == "/things":
+                    self.answer(200, b'{"id": "thing-0", "padding": "%s"}' % (b"x" * 40))
+                elif self.path == "/trap":
+                    self.answer(500, b'{"detail": "trapped"}')
+                else:
+                    self.answer(404, b'{"detail": "no such thing"}')
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer(*service.post(self.headers.get("idempotency-key"), body))
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+class Toy(Subject):
+    """The good one: failwell's own client with the toy's contract."""
+
+    name = "toy"
+    title = "Toy"
+    contract = TOY
+    exceptions = (
+        ToyAuthError,
+        ToyNotFoundError,
+        ToyConflictError,
+        ToyRateLimitError,
+        ToyServerError,
+        ToyNetworkError,
+    )
+    logger = "toy.transport"
+
+    def __init__(self) -> None:
+        self.service = ToyService()
+
+    def running(self) -> contextlib.AbstractContextManager[str]:
+        return self.service.running()
+
+    def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
+        make: Any = Client if mode == "sync" else AsyncClient
+        return make(
+            base_url,
+            contract=self.contract,
+            credentials={"x-api-key": KEY if key == "good" else "toy_sk_revoked_99"},
+            retry=RetryPolicy(
+                max_attempts=settings.attempts,
+                base=settings.backoff,
+                cap=settings.max_backoff,
+                max_retry_after=settings.max_retry_after,
+            ),
+            timeouts=Timeouts(connect=settings.connect, read=settings.read),
+            deadline=settings.deadline,
+            breaker=False,
+            idempotency=settings.keyed,
+            connections=Connections(trust_env=False),
+            listeners=settings.listeners,
+            random=settings.random,
+        )
+
+    def call(self, client: Any, call: Call) -> Any:
+        if call.kind is Kind.READ:
+            return client.request("GET", "/things")
+        return client.request("POST", "/things", json={"name": call.marker}, idempotency_key=call.key)
+
+    def id_of(self, value: Any) -> str | None:
+        return str(json.loads(value.content)["id"])
+
+    def ids_of(self, marker: str) -> Sequence[str]:
+        return self.service.ids_of(marker)
+
+    def secrets(self) -> Sequence[str]:
+        return (KEY,)
+
+    def causes(self) -> Sequence[Cause]:
+        def get(path: str) -> Callable[[Any, Call], Any]:
+            return lambda client, call: client.request("GET", path)
+
+        return (
+            Cause("revoked", "The key was revoked", ToyAuthError, get("/things"), 401, key="revoked"),
+            Cause("unknown-id", "There is no such thing", ToyNotFoundError, get("/things/9"), 404),
+            Cause("trap", "The service breaks", ToyServerError, get("/trap"), 500),
+        )
