@@ -12,6 +12,10 @@ import zlib
 
 from failwell.call.messages import Reason
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 ACCEPT_ENCODING = "gzip, deflate"
 
 # Fewer codings are in use on the web than are registered, and nobody stacks more than two.
@@ -19,6 +23,33 @@ _MOST_CODINGS = 4
 # Each further gzip member copies what follows it, which must not become quadratic.
 _MOST_MEMBERS = 64
 _WBITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class Head:
+    """
+    What the head of an answer says about its body.
+
+    Args:
+        headers: Its header lines.
+
+    Attributes:
+        expected: The bytes announced; None if it does not say.
+        coding: The content codings, joined with commas; None for none.
+    """
+
+    __slots__ = ("coding", "expected")
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.expected: int | None = None
+        self.coding: bytes | None = None
+        for name, value in headers:
+            # Its length tells a name apart from most others without making it lower case.
+            size = len(name)
+            if size == 14:
+                if name.lower() == b"content-length" and value.isdigit() and len(value) <= 20:
+                    self.expected = int(value)
+            elif size == 16 and name.lower() == b"content-encoding":
+                self.coding = value if self.coding is None else self.coding + b"," + value
 
 
 class UndecodableError(Exception):

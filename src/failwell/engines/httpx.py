@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,12 @@ import httpcore2
 import httpx2
 
 from failwell.call.messages import Broken, Phase, Reason, Response
-from failwell.engines.decoding import ACCEPT_ENCODING, UndecodableError, decoded
+from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.network import AsyncioNetwork, Network, TrioNetwork
+from failwell.engines.orders import METHODS_WITH_BODY, unsendable
 from failwell.engines.pools import BadURLError, Pools, has_leftovers
 from failwell.engines.wire import Wire, broken
-from failwell.errors import ConfigurationError, UsageError
+from failwell.errors import ConfigurationError
 from failwell.redaction import kept_url
 
 if TYPE_CHECKING:
@@ -53,39 +53,11 @@ _HTTPX_CLASS: dict[type[Exception], type[httpx2.TransportError]] = {
     httpcore2.UnsupportedProtocol: httpx2.UnsupportedProtocol,
     httpcore2.RemoteProtocolError: httpx2.RemoteProtocolError,
 }
-# RFC 9110, sections 5.1 and 5.5, as h11 reads them.
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
-_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _ACCEPT_ENCODING = ACCEPT_ENCODING.encode()
 
 # Pools of a parent process or of a loop that ended: closing them would speak on connections that
 # are not ours, and dropping them would warn. They are few.
 _abandoned: list[Any] = []
-
-
-class Head:
-    """
-    What the head of an answer says about its body.
-
-    Attributes:
-        expected: The bytes announced; None if it does not say.
-        coding: The content codings, joined with commas; None for none.
-    """
-
-    __slots__ = ("coding", "expected")
-
-    def __init__(self, headers: RawHeaders) -> None:
-        self.expected: int | None = None
-        self.coding: bytes | None = None
-        for name, value in headers:
-            # Its length tells a name apart from most others without making it lower case.
-            size = len(name)
-            if size == 14:
-                if name.lower() == b"content-length" and value.isdigit() and len(value) <= 20:
-                    self.expected = int(value)
-            elif size == 16 and name.lower() == b"content-encoding":
-                self.coding = value if self.coding is None else self.coding + b"," + value
 
 
 class _Attempt:
@@ -235,21 +207,11 @@ def _headers(request: Request, route: Route) -> RawHeaders | None:
         headers.append((b"accept-encoding", _ACCEPT_ENCODING))
     if request.content is not None:
         headers.append((b"content-length", b"%d" % len(request.content)))
-    elif request.method in _METHODS_WITH_BODY:
+    elif request.method in METHODS_WITH_BODY:
         headers.append((b"content-length", b"0"))
     if route.authorization is not None and "authorization" not in given:
         headers.append((b"authorization", route.authorization))
     return headers
-
-
-def unsendable(request: Request) -> UsageError:
-    """What to say of a request that HTTP has no way to write: names, never values."""
-    for name, value in request.headers.items():
-        if not _NAME.fullmatch(name):
-            return UsageError("A header's name has a character that HTTP does not allow.")
-        if not _VALUE.fullmatch(value):
-            return UsageError(f"The value of the header {name!r} has a character that HTTP does not allow.")
-    return UsageError("The request has a method or a header that HTTP does not allow.")
 
 
 def bad_url(url: str) -> Broken:

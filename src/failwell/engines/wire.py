@@ -157,13 +157,21 @@ class Wire(float):
 
     def cut_or(self, silent: Reason) -> Reason:
         """The reason of an answer that ended early; `silent` if nothing had come."""
-        if self.answered:
-            return Reason.CUT
-        if not self.received:
-            return silent
-        # "HTTP/1.1 200 OK" cut short began as an answer; anything else never was one.
-        head = self.first[:5]
-        return Reason.CUT if b"HTTP/".startswith(head) or head == b"HTTP/" else Reason.NOT_HTTP
+        return Reason.CUT if self.answered else ended_early(self.first, silent)
+
+
+def ended_early(first: bytes, silent: Reason) -> Reason:
+    """
+    The reason of an answer that ended inside its head.
+
+    Args:
+        first: The first piece of it that came.
+        silent: What to say if nothing had come.
+    """
+    if not first:
+        return silent
+    # "HTTP/1.1 200 OK" cut short began as an answer; anything else never was one.
+    return Reason.CUT if first.startswith(b"HTTP/") or b"HTTP/".startswith(first) else Reason.NOT_HTTP
 
 
 def reason_of_connect(exc: BaseException, default: Reason = Reason.UNREACHABLE) -> Reason:

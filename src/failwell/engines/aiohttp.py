@@ -1,0 +1,455 @@
+"""
+The aiohttp engine: the fastest under asyncio that fork, Ctrl-C and cancellation cannot hurt.
+
+aiohttp repeats idempotent requests by itself when a connection ends without an answer, and has
+no public switch for that; `_retry_connection` is turned off here, and an aiohttp without it is
+refused. How far an attempt came is watched at the connection: `_Connector` notes that one was
+made, `_Watch` which bytes it brought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from base64 import b64encode
+from contextvars import ContextVar
+from io import BytesIO
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import aiohttp
+import httpx2
+from aiohttp import http_exceptions
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
+from failwell.engines.orders import unsendable
+from failwell.engines.pools import tls_context, usable_proxy
+from failwell.engines.routes import proxy_for
+from failwell.engines.wire import chain, ended_early, reason_of_connect, without_frames
+from failwell.errors import ConfigurationError
+from failwell.redaction import kept_url
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from failwell.call.messages import Request, Send
+    from failwell.engines.base import Connections
+
+    RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+# aiohttp fills these in if they are missing; what is sent is decided by the caller.
+_NOT_BY_ITSELF = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+# Larger bodies are wrapped: aiohttp warns of large bytes.
+_PLAIN_BODY_BYTES = 1024 * 1024
+_MOST_ORIGINS = 1024
+
+_abandoned: list[Any] = []
+
+
+class _Watch:
+    """
+    What one attempt saw of its connection.
+
+    Attributes:
+        connected: Whether there was a connection to send on; what follows may have been sent.
+        received: Bytes of answer received.
+        first: The first piece of them.
+        ears: What hears them.
+    """
+
+    __slots__ = ("connected", "ears", "first", "received")
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.ears: _Ears | None = None
+        self.received = 0
+        self.first = b""
+
+
+_watch: ContextVar[_Watch] = ContextVar("failwell_aiohttp_watch")
+
+
+class _Ears:
+    """Stands in for a protocol's `data_received`, and tells the attempt under way."""
+
+    __slots__ = ("hear", "stray", "watch")
+
+    def __init__(self, hear: Callable[[bytes], None]) -> None:
+        self.hear = hear
+        self.watch: _Watch | None = None
+        self.stray = False
+
+    def __call__(self, data: bytes) -> None:
+        watch = self.watch
+        if watch is None:
+            self.stray = True  # between two requests: of an answer nobody asked for
+        else:
+            if not watch.received:
+                watch.first = data
+            watch.received += len(data)
+        self.hear(data)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes for the attempt under way that a connection was made, and what comes over it."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol: Any = connection.protocol
+            ears = protocol.__dict__.get("data_received")
+            if ears is None:
+                protocol.data_received = ears = _Ears(protocol.data_received)
+            # aiohttp looks at this when a connection comes back, not when it is taken again.
+            elif ears.stray or protocol.should_close:
+                connection.close()
+                continue
+            ears.watch = watch = _watch.get()
+            watch.connected = True
+            watch.ears = ears
+            return connection
+
+
+class _Way:
+    """How to reach one origin: what is told to aiohttp about it."""
+
+    __slots__ = ("proxy", "proxy_headers", "ssl")
+
+    def __init__(self, proxy: str | None, context: ssl.SSLContext | bool) -> None:
+        self.proxy = None
+        self.proxy_headers = None
+        self.ssl = context
+        if proxy is not None:
+            found = usable_proxy(proxy)
+            if found.url.scheme.startswith("socks"):
+                raise ConfigurationError("aiohttp knows no SOCKS proxies: use the engine 'httpx'.")
+            self.proxy = str(found.url)
+            if found.raw_auth is not None:
+                self.proxy_headers = {
+                    "Proxy-Authorization": f"Basic {b64encode(b':'.join(found.raw_auth)).decode()}"
+                }
+
+
+class AiohttpEngine:
+    """
+    Requests over aiohttp. Under asyncio only.
+
+    Its connections belong to the event loop they were made in. In another loop, and in a forked
+    process, it begins with fresh ones. `Timeouts.write` is not told apart from the deadline, and
+    `Connections.max_idle` does not count: idle connections end after `idle_seconds`.
+
+    Args:
+        connections: How to connect.
+    """
+
+    name = "aiohttp"
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
+        self._free: asyncio.Semaphore
+        self._ways: dict[str, _Way] = {}
+        self._context: ssl.SSLContext | None = None
+
+    async def send(self, order: Send, /) -> Response | Broken:
+        """
+        Carry `order` out once.
+
+        Raises:
+            UsageError: the request cannot be written as HTTP.
+            ConfigurationError: its proxy or the certificates cannot be used, or no asyncio runs.
+        """
+        session = self._open()
+        request = order.request
+        left = order.deadline - monotonic()
+        if left <= 0:
+            return Broken(Phase.NOT_SENT, Reason.DEADLINE, aiohttp.ConnectionTimeoutError("no time is left"))
+        try:
+            url = URL(request.url)
+            way = self._way(url)
+        except (ValueError, httpx2.InvalidURL) as exc:
+            if isinstance(exc, ConfigurationError):
+                raise
+            return _bad_url(request)
+        free = self._free
+        if free.locked():
+            broken = await self._wait_for(free, order)
+            if broken is not None:
+                return broken
+            left = order.deadline - monotonic()
+        else:
+            await free.acquire()
+        watch = _Watch()
+        _watch.set(watch)
+        try:
+            return await self._carry_out(session, order, url, way, watch, left)
+        finally:
+            free.release()
+            if watch.ears is not None and watch.ears.watch is watch:
+                watch.ears.watch = None
+
+    async def _wait_for(self, free: asyncio.Semaphore, order: Send) -> Broken | None:
+        """Take a free connection as soon as there is one."""
+        seconds = min(order.timeouts.pool, order.deadline - monotonic())
+        try:
+            async with asyncio.timeout(seconds):
+                await free.acquire()
+        except TimeoutError:
+            reason = Reason.DEADLINE if order.deadline <= monotonic() else Reason.POOL_TIMEOUT
+            return Broken(Phase.NOT_SENT, reason, aiohttp.ConnectionTimeoutError("no free connection"))
+        return None
+
+    async def _carry_out(
+        self,
+        session: aiohttp.ClientSession,
+        order: Send,
+        url: URL,
+        way: _Way,
+        watch: _Watch,
+        left: float,
+    ) -> Response | Broken:
+        request, timeouts = order.request, order.timeouts
+        headers: Any = request.headers
+        if "accept-encoding" not in headers:
+            headers = {**headers, "accept-encoding": ACCEPT_ENCODING}
+        content: Any = request.content
+        if content is not None and len(content) > _PLAIN_BODY_BYTES:
+            content = BytesIO(content)
+        answer: aiohttp.ClientResponse | None = None
+        try:
+            answer = await session.request(
+                request.method,
+                url,
+                data=content,
+                headers=headers,
+                allow_redirects=False,
+                proxy=way.proxy,
+                proxy_headers=way.proxy_headers,
+                ssl=way.ssl,
+                timeout=aiohttp.ClientTimeout(left, timeouts.connect, timeouts.read, None, _NEVER_ROUNDED),
+            )
+            return await self._take(answer, order, watch)
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            failure = exc
+        except ValueError:
+            # aiohttp's word for a line break inside a header. Its own text is not repeated.
+            failure = None
+        finally:
+            if answer is not None:
+                answer.close()
+        if failure is None:
+            raise unsendable(request)
+        return _broken(failure, order, watch, answer)
+
+    async def _take(self, answer: aiohttp.ClientResponse, order: Send, watch: _Watch) -> Response | Broken:
+        limits = self._connections
+        headers = answer.raw_headers
+        if watch.received > limits.max_header_bytes:
+            size = sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > limits.max_header_bytes:
+                raise _refused(Reason.TOO_LARGE, f"headers of {size} bytes")
+        if answer.status == 101:
+            raise _refused(Reason.NOT_HTTP, "an upgrade that was not asked for")
+        head = Head(headers)
+        bodiless = order.request.method == "HEAD" or answer.status in (204, 304)
+        if head.expected is not None and head.expected > limits.max_body_bytes and not bodiless:
+            raise _refused(Reason.TOO_LARGE, f"a body of {head.expected} bytes")
+        reader = answer.content
+        content = await reader.readany()
+        if not reader.at_eof():
+            pieces = [content]
+            size = len(content)
+            while size <= limits.max_body_bytes:
+                piece = await reader.readany()
+                if not piece:
+                    break
+                pieces.append(piece)
+                size += len(piece)
+            content = b"".join(pieces)
+        if len(content) > limits.max_body_bytes:
+            raise _refused(Reason.TOO_LARGE, f"a body of more than {limits.max_body_bytes} bytes")
+        if head.coding is not None:
+            try:
+                content = decoded(content, head.coding.decode("latin-1"), limits.max_body_bytes)
+            except UndecodableError as exc:
+                raise _refused(exc.reason, str(exc)) from None
+        return Response(answer.status, headers, content, order.request.url)
+
+    def _open(self) -> aiohttp.ClientSession:
+        """The session of this loop and this process."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "The engine 'aiohttp' has to be used inside a running asyncio event loop; "
+                "under trio use 'httpx'."
+            ) from None
+        if self._session is not None and loop is self._loop and os.getpid() == self._pid:
+            return self._session
+        if self._session is not None:
+            # Closing it would speak on connections that are not ours; dropping it would warn.
+            _abandoned.append(self._session)
+        limits = self._connections
+        session = aiohttp.ClientSession(
+            connector=_Connector(limit=0, keepalive_timeout=limits.idle_seconds),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,  # `proxy_for` reads the environment; aiohttp would read ~/.netrc too
+            skip_auto_headers=_NOT_BY_ITSELF,
+            max_line_size=limits.max_header_bytes,
+            max_field_size=limits.max_header_bytes,
+            # A header line has four bytes at least.
+            max_headers=max(128, limits.max_header_bytes // 4),
+        )
+        _never_replay(session)
+        self._free = asyncio.Semaphore(limits.max_connections)
+        self._session, self._loop, self._pid = session, loop, os.getpid()
+        return session
+
+    def _way(self, url: URL) -> _Way:
+        origin = url.origin()
+        way = self._ways.get(str(origin))
+        if way is None:
+            if origin.scheme not in ("http", "https"):
+                raise ValueError
+            proxy = proxy_for(httpx2.URL(str(origin)), self._connections)
+            if len(self._ways) >= _MOST_ORIGINS:
+                self._ways.clear()
+            tls = origin.scheme == "https" or (proxy or "").lower().startswith("https:")
+            self._ways[str(origin)] = way = _Way(proxy, self._tls_context() if tls else True)
+        return way
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = tls_context(self._connections)
+        return self._context
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        if os.getpid() != self._pid or asyncio.get_running_loop() is not self._loop:
+            _abandoned.append(session)
+            return
+        await session.close()
+
+
+# aiohttp rounds waits above this many seconds up to whole seconds of the clock.
+_NEVER_ROUNDED = float("inf")
+
+
+def _never_replay(session: Any) -> None:
+    """
+    Turn aiohttp's own repetition of idempotent requests off.
+
+    Raises:
+        ConfigurationError: this aiohttp has another switch for it.
+    """
+    if not hasattr(session, "_retry_connection"):
+        raise ConfigurationError(
+            f"aiohttp {aiohttp.__version__} repeats requests in a way this version of failwell cannot "
+            "turn off: use the engine 'httpx'."
+        )
+    session._retry_connection = False
+
+
+class _RefusedError(aiohttp.ClientPayloadError):
+    """An answer that we do not take."""
+
+    reason: Reason
+
+
+def _refused(reason: Reason, text: str) -> _RefusedError:
+    exc = _RefusedError(text)
+    exc.reason = reason
+    return exc
+
+
+def _bad_url(request: Request) -> Broken:
+    return Broken(Phase.NOT_SENT, Reason.BAD_URL, aiohttp.InvalidURL(kept_url(request.url)))
+
+
+def _broken(exc: Exception, order: Send, watch: _Watch, answer: aiohttp.ClientResponse | None) -> Broken:
+    if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return _bad_url(order.request)
+    cause = without_frames(_without_secrets(exc, order.request))
+    if answer is None:
+        phase = Phase.SENT if watch.connected else Phase.NOT_SENT
+        return Broken(phase, _reason(exc, order, watch), cause)
+    if isinstance(exc, _RefusedError):
+        reason = exc.reason
+    elif isinstance(exc, TimeoutError):
+        reason = Reason.READ_TIMEOUT if isinstance(exc, aiohttp.SocketTimeoutError) else Reason.DEADLINE
+    else:
+        reason = Reason.NOT_HTTP if _is_garbage(exc) else Reason.CUT
+    expected = None
+    if order.request.method != "HEAD" and answer.status not in (204, 304):
+        expected = Head(answer.raw_headers).expected
+    return Broken(
+        Phase.ANSWERED,
+        reason,
+        cause,
+        answer.status,
+        answer.raw_headers,
+        answer.content.total_bytes,
+        expected,
+    )
+
+
+def _reason(exc: Exception, order: Send, watch: _Watch) -> Reason:
+    """Why no status was read."""
+    if isinstance(exc, TimeoutError):
+        if isinstance(exc, aiohttp.SocketTimeoutError):
+            return Reason.READ_TIMEOUT
+        return Reason.CONNECT_TIMEOUT if isinstance(exc, aiohttp.ConnectionTimeoutError) else Reason.DEADLINE
+    if not watch.connected:
+        if isinstance(exc, aiohttp.ClientHttpProxyError):
+            return Reason.PROXY
+        tls = order.request.url[:6].lower() == "https:"
+        return reason_of_connect(exc, Reason.TLS if tls else Reason.UNREACHABLE)
+    if isinstance(exc, aiohttp.ClientResponseError):
+        too_large = any(
+            isinstance(each, http_exceptions.LineTooLong) or "Too many headers" in str(each)
+            for each in chain(exc)
+            if isinstance(each, http_exceptions.HttpProcessingError)
+        )
+        return Reason.TOO_LARGE if too_large else Reason.NOT_HTTP
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return ended_early(watch.first, Reason.CLOSED)
+    return ended_early(watch.first, Reason.RESET)
+
+
+def _is_garbage(exc: Exception) -> bool:
+    """Whether a body broke because it was spelled wrong, not because it ended early."""
+    return any(
+        isinstance(each, http_exceptions.HttpProcessingError)
+        and not isinstance(each, (http_exceptions.TransferEncodingError, http_exceptions.ContentLengthError))
+        for each in chain(exc)
+    )
+
+
+def _without_secrets(exc: Exception, request: Request) -> Exception:
+    """`exc` without the headers and the proxy's password that aiohttp's exceptions carry."""
+    for each in chain(exc):
+        if isinstance(each, aiohttp.ClientResponseError):
+            url = URL(kept_url(request.url))
+            none: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+            each.request_info = aiohttp.RequestInfo(url, request.method, none, url)
+            each.args = (each.request_info, ())
+            each.history = ()
+            each.headers = None
+        elif isinstance(each, aiohttp.ClientConnectorError):
+            key = each.args[0]._replace(proxy=None, proxy_auth=None, proxy_headers_hash=None)
+            each.args = (key, *each.args[1:])
+            each._conn_key = key
+    return exc
