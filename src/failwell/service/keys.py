@@ -1,0 +1,140 @@
+"""
+API keys: how they look, how they are kept, and what they say about who is asking.
+
+A key is a public part, by which it is found, and a secret rest. Only the SHA-256 of the whole
+is stored: a key is random enough that a slow hash would cost every request and protect nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Literal
+
+    from failwell.service.limits import Limit
+
+    KeyState = Literal["active", "revoked"]
+
+ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFormat:
+    """
+    How a service's keys look and where a request carries them.
+
+    Attributes:
+        prefix: What every key begins with, such as `ago_`.
+        lengths: How many letters or digits may follow it.
+        public: How many of them are the public part.
+        header: The request header that carries the key, in lower case.
+        scheme: The word before the key in that header, such as `Bearer`; empty for none.
+        challenge: The `WWW-Authenticate` value of a 401 (RFC 9110, section 11.6.1).
+    """
+
+    prefix: str
+    lengths: tuple[int, ...] = (32,)
+    public: int = 8
+    header: str = "authorization"
+    scheme: str = "Bearer"
+    challenge: str = "Bearer"
+
+    def new(self) -> str:
+        """A fresh key of the longest form."""
+        return self.prefix + "".join(secrets.choice(ALPHABET) for _ in range(max(self.lengths)))
+
+    def well_formed(self, key: str) -> bool:
+        """Whether `key` could be one of ours."""
+        rest = key[len(self.prefix) :]
+        return key.startswith(self.prefix) and len(rest) in self.lengths and _WORD.fullmatch(rest) is not None
+
+    def public_part(self, key: str) -> str:
+        """What may be written into logs and looked up in an index."""
+        return key[: len(self.prefix) + self.public]
+
+    def presented(self, value: str) -> str:
+        """
+        The key in a header value.
+
+        Returns:
+            The key as sent, well formed or not; empty if the value has another scheme.
+        """
+        value = value.strip(" \t")
+        if not self.scheme:
+            return value
+        # RFC 9110, section 11.1: the scheme is compared without regard to case.
+        scheme, _, key = value.partition(" ")
+        return key.strip(" ") if scheme.lower() == self.scheme.lower() else ""
+
+
+# A class of ASCII characters: `str.isalnum` would take letters of every script.
+_WORD = re.compile(r"[A-Za-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """
+    A key as the store holds it.
+
+    Attributes:
+        public: The public part.
+        digest: SHA-256 of the whole key.
+        tenant: Whose data it opens.
+        principal: Who holds it; keys that replace each other share one, so that a write can be
+            repeated with the new key.
+        scopes: What it may do.
+        state: Active or revoked.
+        expires_at: Unix seconds after which it is no longer taken; None for never.
+        limit: How often it may ask; None for the service's own limit.
+        tenant_active: Whether the tenant may do anything at all.
+    """
+
+    public: str
+    digest: bytes
+    tenant: str
+    principal: str
+    scopes: frozenset[str] = frozenset()
+    state: KeyState = "active"
+    expires_at: float | None = None
+    limit: Limit | None = None
+    tenant_active: bool = True
+
+    def opens(self, key: str) -> bool:
+        """Whether `key` is this key, compared in constant time."""
+        return hmac.compare_digest(self.digest, digest(key))
+
+    def expired(self, now: float) -> bool:
+        """Whether it was over before `now`, unix seconds."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+def digest(key: str) -> bytes:
+    """What is stored of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def stored(
+    key: str,
+    keys: KeyFormat,
+    *,
+    tenant: str,
+    principal: str | None = None,
+    scopes: Iterable[str] = (),
+    state: KeyState = "active",
+    expires_at: float | None = None,
+    limit: Limit | None = None,
+) -> StoredKey:
+    """The record of a new `key`; the principal is the public part unless one is named."""
+    public = keys.public_part(key)
+    return StoredKey(
+        public=public, digest=digest(key), tenant=tenant, principal=principal or public,
+        scopes=frozenset(scopes), state=state, expires_at=expires_at, limit=limit,
+    )  # fmt: skip

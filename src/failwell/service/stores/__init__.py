@@ -1,0 +1,8 @@
+"""Where a service keeps its keys, limits and idempotency records."""
+
+from __future__ import annotations
+
+from failwell.service.stores.base import FencedError, Store, StoreBusyError
+from failwell.service.stores.sqlite import SQLiteStore
+
+__all__ = ["FencedError", "SQLiteStore", "Store", "StoreBusyError"]

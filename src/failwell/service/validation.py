@@ -1,0 +1,126 @@
+"""
+From Pydantic's findings to the fields of an error, without a word of what was sent.
+
+Pydantic 2 repeats the input in each finding; for a missing member that is the whole object
+around it, passwords included. Here only the place, the kind and the words are taken over.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from failwell.failure import FieldError
+from failwell.service.refusals import Refusal, RefusedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pydantic import BaseModel
+
+    M = TypeVar("M", bound=BaseModel)
+
+# Pydantic 2's kind to the kind and the words of Pydantic 1, as clients written for it expect.
+# Words may name a member of the finding's context.
+_PYDANTIC_1: Mapping[str, tuple[str, str]] = {
+    "missing": ("value_error.missing", "field required"),
+    "int_type": ("type_error.integer", "value is not a valid integer"),
+    "int_parsing": ("type_error.integer", "value is not a valid integer"),
+    "int_from_float": ("type_error.integer", "value is not a valid integer"),
+    "int_parsing_size": ("type_error.integer", "value is not a valid integer"),
+    "float_type": ("type_error.float", "value is not a valid float"),
+    "float_parsing": ("type_error.float", "value is not a valid float"),
+    "bool_type": ("type_error.bool", "value could not be parsed to a boolean"),
+    "bool_parsing": ("type_error.bool", "value could not be parsed to a boolean"),
+    "string_type": ("type_error.string", "str type expected"),
+    "dict_type": ("type_error.dict", "value is not a valid dict"),
+    "model_type": ("type_error.dict", "value is not a valid dict"),
+    "model_attributes_type": ("type_error.dict", "value is not a valid dict"),
+    "list_type": ("type_error.list", "value is not a valid list"),
+    "none_required": ("type_error.none.allowed", "value is not none"),
+    "string_too_short": (
+        "value_error.str.min_length",
+        "ensure this value has at least {min_length} characters",
+    ),
+    "string_too_long": (
+        "value_error.str.max_length",
+        "ensure this value has at most {max_length} characters",
+    ),
+    "too_long": ("value_error.list.max_items", "ensure this value has at most {max_length} items"),
+    "too_short": ("value_error.list.min_items", "ensure this value has at least {min_length} items"),
+    "greater_than_equal": (
+        "value_error.number.not_ge",
+        "ensure this value is greater than or equal to {ge}",
+    ),
+    "less_than_equal": ("value_error.number.not_le", "ensure this value is less than or equal to {le}"),
+    "extra_forbidden": ("value_error.extra", "extra fields not permitted"),
+    "json_invalid": ("value_error.jsondecode", "{error}"),
+}
+
+
+def fields_from_pydantic(
+    errors: Iterable[Mapping[str, Any]], *, where: tuple[str | int, ...] = (), pydantic1: bool = False
+) -> tuple[FieldError, ...]:
+    """
+    What Pydantic found, field by field.
+
+    Args:
+        errors: From `ValidationError.errors()`.
+        where: What goes before each place, such as `("body",)`.
+        pydantic1: Whether the kinds and words are those of Pydantic 1.
+    """
+    return tuple(_field(error, where, pydantic1) for error in errors)
+
+
+def _field(error: Mapping[str, Any], where: tuple[str | int, ...], pydantic1: bool) -> FieldError:
+    path = (*where, *error["loc"])
+    if not pydantic1:
+        return FieldError(path, error["msg"], error["type"])
+    code, words = _PYDANTIC_1.get(error["type"], ("value_error", "value is not valid"))
+    return FieldError(path, words.format_map(error.get("ctx") or {}), code)
+
+
+def json_body(model: type[M], *, pydantic1: bool = False) -> Callable[[bytes], M]:
+    """
+    A parser for bodies that are one JSON object of the shape of `model`.
+
+    The media type is not looked at: `curl -d` names another one, and the bytes tell.
+
+    Args:
+        model: A Pydantic model.
+        pydantic1: Whether findings are those of Pydantic 1, and malformed JSON one of them, as
+            in FastAPI of that time; otherwise malformed JSON is a 400.
+    """
+    from pydantic import ValidationError
+
+    def parse(body: bytes) -> M:
+        value = _json(body, pydantic1)
+        try:
+            return model.model_validate(value)
+        except ValidationError as exc:
+            errors: Any = exc.errors(include_url=False, include_input=False)
+            fields = fields_from_pydantic(errors, where=("body",), pydantic1=pydantic1)
+        # Raised here, so that the finding with the input in it is no context of it.
+        raise RefusedRequest(Refusal("validation_failed", fields=fields))
+
+    return parse
+
+
+def _json(body: bytes, pydantic1: bool) -> Any:
+    if not body and pydantic1:
+        raise RefusedRequest(
+            Refusal(
+                "validation_failed",
+                fields=(FieldError(("body",), "field required", "value_error.missing"),),
+            )
+        )
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as exc:
+        found = exc
+    except (UnicodeDecodeError, RecursionError):
+        raise RefusedRequest(Refusal("bad_request")) from None
+    if not pydantic1:
+        raise RefusedRequest(Refusal("malformed_json", {"line": found.lineno, "column": found.colno}))
+    fields = (FieldError(("body", found.pos), found.msg, "value_error.jsondecode"),)
+    raise RefusedRequest(Refusal("validation_failed", fields=fields))
