@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         """
         One way to spell an error body, both ways.
 
-        `read` takes the answer and its body as parsed (JSON value, or None if it is no JSON)
-        and returns None if the body is not spelled this way. `write` gives the media type and
+        `read` takes the answer and its body as parsed (a JSON value, a `Tree` if it is XML, None
+        if it is neither) and returns None if the body is not spelled this way. `write` gives the media type and
         the bytes that `read` turns into the same facts.
         """
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
         def read(self, answer: Answer, body: Any, /) -> Said | None: ...
         def write(self, failure: Failure, /) -> tuple[str, bytes]: ...
+
+
+class Tree(dict):  # type: ignore[type-arg]  # str to str, Tree or a list of them
+    """
+    An XML element as a mapping: attributes and children by local name, repeated children as a
+    list, text as a string. The document is a tree with one member, its root.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -42,6 +51,8 @@ class Said:
         meaning: The `kind` of the standard error the body names beyond doubt, whatever the
             status: "quota_exceeded", "rate_limited", "idempotency_mismatch" ... None if the
             status decides.
+        signals: Every word for programs that the body holds, the most specific first; for
+            telling what the failure means, not for showing.
         dialect: The name of the dialect it was read in.
         body: The body as it is kept: parsed JSON, else text; capped. None if there was none.
     """
@@ -53,5 +64,6 @@ class Said:
     retry_after: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     meaning: str | None = None
+    signals: tuple[str, ...] = ()
     dialect: str = "none"
     body: Any = None

@@ -1,0 +1,380 @@
+"""
+Field errors, however they are spelled.
+
+Three shapes, at any nesting:
+
+- a list of objects, each with a path and a message: `[{"field": "name", "message": "..."}]`;
+- a map from paths to messages, lists of them or such objects: `{"name": ["..."], "items.0.id": "..."}`;
+- a tree that follows the input: `{"items": [{}, {"name": ["..."]}]}`, or with the leaves marked:
+  `{"items": {"0": {"_errors": [{"message": "..."}]}}}`.
+
+A path is split at dots and brackets, a JSON pointer is decoded, a list is taken as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from failwell.failure import FieldError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Path = tuple[str | int, ...]
+
+# Members that hold field errors and nothing else; then members that may.
+LISTS = tuple(
+    """errors fielderrors validationerrors validationerror violations fieldviolations invalidparams
+    invalidparameters invalidfields validationresults validation validations issues modelstate formerrors
+    constraintviolations paramerrors parametererrors inputerrors problems failures causes fields field_errors
+    errordetails errordetail errorlist errormessages detailederrors""".split()
+)
+WEAK_LISTS = tuple(
+    "error details detail extra context contextinfo data params messages message meta info".split()
+)
+PATHS = tuple(
+    """loc path field fieldname fieldpath pointer instancepath datapath property propertypath propertyname
+    param parameter paramname parametername attribute attributename argument argumentname target jsonpath
+    key keys fields membernames source element column input name location""".split()
+)
+_ITEM_MESSAGES = tuple(
+    """detail message msg messages errormessage errordescription description defaultmessage explanation
+    reason error issue text problem title summary""".split()
+)
+_ITEM_CODES = tuple(
+    "code errorcode errorkey type error keyword rule constraint validation issue reason name".split()
+)
+# The whole input, in the words of frameworks.
+_WHOLE = frozenset(
+    {"", "$", "*", "nonfielderrors", "all", "base", "schema", "errors", "error", "form", "global", "general"}
+)
+_LEAF = ("_errors", "__errors")
+_DEPTH = 12
+FIELD_LIMIT = 500
+
+_names: dict[str, str] = {}
+_NAMES_KEPT = 4096
+_SPLIT = re.compile(r"[.\[\]]+")
+_ERROR_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|\w*(?:Error|Exception|Fault)")
+
+
+def squash(name: str) -> str:
+    """`name` in lower case and without punctuation: the one spelling of all its spellings."""
+    try:
+        return _names[name]
+    except KeyError:
+        if len(_names) >= _NAMES_KEPT:
+            _names.clear()
+        squashed = "".join(c for c in name[:80].lower() if c.isalnum() or c == "#")
+        if len(name) <= 80:
+            _names[name] = squashed
+        return squashed
+
+
+def names_of(node: dict[Any, Any]) -> dict[str, Any]:
+    """The members of an object under their squashed names; of two that are one, the first."""
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        found.setdefault(squash(name), value)
+    return found
+
+
+def text_of(value: Any) -> str | None:
+    """The text in `value`: itself, the first of a list, or what an object holds as its text."""
+    for _ in range(4):
+        if isinstance(value, str):
+            return value.strip() or None
+        if isinstance(value, list):
+            value = next((v for v in value[:20] if v and isinstance(v, (str, dict))), None)
+        elif isinstance(value, dict):
+            inside = names_of(value)
+            value = next((inside[n] for n in _TEXT_MEMBERS if n in inside), None)
+        else:
+            return None
+    return None
+
+
+_TEXT_MEMBERS = ("#text", "text", "value", "message", "detail", "msg", "en", "enus", "description")
+
+
+def split_path(path: str) -> Path:
+    """
+    The parts of `path`: a JSON pointer, else names and indexes split at dots and brackets.
+
+    Source:
+        RFC 6901, for what begins with "/" or "#/".
+    """
+    path = path.strip()
+    if path[:1] == "#":
+        path = path[1:]
+    if path[:1] == "/":
+        return tuple(_part(_unescaped(p)) for p in path[1:].split("/")[:32])
+    if path[:2] == "$.":
+        path = path[2:]
+    elif path == "$":
+        return ()
+    if "." not in path and "[" not in path:
+        return (_part(path),) if path else ()
+    return tuple(_part(p.strip("'\"")) for p in _SPLIT.split(path)[:32] if p)
+
+
+def _unescaped(part: str) -> str:
+    if "%" in part:
+        from urllib.parse import unquote
+
+        part = unquote(part)
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def _part(part: str) -> str | int:
+    return int(part) if part.isascii() and part.isdigit() and len(part) < 10 else part
+
+
+def path_of(item: dict[str, Any]) -> Path | None:
+    """The path that `item` (names squashed) gives; () for the whole input, None if it gives none."""
+    for name in PATHS:
+        value = item.get(name)
+        if isinstance(value, list):
+            path = _listed_path(name, value)
+        elif isinstance(value, dict) and name in ("source", "location", "path", "field", "target"):
+            path = path_of(names_of(value))
+        elif isinstance(value, str):
+            path = _named_path(name, value, item)
+        else:
+            path = None
+        if path is not None:
+            return path
+    return None
+
+
+def _listed_path(name: str, value: list[Any]) -> Path | None:
+    if not value and name in ("loc", "path"):
+        return ()
+    if not value or not all(isinstance(p, (str, int)) and not isinstance(p, bool) for p in value[:32]):
+        return None
+    if name in ("loc", "path"):
+        return tuple(value[:32])
+    return split_path(value[0]) if isinstance(value[0], str) else None
+
+
+def _named_path(name: str, value: str, item: dict[str, Any]) -> Path | None:
+    value = value.strip()
+    if not value:
+        return () if name in ("instancepath", "datapath", "pointer") else None
+    if "://" in value or len(value) > 300 or "\n" in value:
+        return None
+    if name == "name" and (_ERROR_NAME.fullmatch(value) or " " in value):
+        return None
+    if name == "location" and "locationtype" not in item:
+        return None
+    if name == "path" and ("locations" in item or "extensions" in item):
+        return None
+    if name in ("source", "input", "key", "target", "element") and " " in value:
+        return None
+    return () if squash(value) in _WHOLE else split_path(value)
+
+
+def is_field_item(item: dict[str, Any]) -> bool:
+    """Whether an error of a list (names squashed) says which field it is about."""
+    return path_of(item) is not None
+
+
+class _Found(list[FieldError]):
+    """Field errors in the order they are told; full at a limit."""
+
+    def tell(self, path: Path, message: Any, code: Any = None) -> None:
+        if len(self) < FIELD_LIMIT:
+            text = message.strip()[:2000] if isinstance(message, str) else None
+            if text is not None and not text.isascii():
+                text = text.encode("utf-8", "replace").decode("utf-8")
+            name = (
+                code
+                if isinstance(code, str) and code
+                else str(code)
+                if isinstance(code, int) and not isinstance(code, bool)
+                else None
+            )
+            self.append(FieldError(path, text or None, name))
+
+
+def fields_in(
+    nodes: list[dict[str, Any]], items: list[dict[str, Any]], body: Any, message: str | None, status: int
+) -> tuple[FieldError, ...]:
+    """
+    The field errors beside the error, the first member that has any.
+
+    Args:
+        nodes: The objects that describe the error, innermost first, names squashed.
+        items: The several errors they list, names squashed.
+        body: The whole body; read as a map of fields itself if nothing in it is an error's.
+        message: The error's message, for a list of names without messages.
+        status: The HTTP status; only a refused input is a map of fields.
+    """
+    found = _Found()
+    for node in nodes:
+        for name in LISTS:
+            value = node.get(name)
+            if isinstance(value, (list, dict)) and value:
+                if name == "fields" and _names_only(value):
+                    for field in value:
+                        found.tell(split_path(field), message)
+                else:
+                    _walk(value, (), found, 0)
+                if found:
+                    return tuple(found)
+        for name in WEAK_LISTS:
+            value = node.get(name)
+            if isinstance(value, (list, dict)) and value:
+                _walk_weak(value, found, status)
+                if found:
+                    return tuple(found)
+        for name, value in node.items():
+            if isinstance(value, list) and value and _ODD_LIST.search(name) and name not in LISTS:
+                _walk(value, (), found, 0)
+                if found:
+                    return tuple(found)
+    if isinstance(body, list):
+        _walk(body, (), found, 0)
+    elif isinstance(body, dict) and not items and status in (400, 409, 422) and _is_map(body):
+        _walk(body, (), found, 0)
+    return tuple(found)
+
+
+_ODD_LIST = re.compile(r"error|invalid|violation|issue|validation|problem|reject|failed")
+
+
+def _names_only(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _walk(value: Any, path: Path, found: _Found, depth: int) -> None:
+    if depth > _DEPTH or len(found) >= FIELD_LIMIT:
+        return
+    if isinstance(value, str):
+        if path is not _NOWHERE and value.strip() and depth:
+            found.tell(path, value)
+    elif isinstance(value, list):
+        for index, entry in enumerate(value[:FIELD_LIMIT]):
+            if isinstance(entry, str):
+                if depth:
+                    found.tell(path, entry)
+            elif isinstance(entry, dict):
+                _walk_item(entry, path, index, found, depth + 1)
+            elif isinstance(entry, list):
+                _walk(entry, path, found, depth + 1)
+    elif isinstance(value, dict):
+        _walk_map(value, path, found, depth + 1)
+
+
+_NOWHERE: Path = ("",)
+
+
+def _walk_item(entry: dict[str, Any], path: Path, index: int, found: _Found, depth: int) -> None:
+    """One object of a list: an error with its path, or a branch of the tree."""
+    item = names_of(entry)
+    own = path_of(item)
+    nested = next(
+        (
+            item[n]
+            for n in ("errors", "children", "_errors")
+            if isinstance(item.get(n), (dict, list)) and item[n]
+        ),
+        None,
+    )
+    number = item.get("index")
+    where = (
+        path
+        + ((number,) if isinstance(number, int) and not isinstance(number, bool) and path else ())
+        + (own or ())
+    )
+    if nested is not None and (own is not None or where != path):
+        _walk(nested, where, found, depth + 1)
+        return
+    message = next((t for n in _ITEM_MESSAGES if n in item and (t := text_of(item[n]))), None)
+    if own is not None or (path and message is not None):
+        found.tell(
+            where, message, next((item[n] for n in _ITEM_CODES if _is_item_code(item.get(n), message)), None)
+        )
+    elif message is None and path:
+        _walk_map(entry, (*path, index), found, depth + 1)
+
+
+def _is_item_code(value: Any, message: str | None) -> bool:
+    return (
+        (isinstance(value, str) and bool(value) and value != message and " " not in value)
+        or (isinstance(value, int) and not isinstance(value, bool))
+    )  # fmt: skip
+
+
+def _walk_map(value: dict[str, Any], path: Path, found: _Found, depth: int) -> None:
+    for name, entry in list(value.items())[:FIELD_LIMIT]:
+        if name in _LEAF:
+            if isinstance(entry, list):
+                for leaf in entry:
+                    _tell_leaf(leaf, path, found)
+            continue
+        here = path if squash(name) in _WHOLE or name.startswith("__all") else path + split_path(name)
+        if isinstance(entry, dict) and _is_item(entry):
+            _walk_item(entry, here, 0, found, depth + 1)
+        else:
+            _walk(entry, here, found, depth + 1)
+
+
+def _tell_leaf(leaf: Any, path: Path, found: _Found) -> None:
+    if isinstance(leaf, dict):
+        item = names_of(leaf)
+        found.tell(path, text_of(leaf), item.get("code"))
+    elif isinstance(leaf, str):
+        found.tell(path, leaf)
+
+
+def _is_item(entry: dict[str, Any]) -> bool:
+    item = names_of(entry)
+    return any(
+        isinstance(item.get(n), str) for n in ("message", "msg", "detail", "description", "errormessage")
+    )
+
+
+def _walk_weak(value: Any, found: _Found, status: int) -> None:
+    """A member that need not hold field errors: only what is unmistakable counts."""
+    if isinstance(value, list):
+        for index, entry in enumerate(value[:FIELD_LIMIT]):
+            if isinstance(entry, dict):
+                item = names_of(entry)
+                inner = next((item[n] for n in LISTS if isinstance(item.get(n), list) and item[n]), None)
+                if inner is not None and "type" in item:
+                    _walk(inner, (), found, 0)
+                else:
+                    _walk_item(entry, (), index, found, 1)
+        return
+    inside = names_of(value)
+    for name in LISTS:
+        if isinstance(inside.get(name), (list, dict)) and inside[name]:
+            _walk(inside[name], (), found, 0)
+            return
+    if status in (400, 409, 422) and _is_map(value):
+        _walk(value, (), found, 0)
+
+
+def _is_map(value: dict[str, Any]) -> bool:
+    """Whether an object is a map from fields to messages: lists of sentences, or nothing but sentences."""
+    entries = list(value.values())
+    listed = [e for e in entries if isinstance(e, list) and e and (isinstance(e[0], str) or _has_lists(e))]
+    if listed:
+        return all(isinstance(e, (list, dict)) for e in entries)
+    return (
+        bool(entries)
+        and all(isinstance(e, str) and " " in e for e in entries)
+        or (bool(entries) and all(isinstance(e, dict) and _has_lists([e]) for e in entries))
+    )
+
+
+def _has_lists(entries: list[Any]) -> bool:
+    """Whether objects in `entries` hold lists of sentences themselves."""
+    return any(
+        isinstance(v, list) and v and isinstance(v[0], str)
+        for e in entries
+        if isinstance(e, dict)
+        for v in e.values()
+    )

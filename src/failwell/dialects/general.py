@@ -1,0 +1,475 @@
+"""
+The general rule: where an error's facts stand in a body nobody has described.
+
+Names are compared without case and punctuation, so that `error_message`, `errorMessage` and
+`Error-Message` are one place. Bodies in XML are read as the tree they are. The places, in order:
+
+1. **The error.** The body itself, or what its members `error`, `fault`, `exception` ... hold, as
+   deep as they nest; a body that is a list is read as if it stood under `errors`. Inner goes
+   before outer. Where there are several errors, the first is it, unless something above them sums
+   them up.
+2. **The message**: the first of `MESSAGES` that is text. The name of a status, "Error" or
+   nothing at all gives way to any other text of the same error, and to that of the first of several errors
+   that concern no field.
+3. **The code**: the first of `CODES`, beginning with the error whose message was taken, that is a
+   word for programs. A number equal to the HTTP status is none. A header that names the error's
+   type goes before the body.
+4. **The fields**: the first member that is a list of errors with paths, or a map from paths to
+   messages (`field_errors.py`); else the one parameter that stands beside the message.
+5. **The request id**: a member that ends in `requestid`, a debug, correlation or trace id.
+6. **The wait**: a member such as `retry_after`.
+
+A message that is itself a JSON document is read in its place.
+"""
+
+from __future__ import annotations
+
+import re
+
+from failwell.dialects.base import Said
+from failwell.dialects.body import strict_json
+from failwell.dialects.field_errors import fields_in, is_field_item, names_of, squash, text_of
+from failwell.dialects.words import NO_CODES, has_code_form, is_code, is_phrase
+from failwell.failure import FieldError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    Node = dict[str, Any]
+
+MESSAGES = tuple(
+    """detail errordescription exceptionmessage errormessage errormessages errormsg errmsg message msg messages
+    usermessage displaymessage faultstring description desc explanation errortext errordetail errordetails
+    errorinfo statusmessage statusmsg developermessage localizedmessage reason reasonphrase reasons summary
+    title errorsummary errortitle error errors err fault string issue text #text value debug cause info
+    details statustext additionalinfo failure response result""".split()
+)
+CODES = tuple(
+    """errorcode code errcode errorcodes errorkey error errorname errortype errorid exceptioncode faultcode
+    statuscode status reason reasoncode name key type err tag id errno errornum kind category slug
+    identifier exceptiontype errorstatus statusname retcode resultcode returncode subcode errorsubcode
+    number title issue detailcode messagecode messageid messagekey i18nkey errorslug""".split()
+)
+# Members that hold the error; then members that may, if the error says nothing itself.
+CARRIERS = tuple(
+    "error errors fault exception err apierror errorresponse responsestatus serviceexception".split()
+)
+WEAK_CARRIERS = tuple(
+    """detail details problem response result status meta metadata message body data envelope errorinfo
+    errordetail errordetails payload content header head responsemetadata json""".split()
+)
+IDS = (
+    (0, ("requestid",)),
+    (1, ("debugid", "requestuuid", "reqid")),
+    (2, ("correlationid",)),
+    (3, ("traceid", "transactionid", "logid", "trackingid", "incidentid", "rayid", "activityid", "eventid")),
+)
+_FOREIGN_ID = re.compile("client|original|parent|session")
+_UNIQUE = re.compile(
+    r"(?=[^\d]*\d)(?:[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f-]{17,})$", re.I
+)
+_ONE_FIELD = tuple(
+    "param parameter paramname parametername field fieldname attribute argument pointer".split()
+)
+_RETRY = re.compile(
+    r"(?:retry(?:after|in|delay)|waitfor|waitseconds|tryagainin)(ms|millis|milliseconds|s|sec|secs|seconds)?$"
+)
+_DEPTH = 6
+MESSAGE_LIMIT = 4096
+
+_MESSAGE_RANK = {name: rank for rank, name in enumerate(MESSAGES)}
+_CODE_RANK = {name: rank for rank, name in enumerate(CODES)}
+
+# Names whose lower-case words are codes even if a sentence could hold them, and names under which
+# a word must look like one, because they say other things as well.
+_SURE_CODES = frozenset(
+    """errorcode code errcode errorcodes errorkey errorname faultcode reasoncode errorno errno errornum
+    errortype exceptioncode retcode resultcode returncode subcode errorsubcode messagecode reason""".split()
+)
+_TYPE_URL = re.compile(r"rfc\d{3,4}|httpstatus|/status/\d{3}|/http/\d{3}", re.I)
+
+
+def read(body: Any, status: int, headers: Mapping[str, str]) -> Said:
+    """
+    What `body`, a JSON value or a tree of XML, says by the general rule.
+
+    Args:
+        body: As parsed.
+        status: The HTTP status, which a code must not merely repeat.
+        headers: The answer's, names in lower case.
+    """
+    return _Reader(status).said(body, headers)
+
+
+class _Reader:
+    """One body being read."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.status_text = str(status)
+
+    def said(self, body: Any, headers: Mapping[str, str], *, inner: bool = False) -> Said:
+        if isinstance(body, str):
+            return Said(message=_tidy(body))
+        nodes, items = error_nodes(body)
+        message, source = self._message(nodes, items)
+        if message is not None and message[0] in "{[" and not inner:
+            nested = strict_json(message)
+            if nested is not None:
+                return self._nested(nested, body, headers)
+        fields = self._fields(nodes, items, body, message)
+        if message is None and fields:
+            message = next((f.message for f in fields if f.message), None)
+        ordered = _from(source, nodes, items, message)
+        code, signals = self._codes(ordered, headers)
+        if message is None:
+            message = _listed_messages(nodes)
+        if message is None:
+            message = _word_for_message(nodes)
+        return Said(
+            message=message,
+            code=code,
+            fields=fields,
+            request_id=body_id(nodes, items),
+            retry_after=body_wait(nodes, items),
+            signals=signals,
+        )
+
+    def _nested(self, nested: Any, body: Any, headers: Mapping[str, str]) -> Said:
+        """What a message says that is a document itself; the outer body fills the gaps."""
+        said = self.said(nested, headers, inner=True)
+        outer_nodes, outer_items = error_nodes(body)
+        if said.code is None:
+            said.code, outer = self._codes(outer_nodes + outer_items[:1], headers)
+            said.signals += outer
+        said.request_id = said.request_id or body_id(outer_nodes, outer_items)
+        return said
+
+    def _message(self, nodes: list[Node], items: list[Node]) -> tuple[str | None, Node | None]:
+        """The message and the node it stands in."""
+        fallback: tuple[str, Node] | None = None
+        for node in nodes:
+            text, sure = _node_message(node)
+            if text is None:
+                continue
+            if sure:
+                return text, node
+            if fallback is None:
+                fallback = text, node
+                # What concerns a field is told with the field; the summary stays the message.
+                item = items[0] if items and not is_field_item(items[0]) else None
+                if item is not None:
+                    inner, sure = _node_message(item)
+                    if inner is not None and sure:
+                        return inner, item
+        if fallback is not None:
+            return fallback
+        for item in items[:1]:
+            text, _ = _node_message(item)
+            if text is not None:
+                return text, item
+        return None, None
+
+    def _codes(self, nodes: Iterable[Node], headers: Mapping[str, str]) -> tuple[str | None, tuple[str, ...]]:
+        """The code, and every word for programs."""
+        found: list[str] = []
+        named = header_code(headers)
+        if named is not None:
+            found.append(named)
+        for node in nodes:
+            ranked = sorted([(_CODE_RANK[name], name) for name in node if name in _CODE_RANK])
+            for _, name in ranked:
+                code = self.code_of(name, node[name], node)
+                if code is not None:
+                    found.append(code)
+        return (found[0] if found else None), tuple(found[1:6])
+
+    def code_of(self, name: str, value: Any, node: Node) -> str | None:
+        """The code that `value` is, standing under `name`; None if it is none."""
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, int):
+            return self._number(name, value)
+        if isinstance(value, list):
+            value = value[0] if value and isinstance(value[0], str) else None
+        if name == "tag" and isinstance(value, str):
+            return _tags(node)
+        if not isinstance(value, str):
+            return None
+        value = value.strip()
+        if not value or value == self.status_text or value.lower() in NO_CODES:
+            return None
+        if name == "type" or name == "code":
+            if "://" in value or value[0] == "/":
+                return type_url(value, self.status)
+            value = value.rpartition("#")[2]
+        if name in _SURE_CODES:
+            return value if has_code_form(value) else None
+        if name in ("exceptiontype", "title", "issue", "key", "name", "identifier"):
+            return (
+                value
+                if is_code(value) and ("_" in value or value[:1].isupper()) and "." not in value
+                else None
+            )
+        if name == "id":
+            return value if value.isascii() and value.replace("_", "").isalpha() and value.islower() else None
+        if name == "statuscode" and value.isdigit():
+            return self._number(name, int(value[:9]))
+        if name == "status" or name == "statusname":
+            return value if is_code(value) and not value[0].isdigit() else None
+        return (
+            value if is_code(value) and not is_phrase(value) or value.islower() and is_code(value) else None
+        )
+
+    def _number(self, name: str, value: int) -> str | None:
+        if (
+            value == self.status
+            or value == 0
+            or name in ("id", "status", "key", "name", "type", "title", "errorid")
+        ):
+            return None
+        if name in ("statuscode", "errorstatus") and 100 <= value <= 999:
+            return None
+        return str(value) if -(10**15) < value < 10**15 else None
+
+    def _fields(
+        self, nodes: list[Node], items: list[Node], body: Any, message: str | None
+    ) -> tuple[FieldError, ...]:
+        fields = fields_in(nodes, items, body, message, self.status)
+        if fields:
+            return fields
+        for node in nodes[:1]:
+            for name in _ONE_FIELD:
+                value = node.get(name)
+                if isinstance(value, str) and value and has_code_form(value) and "://" not in value:
+                    return fields_in(
+                        [{"errors": [{"field": value, "message": message}]}], [], None, None, 400
+                    )
+        return ()
+
+
+def type_url(url: str, status: int) -> str | None:
+    """`url` unless it only describes the status, as `https://tools.ietf.org/html/rfc9110#...` does."""
+    if _TYPE_URL.search(url) or url.rstrip("/").endswith((str(status), "about:blank")):
+        return None
+    return url if has_code_form(url) else None
+
+
+def error_nodes(body: Any) -> tuple[list[Node], list[Node]]:
+    """
+    The objects that describe the error, innermost first, and the several errors they list.
+
+    Every object comes with its names squashed (`names_of`).
+    """
+    if isinstance(body, list):
+        body = {"errors": body}
+    if not isinstance(body, dict):
+        return [], []
+    node = names_of(body)
+    nodes = [node]
+    items: list[Node] = []
+    for _ in range(_DEPTH):
+        inner: Any = None
+        for name in CARRIERS:
+            inner = node.get(name)
+            if inner and isinstance(inner, (dict, list)) and _holds_error(name, inner):
+                break
+            inner = None
+        else:
+            inner = _weakly_carried(node)
+        if isinstance(inner, list):
+            items = [names_of(i) for i in inner[:200] if isinstance(i, dict)]
+            break
+        if inner is None:
+            break
+        node = names_of(inner)
+        nodes.append(node)
+    nodes.reverse()
+    if items and len(items[0]) == 1:  # [{"error": {...}}]
+        inside = next(iter(items[0].values()))
+        if isinstance(inside, dict):
+            more, items = error_nodes(inside)
+            nodes = more + nodes
+    return nodes, items
+
+
+def _holds_error(name: str, value: dict[str, Any] | list[Any]) -> bool:
+    if isinstance(value, list):
+        return isinstance(value[0], dict)
+    # `errors` with a message is an error, without one a map of fields.
+    if name != "errors":
+        return True
+    inside = names_of(value)
+    if isinstance(inside.get("error"), (dict, list)) and len(inside) == 1:
+        return True
+    return any(
+        isinstance(inside.get(m), str) for m in ("message", "detail", "msg", "description", "title")
+    ) and (len(inside) == 1 or any(m in inside for m in ("code", "type", "status", "id", "errorcode")))
+
+
+def _weakly_carried(node: Node) -> Any:
+    """What a member holds that is not called an error, if nothing else says anything."""
+    if len(node) == 1:
+        (only,) = node.values()
+        return only if isinstance(only, dict) and only and _speaks(names_of(only)) else None
+    if any(name in node and text_of(node[name]) for name in MESSAGES[:10]):
+        return None
+    for name in WEAK_CARRIERS:
+        inner = node.get(name)
+        if isinstance(inner, dict) and inner and _speaks(names_of(inner)):
+            return inner
+    return None
+
+
+def _speaks(node: Node) -> bool:
+    """Whether an object has a member an error has: a message, a carrier or a code."""
+    return any(name in _MESSAGE_RANK or name in CARRIERS or name == "code" for name in node)
+
+
+def _node_message(node: Node) -> tuple[str | None, bool]:
+    """The message in one object, and whether it says more than the name of a status."""
+    ranked = sorted([(_MESSAGE_RANK[name], name) for name in node if name in _MESSAGE_RANK])
+    weak: str | None = None
+    word: str | None = None
+    for rank, name in ranked:
+        value = node[name]
+        text = value.strip() if isinstance(value, str) else text_of(value)
+        if not text:
+            continue
+        if is_phrase(text):
+            if weak is None and text.lower() not in ("none", "null", "ok", "success"):
+                weak = text
+        elif is_code(text) and name not in _SENTENCE_PLACES:
+            continue
+        elif is_code(text):
+            word = word or text
+        elif name in _PROSE_ONLY and " " not in text:
+            continue
+        else:
+            return _tidy(text), True
+    found = weak or word
+    return (None if found is None else _tidy(found)), False
+
+
+_SENTENCE_PLACES = frozenset(
+    "detail message msg description errormessage errordescription title faultstring errormsg errmsg".split()
+)
+_PROSE_ONLY = frozenset("reason value issue cause info response result details err failure text".split())
+
+
+def _tidy(text: str) -> str:
+    text = text.strip()[:MESSAGE_LIMIT]
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be printed
+    return text
+
+
+def _from(source: Node | None, nodes: list[Node], items: list[Node], message: str | None) -> list[Node]:
+    """The nodes in the order in which their codes count, the one with the message first."""
+    if source is None:
+        return nodes + items[:1]
+    if items and source is items[0]:
+        return [source, *nodes]
+    start = next(i for i, node in enumerate(nodes) if node is source)
+    ordered = nodes[start:] + nodes[:start]
+    # The first of several errors is this error, unless it is about one field and something sums up.
+    if items and (not is_field_item(items[0]) or _node_message(items[0])[0] == message):
+        ordered.append(items[0])
+    return ordered
+
+
+def header_code(headers: Mapping[str, str]) -> str | None:
+    """The error's name that a header gives: one that ends in `errortype` or `error-code`."""
+    for name in headers:
+        if name.endswith(("errortype", "error-code")):
+            value = headers[name].partition(":")[0].rpartition("#")[2].strip()
+            if has_code_form(value):
+                return value
+    return None
+
+
+def _tags(node: Node) -> str | None:
+    """The path of a tagged union: {".tag": "path", "path": {".tag": "not_found"}} is path/not_found."""
+    tags: list[str] = []
+    for _ in range(_DEPTH):
+        tag = node.get("tag")
+        if not isinstance(tag, str) or not has_code_form(tag):
+            break
+        tags.append(tag)
+        inner = node.get(squash(tag))
+        if not isinstance(inner, dict):
+            break
+        node = names_of(inner)
+    return "/".join(tags) or None
+
+
+def _listed_messages(nodes: list[Node]) -> str | None:
+    """A sentence in a list of messages beside the error, where the error itself is only a word."""
+    for node in nodes:
+        for value in node.values():
+            if isinstance(value, dict):
+                inside = names_of(value)
+                for name in ("messages", "message", "errormessages", "warnings"):
+                    text = text_of(inside.get(name))
+                    if text and " " in text:
+                        return _tidy(text)
+    return None
+
+
+def _word_for_message(nodes: list[Node]) -> str | None:
+    """The word that stands where a sentence would: {"ok": false, "error": "invalid_auth"}."""
+    for node in nodes:
+        for name in ("error", "errors"):
+            text = text_of(node.get(name))
+            if text:
+                return _tidy(text)
+    return None
+
+
+def body_id(nodes: list[Node], items: list[Node]) -> str | None:
+    """The request id in the body: beside the error, or in an object beside it."""
+    best: str | None = None
+    best_rank = 9
+    near = nodes + items[:1]
+    around = [names_of(v) for node in near for v in node.values() if isinstance(v, dict) and len(v) < 20]
+    for node in near + around:
+        for name, value in node.items():
+            rank = _id_rank(name, value)
+            if rank < best_rank:
+                best, best_rank = str(value).strip()[:200], rank
+    return best or None
+
+
+def _id_rank(name: str, value: Any) -> int:
+    if not (name.endswith("id") or name.endswith("uuid")) or not isinstance(value, (str, int)) or not value:
+        return 9
+    if name == "id":
+        return 8 if isinstance(value, str) and _UNIQUE.match(value) else 9
+    if _FOREIGN_ID.search(name):
+        return 9
+    return next((rank for rank, endings in IDS if name.endswith(endings)), 9)
+
+
+def body_wait(nodes: list[Node], items: list[Node]) -> float | None:
+    """The seconds the body asks to wait."""
+    from failwell.headers import LONGEST_WAIT, seconds_of
+
+    near = nodes + items[:1]
+    around = [names_of(v) for node in near for v in node.values() if isinstance(v, dict) and len(v) < 20]
+    for node in near + around:
+        for name, value in node.items():
+            if "retry" not in name and "wait" not in name and "tryagain" not in name:
+                continue
+            match = _RETRY.search(name)
+            if match is None or isinstance(value, bool):
+                continue
+            seconds = seconds_of(str(value)) if isinstance(value, (str, int, float)) else None
+            if seconds is None:
+                continue
+            if (match[1] or "").startswith("m"):
+                seconds /= 1000.0
+            if seconds <= LONGEST_WAIT:
+                return seconds
+    return None

@@ -1,0 +1,143 @@
+"""Which dialect a body is spelled in, what it says, and whether a success is one."""
+
+from __future__ import annotations
+
+from failwell.dialects import general
+from failwell.dialects.base import Said, Tree
+from failwell.dialects.field_errors import names_of
+from failwell.meaning import named_inside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from failwell.answer import Answer
+    from failwell.dialects.base import Dialect
+    from failwell.dialects.body import Body
+
+# What the body of a failure sent with a success holds besides the error.
+_BESIDE = frozenset(
+    """error errors fault ok success succeeded issuccess message msg code status statuscode type title detail details
+    errorcode errcode errmsg errno errormessage errordescription errortype warning warnings requestid traceid
+    correlationid timestamp time path meta metadata responsemetadata data result results messages extensions
+    needed provided id jsonrpc docs documentationurl helpurl moreinfo info""".split()
+)
+_NO = frozenset({"false", "0", "error", "errors", "fail", "failed", "failure", "ko", "nok"})
+
+
+def said_by(answer: Answer, body: Body, known: Dialect | None) -> Said:
+    """What the parsed `body` of `answer` says; see `failwell.dialects.read`."""
+    kind = body.kind
+    if kind == "none":
+        return Said(code=general.header_code(answer.headers))
+    if known is not None:
+        said = known.read(answer, body.value)
+        if said is not None:
+            said.dialect = known.name
+            said.body = body.kept()
+            return said
+    if kind == "page" or kind == "text":
+        said = _prose(answer, body)
+    else:
+        said = _detected(answer, body.value)
+    said.body = body.kept()
+    return said
+
+
+def _prose(answer: Answer, body: Body) -> Said:
+    from failwell.dialects import page
+
+    code = general.header_code(answer.headers)
+    if body.kind == "page":
+        return Said(
+            message=page.page_message(body.text),
+            code=code,
+            request_id=page.page_id(body.text),
+            dialect="page",
+        )
+    return Said(message=page.text_message(body.text), code=code or page.text_code(body.text), dialect="text")
+
+
+def _detected(answer: Answer, value: Any) -> Said:
+    dialect = dialect_of(answer, value)
+    said = None if dialect is None else dialect.read(answer, value)
+    if said is not None and dialect is not None:
+        said.dialect = dialect.name
+        return said
+    said = general.read(value, answer.status, answer.headers)
+    said.dialect = "general"
+    if answer.status < 400 and said.meaning is None and is_failure(value):
+        codes = (said.code, *said.signals) if said.code else said.signals
+        said.meaning = named_inside(codes, said.message) or "api"
+    return said
+
+
+def dialect_of(answer: Answer, value: Any) -> Dialect | None:
+    """
+    The standard that a body follows, by the members that only it has; None for the general rule.
+
+    Spellings that the general rule reads as they are (Spring, Laravel, OData and others) are
+    not looked for.
+    """
+    from failwell import dialects
+
+    if isinstance(value, Tree):
+        return dialects.SOAP if "Envelope" in value else dialects.PROBLEM if "problem" in value else None
+    content_type = answer.headers.get("content-type", "")
+    if "application/problem" in content_type:
+        return dialects.PROBLEM
+    if isinstance(value, list):
+        return dialects.JSONRPC if value and isinstance(value[0], dict) and "jsonrpc" in value[0] else None
+    if not isinstance(value, dict):
+        return None
+    if "jsonrpc" in value:
+        return dialects.JSONRPC
+    errors = value.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        first = errors[0]
+        if "data" in value or "locations" in first or "extensions" in first:
+            return dialects.GRAPHQL
+        if "vnd.api+json" in content_type or isinstance(first.get("source"), dict):
+            return dialects.JSONAPI
+        return None
+    if isinstance(value.get("detail"), list):
+        return dialects.FASTAPI
+    error = value.get("error")
+    if isinstance(error, str):
+        return dialects.OAUTH
+    if isinstance(error, dict):
+        return dialects.GOOGLE if isinstance(error.get("status"), str) else None
+    return dialects.PROBLEM if "title" in value and isinstance(value.get("type"), str) else None
+
+
+def is_failure(value: Any) -> bool:
+    """
+    Whether a body that came with a success is an error: it says so of itself (`"ok": false`), or
+    holds an error and nothing that an answer is asked for.
+
+    A job that failed is no failed answer: it has members of its own beside its error.
+    """
+    if not isinstance(value, dict) or not value:
+        return False
+    node = names_of(value)
+    if isinstance(value, Tree):
+        return len(node) == 1 and next(iter(node)) in (
+            "error",
+            "errors",
+            "errorresponse",
+            "fault",
+            "exception",
+        )
+    for name in ("ok", "success", "succeeded", "issuccess"):
+        verdict = node.get(name)
+        if verdict is False or (isinstance(verdict, str) and verdict.lower() in _NO):
+            return True
+    if not _BESIDE.issuperset(node):
+        return False
+    told = node.get("error") or node.get("errors") or node.get("errormessage") or node.get("fault")
+    if told and told is not True:
+        return not node.get("data") and not node.get("result") and not node.get("results")
+    code = node.get("errcode", node.get("errorcode", node.get("errno")))
+    if isinstance(code, (int, str)) and code and str(code) not in ("0", "ok", "OK", "00", "000000"):
+        return True
+    return str(node.get("status", "")).lower() in _NO and bool(node.get("message") or node.get("msg"))
