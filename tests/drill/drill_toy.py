@@ -195,5 +195,5 @@ class Toy(Subject):
         return (
             Cause("revoked", "The key was revoked", ToyAuthError, get("/things"), 401, key="revoked"),
             Cause("unknown-id", "There is no such thing", ToyNotFoundError, get("/things/9"), 404),
-            Cause("trap", "The service breaks", ToyServerError, get("/trap"), 500),
+            Cause("trap", "The service breaks", ToyServerError, get("/trap"), 500, requests=3),
         )

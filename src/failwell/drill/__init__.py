@@ -22,7 +22,7 @@ from typing import Any
 
 from failwell.drill.clients import known, load
 from failwell.drill.rehearsal import listening, rehearse
-from failwell.drill.scenarios import Scenario, scenarios, unknown_names
+from failwell.drill.scenarios import Scenario, called, scenarios
 from failwell.drill.subject import MODES, Mode, Subject
 from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge
 from failwell.errors import UsageError
@@ -166,21 +166,30 @@ def _plan(chosen: Sequence[Subject], only: Sequence[str] | None, modes: Sequence
     """Everything that is to be run, in order."""
     everything = {s.name: scenarios(s) for s in chosen}
     if only is not None:
-        all_known = [c for listed in everything.values() for c in listed]
-        if missing := unknown_names(only, all_known):
-            ids = ", ".join(dict.fromkeys(c.id.partition("-")[0] for c in all_known))
-            raise UsageError(f"no scenario is called {', '.join(missing)}; there are {ids}")
+        everything = _only(everything, only)
     plan: list[Rehearsal] = [
         (subject, scenario, mode)
         for subject in chosen
         for scenario in everything[subject.name]
-        if only is None or any(scenario.is_called(name) for name in only)
         for mode in subject.modes
         if mode in modes
     ]
     if not plan:
         raise UsageError("there is nothing to rehearse: no SDK is installed, or none was named")
     return plan
+
+
+def _only(everything: dict[str, list[Scenario]], names: Sequence[str]) -> dict[str, list[Scenario]]:
+    """Those that are called by `names`, in the catalogue's order."""
+    all_known = [s for listed in everything.values() for s in listed]
+    if missing := [n for n in names if not called(n, all_known)]:
+        ids = ", ".join(dict.fromkeys(s.id.partition("-")[0] for s in all_known))
+        raise UsageError(f"no scenario is called {', '.join(missing)}; there are {ids}")
+    chosen = {}
+    for subject, listed in everything.items():
+        meant = {s.id for name in names for s in called(name, listed)}
+        chosen[subject] = [s for s in listed if s.id in meant]
+    return chosen
 
 
 def _rehearse_all(

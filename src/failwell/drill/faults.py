@@ -70,7 +70,7 @@ class Fault:
         platform: `sys.platform` it needs; None for any.
         reused_only: Acts only on a connection that has carried a request before.
         after_bytes: Bytes of the body passed on before the action; None for half of it.
-        piece_bytes: Bytes in one piece of a trickle.
+        pieces: Into how many pieces a trickle divides the body.
         gap: Seconds between two pieces of a trickle.
         chunked: Whether the answer is sent with chunked transfer coding.
         status: The status that a gateway answers with.
@@ -87,7 +87,7 @@ class Fault:
     platform: str | None = None
     reused_only: bool = False
     after_bytes: int | None = None
-    piece_bytes: int = 1
+    pieces: int = 1
     gap: float = 0.0
     chunked: bool = False
     status: int = 0
@@ -257,9 +257,9 @@ def bad_chunk(after_bytes: int | None = None) -> Fault:
     return Fault("bad chunk length", Action.BAD_CHUNK, Moment.BODY, after_bytes=after_bytes, chunked=True)
 
 
-def drip(gap: float, piece_bytes: int = 1) -> Fault:
-    """The service's answer, `piece_bytes` at a time, `gap` seconds apart."""
-    return Fault("drip", Action.DRIP, Moment.BODY, piece_bytes=piece_bytes, gap=gap)
+def drip(gap: float, pieces: int = 20) -> Fault:
+    """The service's answer in `pieces`, `gap` seconds before each."""
+    return Fault("drip", Action.DRIP, Moment.BODY, pieces=pieces, gap=gap)
 
 
 # --- a gateway in front ----------------------------------------------------------------------

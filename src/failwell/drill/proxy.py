@@ -76,7 +76,8 @@ class FaultProxy:
         self._changed = threading.Condition(self._lock)
         self._stop = threading.Event()
         self._listening = False
-        self._busy = 0
+        self._busy = 0  # requests the service has not answered yet
+        self._handling = 0  # requests the proxy is not done with yet
         self._operation = ""
         self._schedule = Schedule()
         self._numbers = [0, 0]  # connections and requests of the operation
@@ -118,9 +119,11 @@ class FaultProxy:
         return self._base_url(schedule)
 
     def settle(self, timeout: float = 5.0) -> bool:
-        """Wait until the service has answered all it was asked; whether it has."""
+        """Wait until the service has answered all it was asked and the journal is written; whether it has."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._busy == 0, timeout)
+            answered = self._changed.wait_for(lambda: self._busy == 0, timeout)
+            self._changed.wait_for(lambda: self._handling == 0, 1.0)
+            return answered
 
     def wait_closed(self, operation: str, timeout: float = 2.0) -> bool:
         """Wait until every connection `operation` opened has ended; whether it has."""
@@ -286,7 +289,10 @@ class FaultProxy:
             except OSError as exc:
                 wire.end = wire.end or f"the client had left: {type(exc).__name__}"
             finally:
-                wire.finished = time.monotonic()
+                with self._changed:
+                    wire.finished = time.monotonic()
+                    self._handling -= 1
+                    self._changed.notify_all()
             if wire.end or reader.our_state is not h11.DONE or reader.their_state is not h11.DONE:
                 return wire.end or "closed by the proxy"
             reader.start_next_cycle()
@@ -318,6 +324,7 @@ class FaultProxy:
         key = found.get(self._key_header)
         with self._lock:
             self._numbers[1] += 1
+            self._handling += 1
             wire = WireRequest(
                 number=self._numbers[1],
                 operation=self._operation,
@@ -455,10 +462,11 @@ class FaultProxy:
         self._end(sock, wire, Action.RST if fault.action is Action.RST else Action.FIN)
 
     def _drip(self, sock: socket.socket, wire: WireRequest, fault: Fault, content: bytes) -> None:
-        for start in range(0, len(content), fault.piece_bytes):
+        size = -(-len(content) // fault.pieces)
+        for start in range(0, len(content), size):
             if self._stop.wait(fault.gap):
                 break
-            self._send(sock, wire, content[start : start + fault.piece_bytes])
+            self._send(sock, wire, content[start : start + size])
         wire.end = "FIN"
 
     # --- the service ---------------------------------------------------------------------

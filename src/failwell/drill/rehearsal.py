@@ -160,7 +160,12 @@ class _Play:
         else:
             witness.ended = time.monotonic()
             witness.succeeded = True
-            witness.result_id = self.subject.id_of(value)
+            try:
+                witness.result_id = self.subject.id_of(value)
+            except Exception as exc:  # noqa: BLE001 - half a result breaks in its own way
+                witness.broken_promises.append(
+                    f"what it returned cannot be read: {type(exc).__name__}: {exc}"
+                )
             witness.attempts = _told_attempts(self.told, witness.began)
 
     def _take_down(self, error: Exception) -> None:
@@ -226,20 +231,20 @@ def _leaks(error: Exception, logs: list[str], subject: Subject) -> list[str]:
     """Where an API key can be found."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     places = {
-        "str": str(error),
-        "repr": repr(error),
-        "vars": repr(vars(error)),
+        "str(error)": str(error),
+        "repr(error)": repr(error),
+        "vars(error)": repr(vars(error)),
         "a log line": "\n".join(logs),
         "a traceback with locals": "".join(shown.format()),
     }
     with contextlib.suppress(Exception):
-        places["pickle"] = pickle.dumps(error).decode("latin-1")
+        places["its pickle"] = pickle.dumps(error).decode("latin-1")
     if hasattr(error, "to_dict"):
         with contextlib.suppress(Exception):
-            places["to_dict"] = json.dumps(error.to_dict())
+            places["error.to_dict()"] = json.dumps(error.to_dict())
     secrets = [s for s in subject.secrets() if s]
     return [
-        f"an API key can be read in its {place}"
+        f"an API key can be read in {place}"
         for place, text in places.items()
         if any(secret in text for secret in secrets)
     ]

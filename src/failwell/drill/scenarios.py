@@ -106,11 +106,6 @@ class Scenario:
     cause: Cause | None = None
     proves: tuple[str, ...] = ()
 
-    def is_called(self, name: str) -> bool:
-        """Whether `--only name` means this one."""
-        ids = (self.id, *self.proves)
-        return any(i.lower() == name.lower() or i.lower().startswith(f"{name.lower()}-") for i in ids)
-
     @property
     def lasts_about(self) -> float:
         """Seconds this takes at least, as far as its plan says."""
@@ -485,6 +480,10 @@ def _has_trustme() -> bool:
     return find_spec("trustme") is not None
 
 
-def unknown_names(names: Sequence[str], known: Sequence[Scenario]) -> list[str]:
-    """Those of `names` that mean no scenario."""
-    return [n for n in names if not any(s.is_called(n) for s in known)]
+def called(name: str, known: Sequence[Scenario]) -> list[Scenario]:
+    """The scenarios that `--only name` means: the one of that id, or else all its variants."""
+    wanted = name.lower()
+    exact = [s for s in known if s.id.lower() == wanted]
+    return exact or [
+        s for s in known if any(f"{i.lower()}-".startswith(f"{wanted}-") for i in (s.id, *s.proves))
+    ]

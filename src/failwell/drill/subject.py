@@ -107,7 +107,7 @@ class Cause:
     status: int | None = None
     kind: Kind = Kind.READ
     key: str = "good"
-    settings: Settings = field(default_factory=lambda: Settings(attempts=1))
+    settings: Settings = field(default_factory=Settings)
     requests: int = 1
     before: tuple[Callable[[Any, Call], Any], ...] = ()
     arrange: Callable[[], contextlib.AbstractContextManager[object]] | None = None

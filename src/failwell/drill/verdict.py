@@ -143,6 +143,9 @@ def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Ite
     if client.succeeded:
         yield Finding("FD-outcome", f"expected {expect.error.__name__}, but the call returned")
         return
+    if CallError.__name__ not in client.error_names:
+        yield Finding("FD-class", f"{client.error} came out, which is no failure of a call: {client.text}")
+        return
     yield from _class(subject.contract, expect, client)
     if client.error.rpartition(".")[2] not in {e.__name__ for e in subject.exceptions}:
         yield Finding("FD-class", f"{client.error} is not among the exceptions that {subject.name} exports")
