@@ -234,7 +234,7 @@ class KneoServerError(KneoError, ServerError):
 
 
 # The codes of the service's 409s. Written out, because a 409 without a code is read by its key.
-CONFLICTS = ("conflict", "run_finished", "name_taken", "in_use", "version_mismatch")
+CONFLICTS = ("conflict", "run_finished", "name_taken", "version_mismatch")
 
 _RULES = (
     Rule(KneoAuthError, status=401, answer_headers={"www-authenticate": "Bearer"},

@@ -1,0 +1,201 @@
+"""
+The clients: blocking and awaiting, over the same operations.
+
+    with KneoClient() as client:
+        run = client.platform.runs.create({"spec_id": "spec_1"})
+
+    async with AsyncKneoClient() as client:
+        run = await client.platform.runs.create({"spec_id": "spec_1"})
+"""
+
+from __future__ import annotations
+
+import platform as _python
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypedDict
+
+import failwell
+from failwell.call.retry import RetryPolicy as _AnyRetryPolicy
+from failwell.errors import ArgumentTypeError
+from kneo_client import __version__
+from kneo_client.core.errors import CONTRACT
+from kneo_client.core.profile import Profile, resolve
+from kneo_client.core.retry import RetryPolicy
+from kneo_client.platform import AsyncPlatform, Platform
+
+if TYPE_CHECKING:
+    from failwell.clock import Clock
+    from failwell.contract import Contract
+    from failwell.telemetry import Listener
+
+
+DEFAULT_DEADLINE = 60.0
+
+
+class KneoClient:
+    """
+    A client for the Kneo platform, blocking. Safe to share between threads.
+
+    Args:
+        api_key: By default looked up; `kneo_client.core.profile` says where.
+        base_url: Scheme, host and perhaps a path; by default looked up in the same places.
+        profile: The name of a profile, which goes before the environment.
+        retry: Which failures are tried again, how often and after what wait.
+        deadline: Seconds for a whole call, all tries and waits included; None for no limit.
+        timeouts: For each wait within an attempt.
+        breaker: True or a `failwell.Breaker` for one; off by default. An open circuit raises
+            `KneoNetworkError` with the effect `not_sent` and `retry_after`.
+        engine: "httpx" (the default, on httpx2), or a client or transport of httpx2 or httpx that
+            you bring, and close. Other engines of failwell work too; `__cause__` is then theirs.
+        connections: How the engine connects.
+        listeners: Called with each `failwell.telemetry.Event`.
+        clock: The time to go by; for tests.
+        random: Gives a number from 0 up to 1; for tests.
+
+    Attributes:
+        platform: What the platform offers: `runs`, `specs`, `environments`, `health`.
+        profile: The API key (masked), the base URL, and where each came from.
+
+    Raises:
+        failwell.ConfigurationError: no API key or base URL is found, or one cannot be used.
+        failwell.UsageError: another setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        profile: str | None = None,
+        retry: _AnyRetryPolicy | None = None,
+        deadline: float | None = DEFAULT_DEADLINE,
+        timeouts: failwell.Timeouts | None = None,
+        breaker: failwell.Breaker | bool = False,
+        engine: Any = "httpx",
+        connections: failwell.Connections | None = None,
+        listeners: Sequence[Listener] = (),
+        clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self.profile = resolve(api_key, base_url, profile)
+        self._client = failwell.Client(
+            self.profile.base_url,
+            **_settings(self.profile, retry),
+            deadline=deadline,
+            timeouts=timeouts,
+            breaker=breaker,
+            engine=engine,
+            connections=connections,
+            listeners=listeners,
+            clock=clock,
+            random=random,
+        )
+        self.platform = Platform(self._client)
+
+    def __repr__(self) -> str:
+        return f"<KneoClient {self.profile.base_url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Calling twice is harmless."""
+        self._client.close()
+
+
+class AsyncKneoClient:
+    """
+    A client for the Kneo platform, awaiting, under asyncio or trio.
+
+    Args:
+        api_key: By default looked up; `kneo_client.core.profile` says where.
+        base_url: Scheme, host and perhaps a path; by default looked up in the same places.
+        profile: The name of a profile, which goes before the environment.
+        retry: Which failures are tried again, how often and after what wait.
+        deadline: Seconds for a whole call, all tries and waits included; None for no limit.
+        timeouts: For each wait within an attempt.
+        breaker: True or a `failwell.Breaker` for one; off by default. An open circuit raises
+            `KneoNetworkError` with the effect `not_sent` and `retry_after`.
+        engine: "httpx" (the default, on httpx2), or a client or transport of httpx2 or httpx that
+            you bring, and close. Other engines of failwell work too; `__cause__` is then theirs.
+        connections: How the engine connects.
+        listeners: Called with each `failwell.telemetry.Event`.
+        clock: The time to go by; for tests.
+        random: Gives a number from 0 up to 1; for tests.
+
+    Attributes:
+        platform: What the platform offers: `runs`, `specs`, `environments`, `health`.
+        profile: The API key (masked), the base URL, and where each came from.
+
+    Raises:
+        failwell.ConfigurationError: no API key or base URL is found, or one cannot be used.
+        failwell.UsageError: another setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        profile: str | None = None,
+        retry: _AnyRetryPolicy | None = None,
+        deadline: float | None = DEFAULT_DEADLINE,
+        timeouts: failwell.Timeouts | None = None,
+        breaker: failwell.Breaker | bool = False,
+        engine: Any = "httpx",
+        connections: failwell.Connections | None = None,
+        listeners: Sequence[Listener] = (),
+        clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self.profile = resolve(api_key, base_url, profile)
+        self._client = failwell.AsyncClient(
+            self.profile.base_url,
+            **_settings(self.profile, retry),
+            deadline=deadline,
+            timeouts=timeouts,
+            breaker=breaker,
+            engine=engine,
+            connections=connections,
+            listeners=listeners,
+            clock=clock,
+            random=random,
+        )
+        self.platform = AsyncPlatform(self._client)
+
+    def __repr__(self) -> str:
+        return f"<AsyncKneoClient {self.profile.base_url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Calling twice is harmless."""
+        await self._client.aclose()
+
+
+class _Settings(TypedDict):
+    contract: Contract
+    credentials: dict[str, str]
+    headers: dict[str, str]
+    retry: _AnyRetryPolicy
+    name: str
+
+
+def _settings(profile: Profile, retry: object) -> _Settings:
+    """What is the same for both clients and not asked of the caller."""
+    if retry is not None and not isinstance(retry, _AnyRetryPolicy):
+        raise ArgumentTypeError(f"retry is a {type(retry).__name__}; give a kneo_client.RetryPolicy")
+    return {
+        "contract": CONTRACT,
+        "credentials": {"authorization": f"Bearer {profile.api_key}"},
+        "headers": {"user-agent": f"kneo-client/{__version__} python/{_python.python_version()}"},
+        "retry": retry or RetryPolicy(),
+        "name": "kneo_client",  # the logger is kneo_client.transport
+    }
