@@ -150,7 +150,7 @@ ROWS = [
     ),
     Row(
         "bad chunk size",
-        says(CHUNKED + b"zz\r\n" + BODY + b"\r\n"),
+        says(CHUNKED, 0.1, b"zz\r\n" + BODY + b"\r\n"),
         Phase.ANSWERED,
         Reason.NOT_HTTP,
         status=200,

@@ -34,10 +34,9 @@ from failwell.redaction import kept_url
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
     from typing import Any, TypeAlias
 
-    from failwell.call.messages import Request, Send
+    from failwell.call.messages import Request, Send, Timeouts
     from failwell.engines.base import Connections
 
     RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 _NOT_BY_ITSELF = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 # Larger bodies are wrapped: aiohttp warns of large bytes.
 _PLAIN_BODY_BYTES = 1024 * 1024
-_MOST_ORIGINS = 1024
+_MOST_URLS = 1024
 
 _abandoned: list[Any] = []
 
@@ -60,13 +59,17 @@ class _Watch:
         received: Bytes of answer received.
         first: The first piece of them.
         ears: What hears them.
+        reader: What the body is read from, once there is one.
+        broke: What aiohttp's parser found wrong.
     """
 
-    __slots__ = ("connected", "ears", "first", "received")
+    __slots__ = ("broke", "connected", "ears", "first", "reader", "received")
 
     def __init__(self) -> None:
         self.connected = False
         self.ears: _Ears | None = None
+        self.reader: aiohttp.StreamReader | None = None
+        self.broke: BaseException | None = None
         self.received = 0
         self.first = b""
 
@@ -74,25 +77,51 @@ class _Watch:
 _watch: ContextVar[_Watch] = ContextVar("failwell_aiohttp_watch")
 
 
-class _Ears:
-    """Stands in for a protocol's `data_received`, and tells the attempt under way."""
+class _Ears(asyncio.Protocol):
+    """
+    Stands between a connection and aiohttp's protocol, and tells the attempt under way what comes.
 
-    __slots__ = ("hear", "stray", "watch")
+    Attributes:
+        stray: Whether something came between two requests: of an answer nobody asked for.
+    """
 
-    def __init__(self, hear: Callable[[bytes], None]) -> None:
-        self.hear = hear
+    __slots__ = ("protocol", "stray", "watch")
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
         self.watch: _Watch | None = None
         self.stray = False
 
-    def __call__(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         watch = self.watch
         if watch is None:
-            self.stray = True  # between two requests: of an answer nobody asked for
-        else:
-            if not watch.received:
-                watch.first = data
-            watch.received += len(data)
-        self.hear(data)
+            self.stray = True
+            self.protocol.data_received(data)
+            return
+        if not watch.received:
+            watch.first = data
+        watch.received += len(data)
+        self.protocol.data_received(data)
+        broke = self.protocol.exception()
+        if broke is not None:
+            watch.broke = broke
+            # aiohttp tells whoever waits for a head of garbage in the chunks of a body; whoever
+            # reads that body would wait until the deadline.
+            if watch.reader is not None:
+                watch.reader.set_exception(_damaged(broke))
+
+    def eof_received(self) -> bool | None:
+        ends: bool | None = self.protocol.eof_received()
+        return ends
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.protocol.resume_writing()
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -104,9 +133,10 @@ class _Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol: Any = connection.protocol
-            ears = protocol.__dict__.get("data_received")
-            if ears is None:
-                protocol.data_received = ears = _Ears(protocol.data_received)
+            ears = protocol.transport.get_protocol()
+            if type(ears) is not _Ears:
+                ears = _Ears(protocol)
+                protocol.transport.set_protocol(ears)
             # aiohttp looks at this when a connection comes back, not when it is taken again.
             elif ears.stray or protocol.should_close:
                 connection.close()
@@ -157,7 +187,9 @@ class AiohttpEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._free: asyncio.Semaphore
-        self._ways: dict[str, _Way] = {}
+        self._ways: dict[URL, _Way] = {}
+        self._found: dict[str, tuple[URL, _Way]] = {}
+        self._timeouts: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
         self._context: ssl.SSLContext | None = None
 
     async def send(self, order: Send, /) -> Response | Broken:
@@ -170,32 +202,53 @@ class AiohttpEngine:
         """
         session = self._open()
         request = order.request
-        left = order.deadline - monotonic()
-        if left <= 0:
-            return Broken(Phase.NOT_SENT, Reason.DEADLINE, aiohttp.ConnectionTimeoutError("no time is left"))
         try:
-            url = URL(request.url)
-            way = self._way(url)
-        except (ValueError, httpx2.InvalidURL) as exc:
-            if isinstance(exc, ConfigurationError):
-                raise
+            url, way = self._found.get(request.url) or self._find(request.url)
+        except _BadURLError:
             return _bad_url(request)
+        watch = _Watch()
         free = self._free
         if free.locked():
-            broken = await self._wait_for(free, order)
-            if broken is not None:
-                return broken
-            left = order.deadline - monotonic()
+            refused = await self._wait_for(free, order)
+            if refused is not None:
+                return refused
         else:
-            await free.acquire()
-        watch = _Watch()
-        _watch.set(watch)
+            await free.acquire()  # does not wait
+        token = _watch.set(watch)
+        answer: aiohttp.ClientResponse | None = None
+        failure: Exception | None = None
         try:
-            return await self._carry_out(session, order, url, way, watch, left)
+            left = order.deadline - monotonic()
+            async with asyncio.timeout(left):
+                answer = await session.request(
+                    request.method,
+                    url,
+                    data=_body(request.content),
+                    headers=_headers(request),
+                    allow_redirects=False,
+                    proxy=way.proxy,
+                    proxy_headers=way.proxy_headers,
+                    ssl=way.ssl,
+                    timeout=self._timeout(order.timeouts, left),
+                )
+                response = await self._take(answer, request, watch)
+            answer = None  # read whole: aiohttp has taken the connection back
+            return response
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            failure = exc
+        except ValueError:
+            # aiohttp's word for a line break inside a header. Its own text is not repeated.
+            failure = None
         finally:
+            _watch.reset(token)
             free.release()
+            if answer is not None:
+                answer.close()
             if watch.ears is not None and watch.ears.watch is watch:
                 watch.ears.watch = None
+        if failure is None:
+            raise unsendable(request)
+        return _broken(failure, order, watch, answer)
 
     async def _wait_for(self, free: asyncio.Semaphore, order: Send) -> Broken | None:
         """Take a free connection as soon as there is one."""
@@ -208,62 +261,23 @@ class AiohttpEngine:
             return Broken(Phase.NOT_SENT, reason, aiohttp.ConnectionTimeoutError("no free connection"))
         return None
 
-    async def _carry_out(
-        self,
-        session: aiohttp.ClientSession,
-        order: Send,
-        url: URL,
-        way: _Way,
-        watch: _Watch,
-        left: float,
-    ) -> Response | Broken:
-        request, timeouts = order.request, order.timeouts
-        headers: Any = request.headers
-        if "accept-encoding" not in headers:
-            headers = {**headers, "accept-encoding": ACCEPT_ENCODING}
-        content: Any = request.content
-        if content is not None and len(content) > _PLAIN_BODY_BYTES:
-            content = BytesIO(content)
-        answer: aiohttp.ClientResponse | None = None
-        try:
-            answer = await session.request(
-                request.method,
-                url,
-                data=content,
-                headers=headers,
-                allow_redirects=False,
-                proxy=way.proxy,
-                proxy_headers=way.proxy_headers,
-                ssl=way.ssl,
-                timeout=aiohttp.ClientTimeout(left, timeouts.connect, timeouts.read, None, _NEVER_ROUNDED),
-            )
-            return await self._take(answer, order, watch)
-        except (aiohttp.ClientError, TimeoutError) as exc:
-            failure = exc
-        except ValueError:
-            # aiohttp's word for a line break inside a header. Its own text is not repeated.
-            failure = None
-        finally:
-            if answer is not None:
-                answer.close()
-        if failure is None:
-            raise unsendable(request)
-        return _broken(failure, order, watch, answer)
-
-    async def _take(self, answer: aiohttp.ClientResponse, order: Send, watch: _Watch) -> Response | Broken:
+    async def _take(self, answer: aiohttp.ClientResponse, request: Request, watch: _Watch) -> Response:
+        """Read the body; a `_RefusedError` says why it is not taken."""
         limits = self._connections
         headers = answer.raw_headers
         if watch.received > limits.max_header_bytes:
             size = sum(len(name) + len(value) + 4 for name, value in headers)
             if size > limits.max_header_bytes:
-                raise _refused(Reason.TOO_LARGE, f"headers of {size} bytes")
+                raise _RefusedError(Reason.TOO_LARGE, f"headers of {size} bytes")
         if answer.status == 101:
-            raise _refused(Reason.NOT_HTTP, "an upgrade that was not asked for")
+            raise _RefusedError(Reason.NOT_HTTP, "an upgrade that was not asked for")
         head = Head(headers)
-        bodiless = order.request.method == "HEAD" or answer.status in (204, 304)
-        if head.expected is not None and head.expected > limits.max_body_bytes and not bodiless:
-            raise _refused(Reason.TOO_LARGE, f"a body of {head.expected} bytes")
-        reader = answer.content
+        expected = head.expected
+        if expected is not None and expected > limits.max_body_bytes and not _bodiless(request, answer):
+            raise _RefusedError(Reason.TOO_LARGE, f"a body of {expected} bytes")
+        watch.reader = reader = answer.content
+        if watch.broke is not None:
+            raise _damaged(watch.broke)
         content = await reader.readany()
         if not reader.at_eof():
             pieces = [content]
@@ -276,13 +290,26 @@ class AiohttpEngine:
                 size += len(piece)
             content = b"".join(pieces)
         if len(content) > limits.max_body_bytes:
-            raise _refused(Reason.TOO_LARGE, f"a body of more than {limits.max_body_bytes} bytes")
+            raise _RefusedError(Reason.TOO_LARGE, f"a body of more than {limits.max_body_bytes} bytes")
         if head.coding is not None:
             try:
                 content = decoded(content, head.coding.decode("latin-1"), limits.max_body_bytes)
             except UndecodableError as exc:
-                raise _refused(exc.reason, str(exc)) from None
-        return Response(answer.status, headers, content, order.request.url)
+                raise _RefusedError(exc.reason, str(exc)) from None
+        return Response(answer.status, headers, content, request.url)
+
+    def _timeout(self, timeouts: Timeouts, left: float) -> aiohttp.ClientTimeout:
+        """`timeouts` as aiohttp takes them; the deadline in `left` seconds is kept apart."""
+        # aiohttp sets its read timer anew with every piece, which costs more than all we do; a
+        # deadline that comes first makes it needless.
+        key = (timeouts.connect, None if left <= timeouts.read else timeouts.read)
+        found = self._timeouts.get(key)
+        if found is None:
+            found = aiohttp.ClientTimeout(None, *key, None, _NEVER_ROUNDED)
+            if len(self._timeouts) >= _MOST_URLS:
+                self._timeouts.clear()
+            self._timeouts[key] = found
+        return found
 
     def _open(self) -> aiohttp.ClientSession:
         """The session of this loop and this process."""
@@ -315,18 +342,29 @@ class AiohttpEngine:
         self._session, self._loop, self._pid = session, loop, os.getpid()
         return session
 
-    def _way(self, url: URL) -> _Way:
-        origin = url.origin()
-        way = self._ways.get(str(origin))
-        if way is None:
+    def _find(self, text: str) -> tuple[URL, _Way]:
+        """The URL as aiohttp takes it, and the way to it."""
+        try:
+            url = URL(text)
+            origin = url.origin()
             if origin.scheme not in ("http", "https"):
-                raise ValueError
-            proxy = proxy_for(httpx2.URL(str(origin)), self._connections)
-            if len(self._ways) >= _MOST_ORIGINS:
-                self._ways.clear()
-            tls = origin.scheme == "https" or (proxy or "").lower().startswith("https:")
-            self._ways[str(origin)] = way = _Way(proxy, self._tls_context() if tls else True)
-        return way
+                raise _BadURLError
+            way = self._ways.get(origin)
+            if way is None:
+                proxy = proxy_for(httpx2.URL(str(origin)), self._connections)
+                tls = origin.scheme == "https" or (proxy or "").lower().startswith("https:")
+                way = _Way(proxy, self._tls_context() if tls else True)
+                if len(self._ways) >= _MOST_URLS:
+                    self._ways.clear()
+                self._ways[origin] = way
+        except ConfigurationError:
+            raise
+        except (ValueError, httpx2.InvalidURL):
+            raise _BadURLError from None
+        if len(self._found) >= _MOST_URLS:
+            self._found.clear()
+        self._found[text] = url, way
+        return url, way
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._context is None:
@@ -363,16 +401,36 @@ def _never_replay(session: Any) -> None:
     session._retry_connection = False
 
 
+class _BadURLError(Exception):
+    """A URL that no request can be sent to."""
+
+
 class _RefusedError(aiohttp.ClientPayloadError):
-    """An answer that we do not take."""
+    """An answer that we do not take, and why."""
 
-    reason: Reason
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
-def _refused(reason: Reason, text: str) -> _RefusedError:
-    exc = _RefusedError(text)
-    exc.reason = reason
+def _damaged(broke: BaseException) -> aiohttp.ClientPayloadError:
+    exc = aiohttp.ClientPayloadError(f"Response payload is damaged: {broke}")
+    exc.__cause__ = broke
     return exc
+
+
+def _bodiless(request: Request, answer: aiohttp.ClientResponse) -> bool:
+    """Whether no body follows, whatever length is announced. RFC 9112, section 6.3."""
+    return request.method == "HEAD" or answer.status in (204, 304)
+
+
+def _body(content: bytes | None) -> Any:
+    return BytesIO(content) if content is not None and len(content) > _PLAIN_BODY_BYTES else content
+
+
+def _headers(request: Request) -> dict[str, str]:
+    headers = request.headers
+    return headers if "accept-encoding" in headers else {**headers, "accept-encoding": ACCEPT_ENCODING}
 
 
 def _bad_url(request: Request) -> Broken:
@@ -392,9 +450,7 @@ def _broken(exc: Exception, order: Send, watch: _Watch, answer: aiohttp.ClientRe
         reason = Reason.READ_TIMEOUT if isinstance(exc, aiohttp.SocketTimeoutError) else Reason.DEADLINE
     else:
         reason = Reason.NOT_HTTP if _is_garbage(exc) else Reason.CUT
-    expected = None
-    if order.request.method != "HEAD" and answer.status not in (204, 304):
-        expected = Head(answer.raw_headers).expected
+    expected = None if _bodiless(order.request, answer) else Head(answer.raw_headers).expected
     return Broken(
         Phase.ANSWERED,
         reason,
