@@ -251,7 +251,7 @@ class Campaigns:
         *,
         name: str,
         purpose: str,
-        agent_ref_id: int,
+        agent_ref_id: int | None = None,
         extraction_schema: Mapping[str, Any] | None = None,
         display_columns: Sequence[str] | None = None,
         extra: Mapping[str, Any] | None = None,
@@ -263,7 +263,7 @@ class Campaigns:
         Args:
             name: What it is called.
             purpose: Such as "quote_request" or "cold_calling".
-            agent_ref_id: The id of the agent that calls.
+            agent_ref_id: The id of the agent that calls; by default the service chooses.
             extraction_schema: What is to be extracted from each call.
             display_columns: What the results show first.
             extra: Further members of the body, as JSON types.
@@ -422,7 +422,7 @@ class AsyncCampaigns:
         *,
         name: str,
         purpose: str,
-        agent_ref_id: int,
+        agent_ref_id: int | None = None,
         extraction_schema: Mapping[str, Any] | None = None,
         display_columns: Sequence[str] | None = None,
         extra: Mapping[str, Any] | None = None,
@@ -434,7 +434,7 @@ class AsyncCampaigns:
         Args:
             name: What it is called.
             purpose: Such as "quote_request" or "cold_calling".
-            agent_ref_id: The id of the agent that calls.
+            agent_ref_id: The id of the agent that calls; by default the service chooses.
             extraction_schema: What is to be extracted from each call.
             display_columns: What the results show first.
             extra: Further members of the body, as JSON types.

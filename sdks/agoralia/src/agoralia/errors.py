@@ -29,7 +29,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from failwell import dialects
+from agoralia.dialect import DETAIL, IN_PROGRESS
 from failwell.answer import Answer
 from failwell.contract import Contract, Rule
 from failwell.errors import (
@@ -422,13 +422,10 @@ class AgoraliaDeadlineError(AgoraliaAPIError, DeadlineExceededError):
         super().__init__(message, status_code, detail)
 
 
-# The API sends it with the 409 of a request that is still running, so that the two can be told apart.
-IN_PROGRESS = "idempotency_in_progress"
-
 CONTRACT = Contract(
     "agoralia",
     base=AgoraliaAPIError,
-    dialect=dialects.FASTAPI,
+    dialect=DETAIL,
     rules=[
         Rule(AgoraliaBadRequestError, status=(400, 405, 415), means="Invalid request format or parameters"),
         Rule(
@@ -452,6 +449,7 @@ CONTRACT = Contract(
             message="Idempotency conflict",
             effect=Effect.UNKNOWN,
             retry=True,
+            answer_headers={"x-error-code": IN_PROGRESS},
             means="The first request with the idempotency key is still running",
         ),
         Rule(

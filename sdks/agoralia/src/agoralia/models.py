@@ -124,10 +124,11 @@ class Campaign:
     Attributes:
         id: The campaign's id.
         name: Its name.
-        status: Such as "draft", "running" or "completed".
+        status: Such as "queued", "running" or "completed".
         purpose: Such as "quote_request" or "cold_calling".
         agent_ref_id: The agent that calls.
         extraction_schema: What is to be extracted from each call.
+        display_columns: What the results show first.
         created_at: When it was created, aware.
         raw: The whole object.
     """
@@ -138,6 +139,7 @@ class Campaign:
     purpose: str | None = None
     agent_ref_id: int | None = None
     extraction_schema: Mapping[str, Any] | None = None
+    display_columns: tuple[str, ...] = ()
     created_at: datetime | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -152,6 +154,7 @@ class Campaign:
             purpose=_optional(whole, "purpose", str),
             agent_ref_id=_optional(whole, "agent_ref_id", int),
             extraction_schema=_optional(whole, "extraction_schema", dict),
+            display_columns=tuple(map(str, _optional(whole, "display_columns", list) or ())),
             created_at=_moment(whole, "created_at"),
             raw=whole,
         )

@@ -41,7 +41,7 @@ def get_campaign(campaign_id: int) -> Operation[Campaign]:
 def create_campaign(
     name: str,
     purpose: str,
-    agent_ref_id: int,
+    agent_ref_id: int | None,
     extraction_schema: Mapping[str, Any] | None,
     display_columns: Sequence[str] | None,
     extra: Mapping[str, Any] | None,
@@ -50,8 +50,9 @@ def create_campaign(
     body: dict[str, Any] = {
         "name": _typed("name", name, str, "a string"),
         "purpose": _typed("purpose", purpose, str, "a string"),
-        "agent_ref_id": _integer("agent_ref_id", agent_ref_id),
     }
+    if agent_ref_id is not None:
+        body["agent_ref_id"] = _integer("agent_ref_id", agent_ref_id)
     if extraction_schema is not None:
         body["extraction_schema"] = dict(_typed("extraction_schema", extraction_schema, Mapping, "a mapping"))
     if display_columns is not None:
