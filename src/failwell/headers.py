@@ -17,7 +17,7 @@ Where to look for the seconds to wait, the first that can be read:
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from math import ceil, isfinite
 
 from failwell.failure import RateLimit
@@ -49,7 +49,7 @@ _EDGE_IDS = frozenset({"cf-ray", "x-amz-cf-id", "x-azure-ref", "x-vercel-id", "x
 _ID_ENDINGS = (
     (1, ("request-id", "requestid", "request-uuid", "req-id")),
     (2, ("correlation-id", "correlationid")),
-    (3, ("trace-id", "traceid", "transaction-id", "transactionid", "log-id", "logid")),
+    (3, ("-trace-id", "-traceid", "-transaction-id", "-transactionid", "-log-id", "-logid")),
 )
 _RETRY_NAME = re.compile(r"retry-?(?:after|in)(?:-?(ms|msec|millis|milliseconds|s|sec|secs|seconds))?$")
 _LIMIT_NAME = re.compile(r"rate-?limit|quota|request-?limit")
@@ -223,7 +223,7 @@ def http_date(text: str) -> datetime | None:
         zone = part.get("zone") or "GMT"
         point = datetime(
             year, _MONTHS[part["month"].lower()], int(part["day"]),
-            int(part["hour"]), int(part["minute"]), min(59, int(part["second"])), tzinfo=timezone.utc,
+            int(part["hour"]), int(part["minute"]), min(59, int(part["second"])), tzinfo=UTC,
         )  # fmt: skip
         return point - _offset(zone)
     except (ValueError, KeyError, OverflowError):
@@ -250,7 +250,10 @@ _NUMBER = re.compile(r"\d{1,32}(?:\.\d{0,16})?|\.\d{1,16}")
 _DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|us|µs|ns|d|h|m|s)")
 _DURATION = re.compile(r"(?:p?t?(?:\d{1,12}(?:\.\d{1,12})?\s?(?:ms|us|µs|ns|d|h|m|s)\s?t?)+)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_MONTHS = {m: i for i, m in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_MONTHS = {
+    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
+    "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
+}  # fmt: skip
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _IMF = re.compile(
     rf"(?:\w{{3}},? )?(?P<day>\d\d?) (?P<month>\w{{3}}) (?P<year>\d{{4}}) {_CLOCK}(?: (?P<zone>\S+))?$"
@@ -286,7 +289,7 @@ def _find_role(name: str) -> tuple[int, int, str] | None:
         return _limit_role(name)
     if _FOREIGN_ID.search(name):
         return None
-    rank = next((rank for rank, endings in _ID_ENDINGS if name.endswith(endings)), None)
+    rank = next((rank for rank, endings in _ID_ENDINGS if f"-{name}".endswith(endings)), None)
     if rank is None:
         return None
     return _ID, 2 if "correlation" in name else rank, ""
@@ -421,7 +424,7 @@ def _point(bucket: _Bucket, headers: Mapping[str, str], now: datetime | None) ->
         return http_date(text)
     try:
         if seconds > EPOCH_FROM:
-            return datetime.fromtimestamp(_epoch_seconds(seconds), timezone.utc)
+            return datetime.fromtimestamp(_epoch_seconds(seconds), UTC)
         return _reference(headers, now) + timedelta(seconds=seconds)
     except (ValueError, OverflowError, OSError):
         return None
@@ -460,15 +463,15 @@ def _reference(headers: Mapping[str, str], now: datetime | None) -> datetime:
     if point is not None:
         return point
     if now is None:
-        return datetime.now(timezone.utc)
-    return now if now.tzinfo is not None else now.replace(tzinfo=timezone.utc)
+        return datetime.now(UTC)
+    return now if now.tzinfo is not None else now.replace(tzinfo=UTC)
 
 
 def _iso_date(text: str) -> datetime | None:
     if len(text) < 10 or text[4:5] != "-":
         return None
     point = datetime.fromisoformat(text)
-    return point.replace(tzinfo=timezone.utc) if point.tzinfo is None else point.astimezone(timezone.utc)
+    return point.replace(tzinfo=UTC) if point.tzinfo is None else point.astimezone(UTC)
 
 
 def _offset(zone: str) -> timedelta:

@@ -70,7 +70,7 @@ BY_STATUS: dict[int, type[APIError]] = {
     530: UnavailableError,
     598: UnavailableError,
     599: UnavailableError,
-    **{status: UnavailableError for status in range(520, 528)},
+    **dict.fromkeys(range(520, 528), UnavailableError),
 }
 
 BY_KIND: dict[str, type[APIError]] = {
@@ -133,9 +133,9 @@ def named(status: int, codes: Iterable[str], message: str | None, headers: Mappi
         if kind is not None:
             return kind
     throttled = any(_THROTTLED_CODE.search(code) for code in flat)
-    if not throttled and status != 402:
-        if any(_SPENT_CODE.search(code) for code in flat) or _SPENT_TEXT.search(text):
-            return "quota_exceeded"
+    spent = any(_SPENT_CODE.search(code) for code in flat) or _SPENT_TEXT.search(text) is not None
+    if spent and not throttled and status != 402:
+        return "quota_exceeded"
     if status == 429:
         return None
     if throttled or (status in (400, 403, 409) and _THROTTLED_TEXT.search(text)):
@@ -153,7 +153,21 @@ def named(status: int, codes: Iterable[str], message: str | None, headers: Mappi
 
 def named_inside(codes: Iterable[str], message: str | None) -> str | None:
     """The `kind` an error names that came with a status which says nothing, such as 200."""
-    return named(200, codes, message, {})
+    listed = list(codes)
+    kind = named(200, listed, message, {})
+    if kind is not None:
+        return kind
+    flat = [_squash(code) for code in listed]
+    return next((kind for code in flat for kind, pattern in _SAID_INSIDE if pattern.search(code)), None)
+
+
+# What a status would have said, from the first or last word of a code.
+_SAID_INSIDE = (
+    ("invalid_request", re.compile(r"^(?:invalid|missing|malformed|bad|unsupported|unknown|too(?:long|many|short))"
+                                   r"|validation|required$|parsefailed|invalid$")),
+    ("server", re.compile(r"internal|servererror|^fatal|unexpected")),
+    ("unavailable", re.compile(r"unavailable|overload|timeout|timedout|maintenance")),
+)  # fmt: skip
 
 
 _FIRM = frozenset({401, 404, 405, 410, 413, 415, 501, 502, 503, 504, 507, 508, 520, 521, 522, 523, 524, 529})

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
         One way to spell an error body, both ways.
 
         `read` takes the answer and its body as parsed (a JSON value, a `Tree` if it is XML, None
-        if it is neither) and returns None if the body is not spelled this way. `write` gives the media type and
-        the bytes that `read` turns into the same facts.
+        if it is neither) and returns None if the body is not spelled this way. `write` gives the
+        media type and the bytes that `read` turns into the same facts.
         """
 
         name: str

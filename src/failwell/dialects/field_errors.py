@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 
+from failwell.dialects.words import listed
 from failwell.failure import FieldError
 
 TYPE_CHECKING = False
@@ -24,26 +25,25 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 # Members that hold field errors and nothing else; then members that may.
-LISTS = tuple(
+LISTS = listed(
     """errors fielderrors validationerrors validationerror violations fieldviolations invalidparams
-    invalidparameters invalidfields validationresults validation validations issues modelstate formerrors
-    constraintviolations paramerrors parametererrors inputerrors problems failures causes fields field_errors
-    errordetails errordetail errorlist errormessages detailederrors""".split()
+    invalidparameters invalidfields validationresults validation validations issues modelstate
+    formerrors constraintviolations paramerrors parametererrors inputerrors problems failures
+    causes fields field_errors errordetails errordetail errorlist errormessages detailederrors"""
 )
-WEAK_LISTS = tuple(
-    "error details detail extra context contextinfo data params messages message meta info".split()
+WEAK_LISTS = listed("error details detail extra context contextinfo data params messages message meta info")
+PATHS = listed(
+    """loc path field fieldname fieldpath pointer instancepath datapath property propertypath
+    propertyname param parameter paramname parametername attribute attributename argument
+    argumentname target jsonpath key keys fields membernames source element column input name
+    location"""
 )
-PATHS = tuple(
-    """loc path field fieldname fieldpath pointer instancepath datapath property propertypath propertyname
-    param parameter paramname parametername attribute attributename argument argumentname target jsonpath
-    key keys fields membernames source element column input name location""".split()
-)
-_ITEM_MESSAGES = tuple(
+_ITEM_MESSAGES = listed(
     """detail message msg messages errormessage errordescription description defaultmessage explanation
-    reason error issue text problem title summary""".split()
+    reason error issue text problem title summary"""
 )
-_ITEM_CODES = tuple(
-    "code errorcode errorkey type error keyword rule constraint validation issue reason name".split()
+_ITEM_CODES = listed(
+    "code errorcode errorkey type error keyword rule constraint validation issue reason name"
 )
 # The whole input, in the words of frameworks.
 _WHOLE = frozenset(
@@ -234,9 +234,9 @@ def fields_in(
                 _walk(value, (), found, 0)
                 if found:
                     return tuple(found)
-    if isinstance(body, list):
-        _walk(body, (), found, 0)
-    elif isinstance(body, dict) and not items and status in (400, 409, 422) and _is_map(body):
+    if isinstance(body, list) or (
+        isinstance(body, dict) and not items and status in (400, 409, 422) and _is_whole_map(body, message)
+    ):
         _walk(body, (), found, 0)
     return tuple(found)
 
@@ -357,16 +357,28 @@ def _walk_weak(value: Any, found: _Found, status: int) -> None:
         _walk(value, (), found, 0)
 
 
+def _is_whole_map(body: dict[str, Any], message: str | None) -> bool:
+    """Whether the body itself is a map from fields to messages, and not an error's own members."""
+    if not _is_map(body):
+        return False
+    if any(isinstance(v, str) for v in body.values()):
+        return message is None
+    return not _OWN_LISTS.issuperset(map(squash, body))
+
+
+_OWN_LISTS = frozenset(
+    listed("errors error messages message errormessages errormessage detail details warnings")
+)
+
+
 def _is_map(value: dict[str, Any]) -> bool:
     """Whether an object is a map from fields to messages: lists of sentences, or nothing but sentences."""
     entries = list(value.values())
     listed = [e for e in entries if isinstance(e, list) and e and (isinstance(e[0], str) or _has_lists(e))]
     if listed:
         return all(isinstance(e, (list, dict)) for e in entries)
-    return (
-        bool(entries)
-        and all(isinstance(e, str) and " " in e for e in entries)
-        or (bool(entries) and all(isinstance(e, dict) and _has_lists([e]) for e in entries))
+    return (bool(entries) and all(isinstance(e, str) and " " in e for e in entries)) or (
+        bool(entries) and all(isinstance(e, dict) and _has_lists([e]) for e in entries)
     )
 
 

@@ -26,10 +26,10 @@ from __future__ import annotations
 
 import re
 
-from failwell.dialects.base import Said
+from failwell.dialects.base import Said, Tree
 from failwell.dialects.body import strict_json
 from failwell.dialects.field_errors import fields_in, is_field_item, names_of, squash, text_of
-from failwell.dialects.words import NO_CODES, has_code_form, is_code, is_phrase
+from failwell.dialects.words import NO_CODES, has_code_form, is_code, is_phrase, listed
 from failwell.failure import FieldError
 
 TYPE_CHECKING = False
@@ -39,26 +39,24 @@ if TYPE_CHECKING:
 
     Node = dict[str, Any]
 
-MESSAGES = tuple(
+MESSAGES = listed(
     """detail errordescription exceptionmessage errormessage errormessages errormsg errmsg message msg messages
     usermessage displaymessage faultstring description desc explanation errortext errordetail errordetails
     errorinfo statusmessage statusmsg developermessage localizedmessage reason reasonphrase reasons summary
     title errorsummary errortitle error errors err fault string issue text #text value debug cause info
-    details statustext additionalinfo failure response result""".split()
+    details statustext additionalinfo failure response result"""
 )
-CODES = tuple(
+CODES = listed(
     """errorcode code errcode errorcodes errorkey error errorname errortype errorid exceptioncode faultcode
     statuscode status reason reasoncode name key type err tag id errno errornum kind category slug
     identifier exceptiontype errorstatus statusname retcode resultcode returncode subcode errorsubcode
-    number title issue detailcode messagecode messageid messagekey i18nkey errorslug""".split()
+    number title issue detailcode messagecode messageid messagekey i18nkey errorslug"""
 )
 # Members that hold the error; then members that may, if the error says nothing itself.
-CARRIERS = tuple(
-    "error errors fault exception err apierror errorresponse responsestatus serviceexception".split()
-)
-WEAK_CARRIERS = tuple(
+CARRIERS = listed("error errors fault exception err apierror errorresponse responsestatus serviceexception")
+WEAK_CARRIERS = listed(
     """detail details problem response result status meta metadata message body data envelope errorinfo
-    errordetail errordetails payload content header head responsemetadata json""".split()
+    errordetail errordetails payload content header head responsemetadata json"""
 )
 IDS = (
     (0, ("requestid",)),
@@ -70,9 +68,7 @@ _FOREIGN_ID = re.compile("client|original|parent|session")
 _UNIQUE = re.compile(
     r"(?=[^\d]*\d)(?:[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f-]{17,})$", re.I
 )
-_ONE_FIELD = tuple(
-    "param parameter paramname parametername field fieldname attribute argument pointer".split()
-)
+_ONE_FIELD = listed("param parameter paramname parametername field fieldname attribute argument pointer")
 _RETRY = re.compile(
     r"(?:retry(?:after|in|delay)|waitfor|waitseconds|tryagainin)(ms|millis|milliseconds|s|sec|secs|seconds)?$"
 )
@@ -85,8 +81,10 @@ _CODE_RANK = {name: rank for rank, name in enumerate(CODES)}
 # Names whose lower-case words are codes even if a sentence could hold them, and names under which
 # a word must look like one, because they say other things as well.
 _SURE_CODES = frozenset(
-    """errorcode code errcode errorcodes errorkey errorname faultcode reasoncode errorno errno errornum
-    errortype exceptioncode retcode resultcode returncode subcode errorsubcode messagecode reason""".split()
+    listed(
+        """errorcode code errcode errorcodes errorkey errorname faultcode reasoncode errorno errno errornum
+    errortype exceptioncode retcode resultcode returncode subcode errorsubcode messagecode reason"""
+    )
 )
 _TYPE_URL = re.compile(r"rfc\d{3,4}|httpstatus|/status/\d{3}|/http/\d{3}", re.I)
 
@@ -127,7 +125,7 @@ class _Reader:
         if message is None:
             message = _listed_messages(nodes)
         if message is None:
-            message = _word_for_message(nodes)
+            message = _word_for_message(nodes) or code
         return Said(
             message=message,
             code=code,
@@ -184,6 +182,8 @@ class _Reader:
                 code = self.code_of(name, node[name], node)
                 if code is not None:
                     found.append(code)
+        if not found:
+            found += [code for node in nodes for code in _self_named(node)]
         return (found[0] if found else None), tuple(found[1:6])
 
     def code_of(self, name: str, value: Any, node: Node) -> str | None:
@@ -286,6 +286,8 @@ def error_nodes(body: Any) -> tuple[list[Node], list[Node]]:
             break
         node = names_of(inner)
         nodes.append(node)
+    if isinstance(body, Tree):
+        _name_by_root(body, nodes)
     nodes.reverse()
     if items and len(items[0]) == 1:  # [{"error": {...}}]
         inside = next(iter(items[0].values()))
@@ -293,6 +295,16 @@ def error_nodes(body: Any) -> tuple[list[Node], list[Node]]:
             more, items = error_nodes(inside)
             nodes = more + nodes
     return nodes, items
+
+
+def _name_by_root(tree: Tree, nodes: list[Node]) -> None:
+    """<NoSuchKeyException> names its error, <Error> and <ErrorResponse> do not."""
+    root = next(iter(tree))
+    if len(nodes) > 1 and _NAMING_ROOT.fullmatch(root):
+        nodes[1].setdefault("errorname", root)
+
+
+_NAMING_ROOT = re.compile(r"(?!Service|Api|API|Rest|Application|Web)[A-Z]\w*[a-z](?:Exception|Error|Fault)")
 
 
 def _holds_error(name: str, value: dict[str, Any] | list[Any]) -> bool:
@@ -331,32 +343,28 @@ def _speaks(node: Node) -> bool:
 def _node_message(node: Node) -> tuple[str | None, bool]:
     """The message in one object, and whether it says more than the name of a status."""
     ranked = sorted([(_MESSAGE_RANK[name], name) for name in node if name in _MESSAGE_RANK])
-    weak: str | None = None
-    word: str | None = None
-    for rank, name in ranked:
+    fallback: str | None = None
+    for _, name in ranked:
         value = node[name]
         text = value.strip() if isinstance(value, str) else text_of(value)
         if not text:
             continue
         if is_phrase(text):
-            if weak is None and text.lower() not in ("none", "null", "ok", "success"):
-                weak = text
-        elif is_code(text) and name not in _SENTENCE_PLACES:
-            continue
+            if text.lower() not in _NOTHING:
+                fallback = fallback or text
         elif is_code(text):
-            word = word or text
-        elif name in _PROSE_ONLY and " " not in text:
-            continue
-        else:
+            if name in _SENTENCE_PLACES:
+                fallback = fallback or text
+        elif name not in _PROSE_ONLY or " " in text:
             return _tidy(text), True
-    found = weak or word
-    return (None if found is None else _tidy(found)), False
+    return (None if fallback is None else _tidy(fallback)), False
 
 
+_NOTHING = frozenset({"none", "null", "ok", "success"})
 _SENTENCE_PLACES = frozenset(
-    "detail message msg description errormessage errordescription title faultstring errormsg errmsg".split()
+    listed("detail message msg description errormessage errordescription title faultstring errormsg errmsg")
 )
-_PROSE_ONLY = frozenset("reason value issue cause info response result details err failure text".split())
+_PROSE_ONLY = frozenset(listed("reason value issue cause info response result details err failure text"))
 
 
 def _tidy(text: str) -> str:
@@ -388,6 +396,13 @@ def header_code(headers: Mapping[str, str]) -> str | None:
             if has_code_form(value):
                 return value
     return None
+
+
+def _self_named(node: Node) -> list[str]:
+    """The ids of objects in `node` that say of themselves that they are an error's type."""
+    inside = [names_of(v) for v in node.values() if isinstance(v, dict) and len(v) < 20]
+    named = [i.get("id") for i in inside if str(i.get("type")).lower() == "error"]
+    return [i for i in named if isinstance(i, str) and is_code(i)]
 
 
 def _tags(node: Node) -> str | None:

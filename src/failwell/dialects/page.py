@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from failwell.dialects.words import is_phrase
+from failwell.dialects.words import is_phrase, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ PAGE_LIMIT = 64 * 1024
 MESSAGE_LIMIT = 500
 
 _BLOCKS = frozenset(
-    "address article blockquote body center dd div dl dt fieldset footer form h1 h2 h3 h4 h5 h6 head header "
-    "hr html li main nav ol p pre section table tbody td th title tr ul".split()
+    listed(
+        """address article blockquote body center dd div dl dt fieldset footer form h1 h2 h3 h4 h5 h6 head
+    header hr html li main nav ol p pre section table tbody td th title tr ul"""
+    )
 )
 _HEADINGS = ("h1", "h2")
 _SKIPPED = ("script", "style", "svg", "noscript", "template")

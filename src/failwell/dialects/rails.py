@@ -30,7 +30,7 @@ class Rails:
         if "errors" in body and not isinstance(body["errors"], dict):
             return None
         if "error" in body and (
-            not isinstance(body["error"], str) or "errors" not in body and "status" not in body
+            not isinstance(body["error"], str) or ("errors" not in body and "status" not in body)
         ):
             return None
         return general.read(body, answer.status, answer.headers)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from failwell.dialects import general
 from failwell.dialects.base import Said, Tree
 from failwell.dialects.field_errors import names_of
+from failwell.dialects.words import listed
+from failwell.headers import seconds_of
 from failwell.meaning import named_inside
 
 TYPE_CHECKING = False
@@ -17,12 +21,15 @@ if TYPE_CHECKING:
 
 # What the body of a failure sent with a success holds besides the error.
 _BESIDE = frozenset(
-    """error errors fault ok success succeeded issuccess message msg code status statuscode type title detail details
-    errorcode errcode errmsg errno errormessage errordescription errortype warning warnings requestid traceid
-    correlationid timestamp time path meta metadata responsemetadata data result results messages extensions
-    needed provided id jsonrpc docs documentationurl helpurl moreinfo info""".split()
+    listed(
+        """error errors fault ok success succeeded issuccess message msg code status statuscode type title
+    detail details errorcode errcode errmsg errno errormessage errordescription errortype
+    warning warnings requestid traceid correlationid timestamp time path meta metadata
+    responsemetadata data result results messages extensions needed provided id jsonrpc docs
+    documentationurl helpurl moreinfo info"""
+    )
 )
-_NO = frozenset({"false", "0", "error", "errors", "fail", "failed", "failure", "ko", "nok"})
+_NO = frozenset(listed("false 0 error errors fail failed failure ko nok"))
 
 
 def said_by(answer: Answer, body: Body, known: Dialect | None) -> Said:
@@ -40,8 +47,32 @@ def said_by(answer: Answer, body: Body, known: Dialect | None) -> Said:
         said = _prose(answer, body)
     else:
         said = _detected(answer, body.value)
+        if said.message is None:
+            said.message = said.code  # a word says more than nothing
+    if said.retry_after is None and said.message is not None and answer.status in (429, 503):
+        said.retry_after = wait_in(said.message)
     said.body = body.kept()
     return said
+
+
+def wait_in(message: str) -> float | None:
+    """The seconds that a sentence asks to wait: "Please try again in 6m0s."; None if it asks for none."""
+    match = _WAIT.search(message[:2000])
+    if match is None:
+        return None
+    number, unit = match[1], match[2].lower()
+    if match[3] is not None:  # 1h30m
+        return seconds_of(f"{number}{unit}{match[3]}")
+    return seconds_of(f"{number}{_UNIT.get(unit, unit[0])}")
+
+
+_WAIT = re.compile(
+    r"(?:try (?:again|your request again)|retry(?: your request)?|retrying|available|wait(?: for)?|resets?)"
+    r"(?: again)?(?: in| after| for| at least)*(?: about)? (\d{1,9}(?:\.\d{1,9})?) ?"
+    r"(milliseconds?|millis|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)(?:((?:\d[\d.]*(?:ms|s|m|h))+)|(?![a-z]))",
+    re.I,
+)
+_UNIT = {"milliseconds": "ms", "millisecond": "ms", "millis": "ms", "ms": "ms"}
 
 
 def _prose(answer: Answer, body: Body) -> Said:

@@ -7,6 +7,8 @@ Source:
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from failwell.dialects import general
 from failwell.dialects.parts import JSON, bracketed, json_bytes, phrase, without_none, written_fields
 
@@ -43,9 +45,9 @@ class Spring:
 
 
 def _now() -> str:
-    from datetime import datetime, timezone
+    from datetime import datetime
 
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 SPRING = Spring()
