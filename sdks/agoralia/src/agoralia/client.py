@@ -153,7 +153,8 @@ class Agoralia:
         self.campaigns = Campaigns(self._client)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._client!r}>"
+        # A traceback that shows locals meets clients whose making failed.
+        return f"<{type(self).__name__} {self.__dict__.get('_client')!r}>"
 
     def __enter__(self) -> Self:
         return self
@@ -324,7 +325,8 @@ class AsyncAgoralia:
         self.campaigns = AsyncCampaigns(self._client)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._client!r}>"
+        # A traceback that shows locals meets clients whose making failed.
+        return f"<{type(self).__name__} {self.__dict__.get('_client')!r}>"
 
     async def __aenter__(self) -> Self:
         return self
