@@ -40,12 +40,22 @@ class _Members:
             raise ValueError(f"{self._what}: {name} is true or false, not a number")
         return value
 
+    def whole_or_none(self, name: str) -> int | None:
+        return None if self._absent(name) else self.whole(name)
+
     def table(self, name: str) -> dict[str, Any]:
         """An object; empty if it is absent or null."""
         return {} if self._absent(name) else self._take(name, dict, "an object")
 
     def items(self, name: str) -> list[Any]:
         return self._take(name, list, "a list")  # type: ignore[no-any-return]
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings; empty if it is absent or null."""
+        texts = () if self._absent(name) else tuple(self.items(name))
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{self._what}: {name} is not a list of strings")
+        return texts
 
     def time(self, name: str) -> datetime:
         text = self.text(name)
@@ -83,9 +93,18 @@ class _Members:
         return value
 
 
+_KINDS: dict[type, str] = {
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+}
+
+
 def _kind(value: object) -> str:
-    names = {str: "a string", bool: "true or false", int: "a number", float: "a number"}
-    return names.get(type(value), {dict: "an object", list: "a list"}.get(type(value), "null"))
+    return _KINDS.get(type(value), "null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +115,13 @@ class RunError:
     Attributes:
         code: For programs.
         message: For people.
+        step: Which step of the spec failed; None if it was none of them.
         extra: Members this version does not know.
     """
 
     code: str
     message: str
+    step: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -110,7 +131,9 @@ class RunError:
             ValueError: `data` is no such object.
         """
         m = _Members(data, "error")
-        return cls(code=m.text("code"), message=m.text("message"), extra=m.rest())
+        return cls(
+            code=m.text("code"), message=m.text("message"), step=m.text_or_none("step"), extra=m.rest()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +144,16 @@ class Run:
     Attributes:
         id: For `runs.get` and `runs.cancel`.
         spec_id: What runs.
-        environment_id: Where it runs; None for the platform's default.
+        environment_id: Where it runs.
         status: "queued", "running", "succeeded", "failed", "cancelled", or one that a newer
             service has.
+        version: 1 for the first; each change adds one. For `runs.cancel`.
+        created_at: Aware.
+        name: What the caller called it.
+        cost: What it costs, in the platform's units; None if it does not say.
         input: What it was given.
         output: What came out; None until it succeeded.
         error: Why it failed; None if it did not.
-        metadata: What the caller attached.
-        created_at: Aware.
         started_at: Aware; None until it starts.
         finished_at: Aware; None until it is finished.
         extra: Members this version does not know.
@@ -136,13 +161,15 @@ class Run:
 
     id: str
     spec_id: str
+    environment_id: str
     status: str
+    version: int
     created_at: datetime
-    environment_id: str | None = None
+    name: str | None = None
+    cost: int | None = None
     input: Mapping[str, Any] = field(default_factory=dict)
     output: Any = None
     error: RunError | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
     finished_at: datetime | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -163,13 +190,15 @@ class Run:
         return cls(
             id=m.text("id"),
             spec_id=m.text("spec_id"),
+            environment_id=m.text("environment_id"),
             status=m.text("status"),
+            version=m.whole("version"),
             created_at=m.time("created_at"),
-            environment_id=m.text_or_none("environment_id"),
+            name=m.text_or_none("name"),
+            cost=m.whole_or_none("cost"),
             input=m.table("input"),
             output=m.value("output"),
             error=None if error is None else RunError.from_json(error),
-            metadata=m.table("metadata"),
             started_at=m.time_or_none("started_at"),
             finished_at=m.time_or_none("finished_at"),
             extra=m.rest(),
@@ -183,20 +212,18 @@ class Spec:
 
     Attributes:
         id: For `specs.get`, and for the `spec_id` of a run.
-        name: Unique within the tenant.
-        version: 1 for the first; each update adds one.
-        definition: The steps, as the platform documents them.
-        created_at: Aware.
-        updated_at: Aware.
+        name: For people.
+        version: 1 for the first; each change adds one. For `specs.update`.
+        description: What it expects and what it brings.
+        steps: The names of its steps, in their order.
         extra: Members this version does not know.
     """
 
     id: str
     name: str
     version: int
-    created_at: datetime
-    definition: Mapping[str, Any] = field(default_factory=dict)
-    updated_at: datetime | None = None
+    description: str = ""
+    steps: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -210,9 +237,8 @@ class Spec:
             id=m.text("id"),
             name=m.text("name"),
             version=m.whole("version"),
-            created_at=m.time("created_at"),
-            definition=m.table("definition"),
-            updated_at=m.time_or_none("updated_at"),
+            description=m.text_or_none("description") or "",
+            steps=m.texts("steps"),
             extra=m.rest(),
         )
 
@@ -224,16 +250,15 @@ class Environment:
 
     Attributes:
         id: For `environments.get`, and for the `environment_id` of a run.
-        name: Unique within the tenant.
-        variables: What runs in it see.
-        created_at: Aware.
+        name: For people.
+        status: "ready", "disabled" for one that takes no runs any more, or one that a newer
+            service has.
         extra: Members this version does not know.
     """
 
     id: str
     name: str
-    created_at: datetime
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    status: str
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -243,13 +268,7 @@ class Environment:
             ValueError: `data` is no environment.
         """
         m = _Members(data, "environment")
-        return cls(
-            id=m.text("id"),
-            name=m.text("name"),
-            created_at=m.time("created_at"),
-            variables=m.table("variables"),
-            extra=m.rest(),
-        )
+        return cls(id=m.text("id"), name=m.text("name"), status=m.text("status"), extra=m.rest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +309,7 @@ class Page(Generic[T]):
     One page of a list. Iterating gives its items.
 
     Attributes:
-        items: In the service's order, newest first.
+        items: In the service's order.
         next_cursor: The `cursor` of the next page; None on the last.
         extra: Members this version does not know.
     """
@@ -330,61 +349,21 @@ class RunCreate:
 
     Attributes:
         spec_id: What to run.
-        environment_id: Where; None for the platform's default.
+        environment_id: Where.
         input: What to give it.
-        metadata: What to attach; comes back with the run.
+        name: What to call it; None for no name.
     """
 
     spec_id: str
-    environment_id: str | None = None
+    environment_id: str
     input: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types; what is empty is left out."""
-        return _filled(
-            spec_id=self.spec_id,
-            environment_id=self.environment_id,
-            input=dict(self.input),
-            metadata=dict(self.metadata),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SpecCreate:
-    """
-    What `specs.create` asks for; a plain dict with the same members does as well.
-
-    Attributes:
-        name: Unique within the tenant.
-        definition: The steps, as the platform documents them.
-    """
-
-    name: str
-    definition: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types; what is empty is left out."""
-        return _filled(name=self.name, definition=dict(self.definition))
-
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentCreate:
-    """
-    What `environments.create` asks for; a plain dict with the same members does as well.
-
-    Attributes:
-        name: Unique within the tenant.
-        variables: What runs in it see.
-    """
-
-    name: str
-    variables: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types; what is empty is left out."""
-        return _filled(name=self.name, variables=dict(self.variables))
-
-
-def _filled(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value not in (None, {})}
+        """As JSON types; a name that is None is left out."""
+        members = {
+            "spec_id": self.spec_id,
+            "environment_id": self.environment_id,
+            "input": dict(self.input),
+        }
+        return members if self.name is None else {**members, "name": self.name}

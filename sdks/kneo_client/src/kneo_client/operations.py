@@ -14,23 +14,21 @@ from urllib.parse import quote
 from failwell.call.messages import Response
 from failwell.call.operation import Operation
 from failwell.errors import ArgumentTypeError, UsageError
-from kneo_client.models import (
-    Environment,
-    EnvironmentCreate,
-    Health,
-    Page,
-    Run,
-    RunCreate,
-    Spec,
-    SpecCreate,
-)
+from kneo_client.models import Environment, Health, Page, Run, RunCreate, Spec
 
 T = TypeVar("T")
 
 
 def create_run(payload: RunCreate | Mapping[str, Any]) -> Operation[Run]:
     """POST /v1/runs."""
-    return Operation("POST", "/v1/runs", _one(Run.from_json), json=_body(payload, RunCreate))
+    body: dict[str, Any]
+    if isinstance(payload, RunCreate):
+        body = payload.to_json()
+    elif isinstance(payload, Mapping):
+        body = dict(payload)
+    else:
+        raise ArgumentTypeError(f"payload is a {type(payload).__name__}; give a dict or a RunCreate")
+    return Operation("POST", "/v1/runs", _one(Run.from_json), json=body)
 
 
 def get_run(run_id: str) -> Operation[Run]:
@@ -38,26 +36,19 @@ def get_run(run_id: str) -> Operation[Run]:
     return Operation("GET", f"/v1/runs/{_segment('run_id', run_id)}", _one(Run.from_json))
 
 
-def list_runs(
-    status: str | None, spec_id: str | None, limit: int | None, cursor: str | None
-) -> Operation[Page[Run]]:
+def list_runs(limit: int | None, cursor: str | None) -> Operation[Page[Run]]:
     """GET /v1/runs."""
     query = {
-        "status": _string("status", status),
-        "spec_id": _string("spec_id", spec_id),
-        **_paging(limit, cursor),
+        "limit": None if limit is None else _whole("limit", limit),
+        "cursor": None if cursor is None else _string("cursor", cursor),
     }
     return Operation("GET", "/v1/runs", _page(Run.from_json), params=query)
 
 
-def cancel_run(run_id: str) -> Operation[Run]:
-    """POST /v1/runs/{run_id}/cancel."""
-    return Operation("POST", f"/v1/runs/{_segment('run_id', run_id)}/cancel", _one(Run.from_json))
-
-
-def create_spec(payload: SpecCreate | Mapping[str, Any]) -> Operation[Spec]:
-    """POST /v1/specs."""
-    return Operation("POST", "/v1/specs", _one(Spec.from_json), json=_body(payload, SpecCreate))
+def cancel_run(run_id: str, version: int | None) -> Operation[Run]:
+    """POST /v1/runs/{run_id}/cancel, for a version with `If-Match`."""
+    path = f"/v1/runs/{_segment('run_id', run_id)}/cancel"
+    return Operation("POST", path, _one(Run.from_json), headers=_if_match(version))
 
 
 def get_spec(spec_id: str) -> Operation[Spec]:
@@ -65,21 +56,16 @@ def get_spec(spec_id: str) -> Operation[Spec]:
     return Operation("GET", f"/v1/specs/{_segment('spec_id', spec_id)}", _one(Spec.from_json))
 
 
-def list_specs(limit: int | None, cursor: str | None) -> Operation[Page[Spec]]:
+def list_specs() -> Operation[Page[Spec]]:
     """GET /v1/specs."""
-    return Operation("GET", "/v1/specs", _page(Spec.from_json), params=_paging(limit, cursor))
+    return Operation("GET", "/v1/specs", _page(Spec.from_json))
 
 
-def update_spec(spec_id: str, payload: SpecCreate | Mapping[str, Any], version: int) -> Operation[Spec]:
-    """PUT /v1/specs/{spec_id}, with the version that is replaced among the members of the body."""
-    body = {**_body(payload, SpecCreate), "version": _whole("version", version)}
-    return Operation("PUT", f"/v1/specs/{_segment('spec_id', spec_id)}", _one(Spec.from_json), json=body)
-
-
-def create_environment(payload: EnvironmentCreate | Mapping[str, Any]) -> Operation[Environment]:
-    """POST /v1/environments."""
-    body = _body(payload, EnvironmentCreate)
-    return Operation("POST", "/v1/environments", _one(Environment.from_json), json=body)
+def update_spec(spec_id: str, description: str, version: int | None) -> Operation[Spec]:
+    """PATCH /v1/specs/{spec_id}, for a version with `If-Match`."""
+    path = f"/v1/specs/{_segment('spec_id', spec_id)}"
+    body = {"description": _string("description", description)}
+    return Operation("PATCH", path, _one(Spec.from_json), json=body, headers=_if_match(version))
 
 
 def get_environment(environment_id: str) -> Operation[Environment]:
@@ -88,10 +74,9 @@ def get_environment(environment_id: str) -> Operation[Environment]:
     return Operation("GET", path, _one(Environment.from_json))
 
 
-def list_environments(limit: int | None, cursor: str | None) -> Operation[Page[Environment]]:
+def list_environments() -> Operation[Page[Environment]]:
     """GET /v1/environments."""
-    query = _paging(limit, cursor)
-    return Operation("GET", "/v1/environments", _page(Environment.from_json), params=query)
+    return Operation("GET", "/v1/environments", _page(Environment.from_json))
 
 
 def livez() -> Operation[Health]:
@@ -112,16 +97,6 @@ def _page(read: Callable[[object], T]) -> Callable[[Response], Page[T]]:
     return lambda response: Page.from_json(response.json(), read)
 
 
-def _body(
-    payload: object, model: type[RunCreate] | type[SpecCreate] | type[EnvironmentCreate]
-) -> dict[str, Any]:
-    if isinstance(payload, model):
-        return payload.to_json()
-    if isinstance(payload, Mapping):
-        return dict(payload)
-    raise ArgumentTypeError(f"payload is a {type(payload).__name__}; give a dict or a {model.__name__}")
-
-
 def _segment(name: str, value: object) -> str:
     """`value` as one segment of a path, percent-encoded (RFC 3986, section 3.3)."""
     if not isinstance(value, str):
@@ -132,11 +107,9 @@ def _segment(name: str, value: object) -> str:
     return quote(value, safe="")
 
 
-def _paging(limit: int | None, cursor: str | None) -> dict[str, Any]:
-    return {
-        "limit": None if limit is None else _whole("limit", limit),
-        "cursor": _string("cursor", cursor),
-    }
+def _if_match(version: int | None) -> dict[str, str]:
+    """The header that asks for a version (RFC 9110, section 13.1.1)."""
+    return {} if version is None else {"if-match": f'"{_whole("version", version)}"'}
 
 
 def _whole(name: str, value: object) -> int:
@@ -147,7 +120,7 @@ def _whole(name: str, value: object) -> int:
     return value
 
 
-def _string(name: str, value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
+def _string(name: str, value: object) -> str:
+    if not isinstance(value, str):
         raise ArgumentTypeError(f"{name} is a {type(value).__name__}; give a string")
     return value

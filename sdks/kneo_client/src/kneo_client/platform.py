@@ -11,16 +11,7 @@ from typing import Any
 
 import failwell
 from kneo_client import operations as ops
-from kneo_client.models import (
-    Environment,
-    EnvironmentCreate,
-    Health,
-    Page,
-    Run,
-    RunCreate,
-    Spec,
-    SpecCreate,
-)
+from kneo_client.models import Environment, Health, Page, Run, RunCreate, Spec
 
 
 class Runs:
@@ -40,15 +31,15 @@ class Runs:
         The run that was started, usually still "queued".
 
         Args:
-            payload: `spec_id`, and if you like `environment_id`, `input` and `metadata`.
+            payload: `spec_id`, `environment_id`, and if you like `input` and `name`.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
-                is made. The same key and payload again bring the first
-                answer again.
+                is made. The same key with the same payload brings the first answer again.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
             KneoIdempotencyMismatchError: the key was used before, with another payload.
             KneoNotFoundError: there is no such spec or environment.
+            KneoConflictError: the environment takes no runs any more.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
@@ -70,48 +61,49 @@ class Runs:
         return self._client.call(ops.get_run(run_id), deadline=deadline)
 
     def list(
-        self,
-        *,
-        status: str | None = None,
-        spec_id: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-        deadline: float | None = None,
+        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
     ) -> Page[Run]:
         """
         A page of runs, newest first.
 
         Args:
-            status: Only runs in this state.
-            spec_id: Only runs of this spec.
-            limit: Items on a page; None for the service's default.
+            limit: Runs on a page; None for the service's default.
             cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoError: any other failure of the call.
+            KneoError: the call did not succeed.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return self._client.call(ops.list_runs(status, spec_id, limit, cursor), deadline=deadline)
+        return self._client.call(ops.list_runs(limit, cursor), deadline=deadline)
 
     def cancel(
-        self, run_id: str, *, idempotency_key: str | None = None, deadline: float | None = None
+        self,
+        run_id: str,
+        *,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
     ) -> Run:
         """
         The run, cancelled.
 
         Args:
             run_id: Its `id`.
+            version: Only if the run is still at this version; None for whatever it is at.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoConflictError: it is finished already.
+            KneoConflictError: it has ended already, or is at another version.
             KneoNotFoundError: there is no such run.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return self._client.call(ops.cancel_run(run_id), idempotency_key=idempotency_key, deadline=deadline)
+        return self._client.call(
+            ops.cancel_run(run_id, version), idempotency_key=idempotency_key, deadline=deadline
+        )
 
 
 class Specs:
@@ -119,29 +111,6 @@ class Specs:
 
     def __init__(self, client: failwell.Client) -> None:
         self._client = client
-
-    def create(
-        self,
-        payload: SpecCreate | Mapping[str, Any],
-        *,
-        idempotency_key: str | None = None,
-        deadline: float | None = None,
-    ) -> Spec:
-        """
-        The spec that was created, version 1.
-
-        Args:
-            payload: `name` and `definition`.
-            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
-                is made.
-            deadline: Seconds for the whole call, all tries and waits; None for the client's.
-
-        Raises:
-            KneoConflictError: the name is taken.
-            KneoError: any other failure of the call.
-            failwell.UsageError: an argument cannot be used. Nothing was sent.
-        """
-        return self._client.call(ops.create_spec(payload), idempotency_key=idempotency_key, deadline=deadline)
 
     def get(self, spec_id: str, *, deadline: float | None = None) -> Spec:
         """
@@ -158,50 +127,47 @@ class Specs:
         """
         return self._client.call(ops.get_spec(spec_id), deadline=deadline)
 
-    def list(
-        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
-    ) -> Page[Spec]:
+    def list(self, *, deadline: float | None = None) -> Page[Spec]:
         """
-        A page of specs, newest first.
+        All specs.
 
         Args:
-            limit: Items on a page; None for the service's default.
-            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoError: any other failure of the call.
+            KneoError: the call did not succeed.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return self._client.call(ops.list_specs(limit, cursor), deadline=deadline)
+        return self._client.call(ops.list_specs(), deadline=deadline)
 
     def update(
         self,
         spec_id: str,
-        payload: SpecCreate | Mapping[str, Any],
         *,
-        version: int,
+        description: str,
+        version: int | None = None,
         idempotency_key: str | None = None,
         deadline: float | None = None,
     ) -> Spec:
         """
-        The spec in its next version.
+        The spec, in other words.
 
         Args:
             spec_id: Its `id`.
-            payload: `name` and `definition`, which replace what is there.
-            version: The version you have read and mean to replace.
+            description: What it expects and what it brings.
+            version: Only if the spec is still at this version; None for whatever it is at.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoConflictError: somebody has replaced that version already, or the name is taken.
+            KneoConflictError: somebody else has changed it meanwhile.
             KneoNotFoundError: there is no such spec.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return self._client.call(
-            ops.update_spec(spec_id, payload, version), idempotency_key=idempotency_key, deadline=deadline
+            ops.update_spec(spec_id, description, version), idempotency_key=idempotency_key, deadline=deadline
         )
 
 
@@ -210,31 +176,6 @@ class Environments:
 
     def __init__(self, client: failwell.Client) -> None:
         self._client = client
-
-    def create(
-        self,
-        payload: EnvironmentCreate | Mapping[str, Any],
-        *,
-        idempotency_key: str | None = None,
-        deadline: float | None = None,
-    ) -> Environment:
-        """
-        The environment that was created.
-
-        Args:
-            payload: `name`, and if you like `variables`.
-            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
-                is made.
-            deadline: Seconds for the whole call, all tries and waits; None for the client's.
-
-        Raises:
-            KneoConflictError: the name is taken.
-            KneoError: any other failure of the call.
-            failwell.UsageError: an argument cannot be used. Nothing was sent.
-        """
-        return self._client.call(
-            ops.create_environment(payload), idempotency_key=idempotency_key, deadline=deadline
-        )
 
     def get(self, environment_id: str, *, deadline: float | None = None) -> Environment:
         """
@@ -251,21 +192,18 @@ class Environments:
         """
         return self._client.call(ops.get_environment(environment_id), deadline=deadline)
 
-    def list(
-        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
-    ) -> Page[Environment]:
+    def list(self, *, deadline: float | None = None) -> Page[Environment]:
         """
-        A page of environments, newest first.
+        All environments.
 
         Args:
-            limit: Items on a page; None for the service's default.
-            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoError: any other failure of the call.
+            KneoError: the call did not succeed.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return self._client.call(ops.list_environments(limit, cursor), deadline=deadline)
+        return self._client.call(ops.list_environments(), deadline=deadline)
 
 
 class HealthChecks:
@@ -282,7 +220,9 @@ class HealthChecks:
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
+            KneoNetworkError: it cannot be reached.
             KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return self._client.call(ops.livez(), deadline=deadline)
 
@@ -297,6 +237,7 @@ class HealthChecks:
             KneoServerError: it runs and is not ready.
             KneoNetworkError: it cannot be reached.
             KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return self._client.call(ops.readyz(), deadline=deadline)
 
@@ -336,15 +277,15 @@ class AsyncRuns:
         The run that was started, usually still "queued".
 
         Args:
-            payload: `spec_id`, and if you like `environment_id`, `input` and `metadata`.
+            payload: `spec_id`, `environment_id`, and if you like `input` and `name`.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
-                is made. The same key and payload again bring the first
-                answer again.
+                is made. The same key with the same payload brings the first answer again.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
             KneoIdempotencyMismatchError: the key was used before, with another payload.
             KneoNotFoundError: there is no such spec or environment.
+            KneoConflictError: the environment takes no runs any more.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
@@ -368,49 +309,48 @@ class AsyncRuns:
         return await self._client.call(ops.get_run(run_id), deadline=deadline)
 
     async def list(
-        self,
-        *,
-        status: str | None = None,
-        spec_id: str | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-        deadline: float | None = None,
+        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
     ) -> Page[Run]:
         """
         A page of runs, newest first.
 
         Args:
-            status: Only runs in this state.
-            spec_id: Only runs of this spec.
-            limit: Items on a page; None for the service's default.
+            limit: Runs on a page; None for the service's default.
             cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoError: any other failure of the call.
+            KneoError: the call did not succeed.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return await self._client.call(ops.list_runs(status, spec_id, limit, cursor), deadline=deadline)
+        return await self._client.call(ops.list_runs(limit, cursor), deadline=deadline)
 
     async def cancel(
-        self, run_id: str, *, idempotency_key: str | None = None, deadline: float | None = None
+        self,
+        run_id: str,
+        *,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
     ) -> Run:
         """
         The run, cancelled.
 
         Args:
             run_id: Its `id`.
+            version: Only if the run is still at this version; None for whatever it is at.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoConflictError: it is finished already.
+            KneoConflictError: it has ended already, or is at another version.
             KneoNotFoundError: there is no such run.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return await self._client.call(
-            ops.cancel_run(run_id), idempotency_key=idempotency_key, deadline=deadline
+            ops.cancel_run(run_id, version), idempotency_key=idempotency_key, deadline=deadline
         )
 
 
@@ -419,31 +359,6 @@ class AsyncSpecs:
 
     def __init__(self, client: failwell.AsyncClient) -> None:
         self._client = client
-
-    async def create(
-        self,
-        payload: SpecCreate | Mapping[str, Any],
-        *,
-        idempotency_key: str | None = None,
-        deadline: float | None = None,
-    ) -> Spec:
-        """
-        The spec that was created, version 1.
-
-        Args:
-            payload: `name` and `definition`.
-            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
-                is made.
-            deadline: Seconds for the whole call, all tries and waits; None for the client's.
-
-        Raises:
-            KneoConflictError: the name is taken.
-            KneoError: any other failure of the call.
-            failwell.UsageError: an argument cannot be used. Nothing was sent.
-        """
-        return await self._client.call(
-            ops.create_spec(payload), idempotency_key=idempotency_key, deadline=deadline
-        )
 
     async def get(self, spec_id: str, *, deadline: float | None = None) -> Spec:
         """
@@ -460,50 +375,47 @@ class AsyncSpecs:
         """
         return await self._client.call(ops.get_spec(spec_id), deadline=deadline)
 
-    async def list(
-        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
-    ) -> Page[Spec]:
+    async def list(self, *, deadline: float | None = None) -> Page[Spec]:
         """
-        A page of specs, newest first.
+        All specs.
 
         Args:
-            limit: Items on a page; None for the service's default.
-            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoError: any other failure of the call.
+            KneoError: the call did not succeed.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return await self._client.call(ops.list_specs(limit, cursor), deadline=deadline)
+        return await self._client.call(ops.list_specs(), deadline=deadline)
 
     async def update(
         self,
         spec_id: str,
-        payload: SpecCreate | Mapping[str, Any],
         *,
-        version: int,
+        description: str,
+        version: int | None = None,
         idempotency_key: str | None = None,
         deadline: float | None = None,
     ) -> Spec:
         """
-        The spec in its next version.
+        The spec, in other words.
 
         Args:
             spec_id: Its `id`.
-            payload: `name` and `definition`, which replace what is there.
-            version: The version you have read and mean to replace.
+            description: What it expects and what it brings.
+            version: Only if the spec is still at this version; None for whatever it is at.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoConflictError: somebody has replaced that version already, or the name is taken.
+            KneoConflictError: somebody else has changed it meanwhile.
             KneoNotFoundError: there is no such spec.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return await self._client.call(
-            ops.update_spec(spec_id, payload, version), idempotency_key=idempotency_key, deadline=deadline
+            ops.update_spec(spec_id, description, version), idempotency_key=idempotency_key, deadline=deadline
         )
 
 
@@ -512,31 +424,6 @@ class AsyncEnvironments:
 
     def __init__(self, client: failwell.AsyncClient) -> None:
         self._client = client
-
-    async def create(
-        self,
-        payload: EnvironmentCreate | Mapping[str, Any],
-        *,
-        idempotency_key: str | None = None,
-        deadline: float | None = None,
-    ) -> Environment:
-        """
-        The environment that was created.
-
-        Args:
-            payload: `name`, and if you like `variables`.
-            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
-                is made.
-            deadline: Seconds for the whole call, all tries and waits; None for the client's.
-
-        Raises:
-            KneoConflictError: the name is taken.
-            KneoError: any other failure of the call.
-            failwell.UsageError: an argument cannot be used. Nothing was sent.
-        """
-        return await self._client.call(
-            ops.create_environment(payload), idempotency_key=idempotency_key, deadline=deadline
-        )
 
     async def get(self, environment_id: str, *, deadline: float | None = None) -> Environment:
         """
@@ -553,21 +440,18 @@ class AsyncEnvironments:
         """
         return await self._client.call(ops.get_environment(environment_id), deadline=deadline)
 
-    async def list(
-        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
-    ) -> Page[Environment]:
+    async def list(self, *, deadline: float | None = None) -> Page[Environment]:
         """
-        A page of environments, newest first.
+        All environments.
 
         Args:
-            limit: Items on a page; None for the service's default.
-            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoError: any other failure of the call.
+            KneoError: the call did not succeed.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return await self._client.call(ops.list_environments(limit, cursor), deadline=deadline)
+        return await self._client.call(ops.list_environments(), deadline=deadline)
 
 
 class AsyncHealthChecks:
@@ -584,7 +468,9 @@ class AsyncHealthChecks:
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
+            KneoNetworkError: it cannot be reached.
             KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return await self._client.call(ops.livez(), deadline=deadline)
 
@@ -599,6 +485,7 @@ class AsyncHealthChecks:
             KneoServerError: it runs and is not ready.
             KneoNetworkError: it cannot be reached.
             KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return await self._client.call(ops.readyz(), deadline=deadline)
 

@@ -234,10 +234,10 @@ class KneoServerError(KneoError, ServerError):
 
 
 # The codes of the service's 409s. Written out, because a 409 without a code is read by its key.
-CONFLICTS = ("conflict", "run_finished", "name_taken", "version_mismatch")
+CONFLICTS = ("conflict", "run_not_cancellable", "environment_disabled", "version_mismatch")
 
 _RULES = (
-    Rule(KneoAuthError, status=401, answer_headers={"www-authenticate": "Bearer"},
+    Rule(KneoAuthError, status=401, answer_headers={"www-authenticate": 'Bearer realm="kneo"'},
          means="The API key is missing, malformed, revoked or expired."),
     Rule(KneoPermissionError, status=403, means="The API key's scopes or role do not allow this."),
     Rule(KneoNotFoundError, status=404, means="There is no such run, spec or environment."),
