@@ -163,7 +163,6 @@ class Toy(Subject):
                 max_attempts=settings.attempts,
                 base=settings.backoff,
                 cap=settings.max_backoff,
-                max_retry_after=settings.max_retry_after,
             ),
             timeouts=Timeouts(connect=settings.connect, read=settings.read),
             deadline=settings.deadline,

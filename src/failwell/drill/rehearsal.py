@@ -115,7 +115,6 @@ class _Play:
         # The same coroutine serves the sync client: it never really waits there.
         plans = [s.schedule for s in self.scenario.before]
         url = self.proxy.begin(*self._first(plans))
-        await self._cause_first(url)
         client = self.subject.client(self.mode, url, self.settings, self.key_name)
         try:
             for number, (step, plan) in enumerate(zip(self.steps, plans, strict=True), 1):
@@ -124,7 +123,9 @@ class _Play:
                 await _awaited(self.subject.call(client, step))
                 if plan.all:
                     self.proxy.wait_closed(f"before-{number}")
-            if plans:
+            for step_of_cause in () if self.scenario.cause is None else self.scenario.cause.before:
+                await _awaited(step_of_cause(client, self.main))
+            if self._comes_later:
                 self.proxy.begin(MAIN, self.scenario.schedule)
             self.witness.logs.clear()
             self.told.clear()
@@ -133,20 +134,14 @@ class _Play:
             await _awaited(self.subject.close(client))
 
     def _first(self, plans: list[Schedule]) -> tuple[str, Schedule]:
-        return ("before-1", plans[0]) if plans else (MAIN, self.scenario.schedule)
+        plans = plans or [Schedule()]
+        return ("before-1", plans[0]) if self._comes_later else (MAIN, self.scenario.schedule)
 
-    async def _cause_first(self, url: str) -> None:
+    @property
+    def _comes_later(self) -> bool:
+        """Whether other calls come before the one the scenario is about."""
         cause = self.scenario.cause
-        if cause is None or not cause.before:
-            return
-        self.proxy.begin("before-1")
-        client = self.subject.client(self.mode, url, self.settings, cause.key)
-        try:
-            for step in cause.before:
-                await _awaited(step(client, self.main))
-        finally:
-            await _awaited(self.subject.close(client))
-        self.proxy.begin(MAIN, self.scenario.schedule)
+        return bool(self.scenario.before or (cause is not None and cause.before))
 
     async def _main(self, client: Any) -> None:
         witness, cause = self.witness, self.scenario.cause

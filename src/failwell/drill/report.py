@@ -229,9 +229,8 @@ def _scenario(group: Sequence[Row]) -> Iterator[str]:
 def _about(row: Row) -> str:
     scenario = row.scenario
     parts = [f"A {escape(scenario.kind.value)}."]
-    for fault in dict.fromkeys(
-        (*scenario.schedule.all, *(f for s in scenario.before for f in s.schedule.all))
-    ):
+    faults = [*scenario.schedule.all, *(f for step in scenario.before for f in step.schedule.all)]
+    for fault in {f.name: f for f in faults}.values():
         parts.append(
             f"<b>{escape(fault.name)}</b>: {escape(fault.action.value)}, {escape(fault.moment.value)} "
             f'<span class="faithful">{escape(fault.faithful.value)}</span>.'

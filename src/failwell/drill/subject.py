@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
+from failwell.call.messages import Timeouts
+from failwell.client import AsyncClient, Client
 from failwell.contract import Contract
 from failwell.errors import CallError
 from failwell.failure import Failure
@@ -45,7 +47,6 @@ class Settings:
         deadline: For the whole call.
         backoff: The longest first wait between two tries.
         max_backoff: The longest wait between two tries.
-        max_retry_after: The longest wait a service may ask for.
         keyed: Whether writes get an idempotency key by themselves.
         random: The dice of the backoff; gives a number from 0 up to 1.
         listeners: Told of each `failwell.telemetry.Event` of the client.
@@ -57,7 +58,6 @@ class Settings:
     deadline: float = 20.0
     backoff: float = 0.02
     max_backoff: float = 0.08
-    max_retry_after: float = 10.0
     keyed: bool = True
     random: Callable[[], float] | None = None
     listeners: tuple[Callable[[Event], None], ...] = ()
@@ -94,7 +94,7 @@ class Cause:
         key: Which API key the client gets: a name that `Subject.client` knows.
         settings: How patient the client is.
         requests: Requests the service must see.
-        before: Calls made first, by a good client, which must succeed; they get the marker.
+        before: Calls made first by the same client, which must succeed.
         arrange: Brings the service into the state that causes it, and back on exit.
         facts: Attributes of the error and what they must be; a callable value is a test.
         effects: Effects of this call in the ledger.
@@ -177,3 +177,24 @@ class Subject(ABC):
     def causes(self) -> Sequence[Cause]:
         """A real reason for each exception that the service answers with."""
         return ()
+
+
+def hasten(client: Client | AsyncClient, settings: Settings) -> None:
+    """
+    Give an SDK's client the patience of a scenario.
+
+    The policy objects stay the SDK's own, with its statuses and its ways of waiting; only the
+    numbers become small, so that a drill takes seconds. `keyed=False` takes the automatic
+    idempotency keys away: that is how a write without a key is rehearsed.
+
+    Args:
+        client: The failwell client inside the SDK's.
+        settings: The scenario's.
+    """
+    setup = client._setup
+    setup.retry = setup.policies.retry = replace(
+        setup.retry, max_attempts=settings.attempts, base=settings.backoff, cap=settings.max_backoff
+    )
+    setup.timeouts = setup.policies.timeouts = Timeouts(connect=settings.connect, read=settings.read)
+    setup.random = settings.random or setup.random
+    setup._idempotency = settings.keyed
