@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from failwell.call.messages import Timeouts as Timeouts
     from kneo_client.client import AsyncKneoClient as AsyncKneoClient
     from kneo_client.client import KneoClient as KneoClient
-    from kneo_client.core.errors import CONTRACT as CONTRACT
+    from kneo_client.core.contract import CONTRACT as CONTRACT
     from kneo_client.core.errors import KneoAuthError as KneoAuthError
     from kneo_client.core.errors import KneoConflictError as KneoConflictError
     from kneo_client.core.errors import KneoError as KneoError
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "failwell.call.messages": ("Timeouts",),
     "kneo_client.client": ("AsyncKneoClient", "KneoClient"),
+    "kneo_client.core.contract": ("CONTRACT",),
     "kneo_client.core.errors": (
-        "CONTRACT",
         "KneoAuthError",
         "KneoConflictError",
         "KneoError",

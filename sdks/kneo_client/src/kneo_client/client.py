@@ -18,7 +18,7 @@ import failwell
 from failwell.call.retry import RetryPolicy as _AnyRetryPolicy
 from failwell.errors import ArgumentTypeError
 from kneo_client import __version__
-from kneo_client.core.errors import CONTRACT
+from kneo_client.core.contract import CONTRACT
 from kneo_client.core.profile import Profile, resolve
 from kneo_client.core.retry import RetryPolicy
 from kneo_client.platform import AsyncPlatform, Platform

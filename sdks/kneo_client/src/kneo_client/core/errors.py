@@ -1,5 +1,5 @@
 """
-What a call to the Kneo platform raises, and which answer is which exception.
+What a call to the Kneo platform raises.
 
     KneoError
     ├── KneoNetworkError                  no usable answer came, or nothing was sent
@@ -15,13 +15,15 @@ Every other status raises `KneoError` itself. Each class is also the class of fa
 what it means, so `except failwell.RateLimitError` catches a `KneoRateLimited`.
 
 Arguments that cannot be used raise `failwell.UsageError`, before anything is sent.
+
+Which answer is which exception stands in `kneo_client.core.contract`. It is loaded when an answer
+is read, so that a module which only catches these classes costs next to nothing to import.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from failwell.contract import TRANSIENT, Contract, Rule, effect_of
 from failwell.errors import (
     AuthenticationError,
     CallError,
@@ -30,16 +32,16 @@ from failwell.errors import (
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
-    RefusedError,
     ServerError,
     TransportError,
 )
 from failwell.failure import Effect, Failure
-from kneo_client.core.dialect import KNEO, said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from kneo_client.core.contract import CONTRACT as CONTRACT
 
 __all__ = [
     "CONTRACT",
@@ -88,6 +90,9 @@ class KneoError(CallError):
         request_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> None:
+        from failwell.contract import TRANSIENT, effect_of
+        from kneo_client.core.dialect import said
+
         means = status if status is not None else type(self).usual_status
         spelled = said(body)
         failure = Failure(
@@ -233,42 +238,6 @@ class KneoServerError(KneoError, ServerError):
     """
 
 
-# The codes of the service's 409s. Written out, because a 409 without a code is read by its key.
-CONFLICTS = ("conflict", "run_not_cancellable", "environment_disabled", "version_mismatch")
-
-_RULES = (
-    Rule(KneoAuthError, status=401, answer_headers={"www-authenticate": 'Bearer realm="kneo"'},
-         means="The API key is missing, malformed, revoked or expired."),
-    Rule(KneoPermissionError, status=403, means="The API key's scopes or role do not allow this."),
-    Rule(KneoNotFoundError, status=404, means="There is no such run, spec or environment."),
-    Rule(KneoIdempotencyMismatchError, status=409, code="idempotency_mismatch",
-         means="The idempotency key was used before, with another payload."),
-    Rule(KneoConflictError, status=409, code=CONFLICTS,
-         means="The request does not fit the state of the resource."),
-    # The first request with the key may yet succeed, and asking again brings its answer.
-    Rule(KneoConflictError, status=409, code="idempotency_in_flight", retry=True, effect=Effect.UNKNOWN,
-         means="The first request with this idempotency key is still being worked on."),
-    Rule(KneoIdempotencyMismatchError, status=409, when=lambda f: f.code is None and bool(f.idempotency_key),
-         means="A conflict without a code, answered to a request with an idempotency key."),
-    Rule(KneoConflictError, status=409, means="Any other conflict."),
-    Rule(KneoRateLimited, status=429, means="Too many requests."),
-    Rule(KneoServerError, status=range(500, 600), means="The platform failed."),
-)  # fmt: skip
-
-CONTRACT = Contract(
-    "kneo",
-    base=KneoError,
-    rules=_RULES,
-    # One class for all that happens below HTTP, as the platform's document has it. The breaker
-    # stays off: the document names no exception for it.
-    broken={TransportError: KneoNetworkError, RefusedError: KneoNetworkError},
-    dialect=KNEO,
-)
-
-# The same table for a response that somebody already calls a failure: even a 2xx is one then.
-_ANY_STATUS = Contract("kneo", base=KneoError, rules=_RULES, dialect=KNEO, success=())
-
-
 def from_response(response: Any, *, idempotency_key: str | None = None) -> KneoError:
     """
     The exception that a failed response means, not raised.
@@ -286,8 +255,10 @@ def from_response(response: Any, *, idempotency_key: str | None = None) -> KneoE
     Raises:
         failwell.ArgumentTypeError: `response` is no response, or its body is not read yet.
     """
+    from kneo_client.core.contract import ANY_STATUS
+
     request = _request_of(response)
-    error = _ANY_STATUS.decode(
+    error = ANY_STATUS.decode(
         response,
         method=getattr(request, "method", None),
         url=None if request is None else str(getattr(request, "url", "")),
@@ -311,3 +282,11 @@ def _sent(request: Any, name: str) -> str | None:
     get = getattr(getattr(request, "headers", None), "get", None)
     value = get(name) if callable(get) else None
     return value if isinstance(value, str) else None
+
+
+def __getattr__(name: str) -> object:
+    if name == "CONTRACT":
+        from kneo_client.core.contract import CONTRACT
+
+        return CONTRACT
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
