@@ -14,8 +14,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,31 +202,37 @@ def _rehearse_all(
     tell = progress or (lambda _: None)
     tell(Progress(0, len(plan)))
     rows: dict[int, Row] = {}
+
+    def finished(index: int, row: Row) -> None:
+        rows[index] = row
+        tell(Progress(len(rows), len(plan), row))
+
+    alone = [i for i, (_, scenario, _) in enumerate(plan) if scenario.alone]
+    together = [i for i in _longest_first(plan) if i not in set(alone)]
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="drill") as pool:
-        futures: dict[Future[Row], int] = {}
-        for index in _longest_first(plan):
-            subject, scenario, mode = plan[index]
-            futures[pool.submit(_one, subject, scenario, mode, services[subject.name], seed)] = index
+        futures = {pool.submit(_one, plan[i], services, seed): i for i in together}
         try:
             for future in as_completed(futures):
-                row = future.result()
-                rows[futures[future]] = row
-                tell(Progress(len(rows), len(plan), row))
+                finished(futures[future], future.result())
         except BaseException:  # Ctrl-C: what has not begun is not begun
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    for i in alone:
+        finished(i, _one(plan[i], services, seed))
     return rows
 
 
-def _longest_first(plan: Sequence[Rehearsal]) -> Iterator[int]:
+def _longest_first(plan: Sequence[Rehearsal]) -> list[int]:
     """Rehearsals that wait for seconds first, so that none of them is left alone at the end."""
-    return iter(sorted(range(len(plan)), key=lambda i: -plan[i][1].lasts_about))
+    return sorted(range(len(plan)), key=lambda i: -plan[i][1].lasts_about)
 
 
-def _one(subject: Subject, scenario: Scenario, mode: Mode, service: str, seed: int) -> Row:
+def _one(rehearsal: Rehearsal, services: dict[str, str], seed: int) -> Row:
+    subject, scenario, mode = rehearsal
     if scenario.missing:
         return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[scenario.missing])
     began = time.monotonic()
-    row = judge(subject, scenario, mode, rehearse(subject, scenario, mode, service, seed=seed))
+    evidence = rehearse(subject, scenario, mode, services[subject.name], seed=seed)
+    row = judge(subject, scenario, mode, evidence)
     row.seconds = time.monotonic() - began
     return row

@@ -107,6 +107,11 @@ class Scenario:
     proves: tuple[str, ...] = ()
 
     @property
+    def alone(self) -> bool:
+        """Whether no other rehearsal may run meanwhile: the service itself is put out of order."""
+        return self.cause is not None and self.cause.arrange is not None
+
+    @property
     def lasts_about(self) -> float:
         """Seconds this takes at least, as far as its plan says."""
         waits = self.expect.wait_at_least * max(0, self.expect.requests - 1)
@@ -445,6 +450,8 @@ def _caused(cause: Cause) -> Scenario:
     """The scenario for a real cause of one documented exception."""
     ordinary = cause.status in (400, 401, 403, 404, 409, 422)
     claim = frozenset[Effect]() if cause.status is None or cause.status >= 500 else NOT_APPLIED
+    if cause.claims is not None:
+        claim = cause.claims
     return Scenario(
         f"E-{cause.raises.__name__}-{cause.name}",
         cause.title,

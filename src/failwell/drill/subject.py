@@ -18,7 +18,7 @@ from failwell.call.messages import Timeouts
 from failwell.client import AsyncClient, Client
 from failwell.contract import Contract
 from failwell.errors import CallError
-from failwell.failure import Failure
+from failwell.failure import Effect, Failure
 from failwell.telemetry import Event
 
 Mode = Literal["sync", "async"]
@@ -95,9 +95,12 @@ class Cause:
         settings: How patient the client is.
         requests: Requests the service must see.
         before: Calls made first by the same client, which must succeed.
-        arrange: Brings the service into the state that causes it, and back on exit.
+        arrange: Brings the service into the state that causes it, and back on exit; while it
+            lasts no other rehearsal runs.
         facts: Attributes of the error and what they must be; a callable value is a test.
         effects: Effects of this call in the ledger.
+        claims: What the error may say of the effect; None for what its status says: a 4xx was not
+            applied, anything else is open.
     """
 
     name: str
@@ -113,6 +116,7 @@ class Cause:
     arrange: Callable[[], contextlib.AbstractContextManager[object]] | None = None
     facts: tuple[tuple[str, Any], ...] = ()
     effects: int = 0
+    claims: frozenset[Effect] | None = None
 
 
 class Subject(ABC):

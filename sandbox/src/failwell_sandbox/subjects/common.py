@@ -1,0 +1,106 @@
+"""What the subjects share: a service of their own, keys by name, the ledger by marker."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
+from types import ModuleType
+from typing import Any
+
+from failwell.drill.subject import Subject
+from failwell.service import Limit
+from failwell_sandbox.server import RunningService, running
+
+# One request in an hour: the second is refused, and no client waits that long.
+ONCE_AN_HOUR = Limit(1, 3600.0)
+
+# Seconds a request waits for another one with its key before it gets a 409.
+PATIENCE_WITH_TWINS = 0.05
+
+
+class SandboxSubject(Subject):
+    """
+    An SDK whose service is one of the sandbox's.
+
+    Attributes:
+        service: The running service; there is one while `running()` lasts.
+    """
+
+    service: RunningService
+    path = ""  # what the SDK's base URL has behind the host
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """The service, with its demo keys; gives the SDK's base URL."""
+        with running((self.name,), wait=PATIENCE_WITH_TWINS) as sandbox:
+            self.service = sandbox[self.name]
+            self._new_keys: list[str] = []
+            yield self.service.url + self.path
+
+    def key(self, name: str) -> str:
+        """The API key called `name`: "good", "once_an_hour", or one of the demo keys' names."""
+        if name == "once_an_hour":
+            made = self.service.new_key(limit=ONCE_AN_HOUR)
+            self._new_keys.append(made)
+            return made
+        return str(getattr(self.service.keys, "full" if name == "good" else name))
+
+    def secrets(self) -> Sequence[str]:
+        """Every key that was handed out."""
+        demo = self.service.keys
+        return (*(getattr(demo, f.name) for f in fields(demo)), *self._new_keys)
+
+    def ids_of(self, marker: str) -> Sequence[str]:
+        """What the ledger holds under the name `marker`."""
+        return [row["resource"] for row in self.service.ledger(name=marker)]
+
+    def draining(self) -> AbstractContextManager[object]:
+        """The service as it is while its process is about to end."""
+        return self.service.draining()
+
+    def locked(self) -> AbstractContextManager[object]:
+        """The service while something else, such as a backup, holds its database."""
+        return self.service.locked()
+
+    def start_twin(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """
+        Send a request that takes long, in the background, and come back when it is being worked on.
+
+        Raises:
+            TimeoutError: the service did not take it up.
+        """
+        request = urllib.request.Request(  # noqa: S310 - our own service on loopback
+            self.service.url + path,
+            json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+            {"content-type": "application/json", **headers},
+        )
+        claims = self._claims()
+        threading.Thread(target=_carry_out, args=(request,), daemon=True).start()
+        for _ in range(500):
+            if self._claims() > claims:
+                return
+            time.sleep(0.01)
+        raise TimeoutError("the service did not begin to work on the first request")
+
+    def _claims(self) -> int:
+        ((count,),) = self.service.store.read(
+            "SELECT count(*) FROM failwell_idempotency WHERE status IS NULL"
+        )
+        return int(count)
+
+
+def exported(module: ModuleType) -> tuple[type[BaseException], ...]:
+    """Every exception class that `module` promises in `__all__`."""
+    promised = (getattr(module, name) for name in module.__all__)
+    return tuple(p for p in promised if isinstance(p, type) and issubclass(p, BaseException))
+
+
+def _carry_out(request: urllib.request.Request) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as answer:
+        answer.read()
