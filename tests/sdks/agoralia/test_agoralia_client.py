@@ -193,6 +193,14 @@ def test_a_campaign_is_created_with_a_key_of_its_own(both: Both, script: Any) ->
     assert len(script.asked[0].headers["idempotency-key"]) >= 32
 
 
+def test_the_service_chooses_the_agent_if_none_is_named(both: Both, script: Any) -> None:
+    script.will_answer(201, CAMPAIGN)
+
+    both(lambda client: client.campaigns.create(name="Q1", purpose="quote_request"))
+
+    assert script.asked[0].json == {"name": "Q1", "purpose": "quote_request"}
+
+
 def test_a_write_that_failed_is_sent_again_with_the_same_key(both: Both, script: Any) -> None:
     script.will_answer(500, {"detail": "Internal server error"})
     script.will_hang_up()

@@ -7,6 +7,7 @@ import json
 import pickle
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ def answer(status: int, detail: object, **headers: str) -> Answer:
     return Answer(status, {"content-type": "application/json", **fields}, json.dumps({"detail": detail}))
 
 
-def decoded(given: Answer, **facts: object) -> AgoraliaAPIError:
+def decoded(given: Answer, **facts: Any) -> AgoraliaAPIError:
     error = CONTRACT.decode(given, **facts)
     assert isinstance(error, AgoraliaAPIError)
     return error
@@ -260,6 +261,12 @@ def test_the_text_of_an_error_is_one_line_with_what_the_service_said() -> None:
     assert str(error) == "Authentication failed: API key revoked (401, request req-7)"
 
 
+def test_the_text_of_a_validation_error_names_the_fields() -> None:
+    assert str(decoded(answer(422, FIELDS))).startswith(
+        "Validation error: body.name: field required; body.agent_ref_id: value is not a valid integer; "
+    )
+
+
 def test_a_request_that_is_still_running_is_told_apart_from_another_body() -> None:
     error = decoded(answer(409, "Still in progress", x_error_code="idempotency_in_progress", retry_after="1"))
 
@@ -316,6 +323,7 @@ def test_a_timeout_is_a_timeout_for_code_that_knows_neither_library() -> None:
     assert AgoraliaTimeoutError("slow").status_code is None
     assert AgoraliaConnectionLostError("reset").detail is None
     assert AgoraliaBadAnswerError("cut", 200).status_code == 200
+    assert AgoraliaDeadlineError("late").message == "late"
 
 
 def test_no_answer_is_no_answer_of_the_service() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import time
+import traceback
 from types import SimpleNamespace
 from typing import Any
 
@@ -136,6 +137,30 @@ def test_the_key_is_not_kept_even_if_the_service_repeats_it(script: Any, key: st
 
     assert key not in str(caught.value)
     assert key not in repr(vars(caught.value))
+
+
+def test_a_key_given_as_bytes_is_not_kept_either(script: Any, key: str) -> None:
+    script.will_answer(401, {"detail": f"Invalid API key {key}"})
+    headers: Any = {"X-API-Key": key.encode(), "Idempotency-Key": b"k-1"}
+    response = requests.post(f"{script.base_url}/campaigns", headers=headers, timeout=10)
+
+    with pytest.raises(AgoraliaAPIError) as caught:
+        handle_api_error(response)
+
+    assert caught.value.idempotency_key == "k-1"
+    assert key not in repr(vars(caught.value))
+
+
+def test_the_key_is_in_no_local_variable_that_a_traceback_shows(script: Any, key: str) -> None:
+    script.will_answer(404, {"detail": "Campaign not found"})
+
+    with pytest.raises(AgoraliaNotFoundError) as caught:
+        make_request_with_retry("POST", f"{script.base_url}/campaigns/9", {"X-API-Key": key})
+
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    ours = shown.partition("agoralia/requests.py")[2]
+    assert "headers = " in ours
+    assert key not in ours
 
 
 def test_the_documents_usage(script: Any, capsys: pytest.CaptureFixture[str]) -> None:

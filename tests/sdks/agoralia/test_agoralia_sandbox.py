@@ -32,6 +32,7 @@ from agoralia import (
     make_request_with_retry,
 )
 from failwell import Effect
+from failwell.telemetry import Event, Kind
 
 
 @pytest.fixture(scope="module")
@@ -270,26 +271,25 @@ def test_a_service_that_is_ending_is_unavailable(use: Any, service: Any) -> None
 
 
 def test_a_spent_limit_says_when_it_is_renewed_and_is_waited_for(use: Any, service: Any) -> None:
-    key = service.new_key(limit=_limit(2, 4.0))
-    started = time.monotonic()
-    for _ in range(2):
-        use(lambda c: c.agents.list(), key, max_retries=1)
-
-    with pytest.raises(AgoraliaRateLimitError) as caught:
-        use(lambda c: c.agents.list(), key, max_retries=1)
+    key = service.new_key(limit=_limit(1, 2.0))
+    with pytest.raises(AgoraliaRateLimitError) as caught:  # noqa: PT012  # a slow machine needs more calls
+        for _ in range(50):
+            use(lambda c: c.agents.list(), key, max_retries=1)
 
     error = caught.value
     assert error.message == "Rate limit exceeded"
     assert error.detail["detail"] == "Too many requests. Please try again later."
     assert abs(error.detail["retry_after"] - time.time()) < 30
     assert error.rate_limit is not None
-    assert (error.rate_limit.limit, error.rate_limit.remaining) == (2, 0)
+    assert (error.rate_limit.limit, error.rate_limit.remaining) == (1, 0)
     assert error.retry_after is not None
 
-    use(lambda c: c.agents.list(), key)
+    events: list[Event] = []
+    use(lambda c: c.agents.list(), key, listeners=[events.append])
 
-    # Whoever waits as long as is asked gets in on the next try, and not before the window ended.
-    assert time.monotonic() - started >= 1.0
+    # Whoever waits as long as is asked needs no third try.
+    statuses = [event.status for event in events if event.kind is Kind.ATTEMPT_ENDED]
+    assert statuses in ([429, 200], [200])
 
 
 def _limit(requests: int, window: float) -> Any:
@@ -318,7 +318,7 @@ class TestTheExamplesOfTheDocument:
 
     def test_the_server_error_example(self, service: Any, base: str) -> None:
         headers = {"X-API-Key": service.keys.full, "Idempotency-Key": f"loop-{time.monotonic_ns()}"}
-        data = {"name": "A", "purpose": "quote_request", "contacts": [], "budget_cents": 1}
+        data: dict[str, Any] = {"name": "A", "purpose": "quote_request", "contacts": [], "budget_cents": 1}
         waited = []
 
         def post(max_retries: int) -> requests.Response | None:

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = "Unknown error"  # the document's word for an answer that says nothing
 
+# Where an error made by hand keeps a detail that no answer has.
+GIVEN = "detail_given"
+
 # The document waits this long after a 429 that does not say when the window ends.
 RESET_SECONDS = 60
 
@@ -90,7 +93,7 @@ class AgoraliaAPIError(CallError):
         self._note_reset()
         if self.detail != detail:
             # Nothing the service could answer reads as this: keep it as it was given.
-            self.failure = replace(self.failure, details={"detail": detail})
+            self.failure = replace(self.failure, details={GIVEN: detail})
 
     @classmethod
     def from_failure(cls, failure: Failure, message: str | None = None) -> Self:
@@ -104,6 +107,8 @@ class AgoraliaAPIError(CallError):
     def headline(self) -> str:
         """What went wrong, for a person: the message, and what the service said to it."""
         head, said = self.message, self.failure.message
+        if self.failure.fields:
+            said = "; ".join(map(str, self.failure.fields))
         return head if not said or said in head else f"{head}: {said}"
 
     @property
@@ -129,8 +134,8 @@ class AgoraliaAPIError(CallError):
             happened instead.
         """
         failure = self.failure
-        if "detail" in failure.details:
-            return failure.details["detail"]
+        if GIVEN in failure.details:
+            return failure.details[GIVEN]
         if failure.status is None or failure.reason is not None:
             return failure.message
         said = _detail_in(failure.body)
@@ -504,8 +509,8 @@ def _failure_saying(status: int | None, detail: Any) -> Failure:
 
         body = json.dumps({"detail": said}, default=str)
         reading = CONTRACT.read(Answer(status, headers, body))
-        if reading is not None:
-            return reading.failure
+        assert reading is not None  # no status from 400 on is a success
+        return reading.failure
     return Failure(status=status, message=said if isinstance(said, str) else None)
 
 

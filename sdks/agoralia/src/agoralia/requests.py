@@ -19,6 +19,7 @@ from failwell.call.outcome import effect_of_call
 from failwell.contract import SAFE_METHODS
 from failwell.errors import ArgumentTypeError, ConfigurationError, UsageError
 from failwell.failure import Attempt, Effect
+from failwell.redaction import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def handle_api_error(response: Any) -> None:
 def make_request_with_retry(
     method: str,
     url: str,
-    headers: Mapping[str, str],
+    headers: Mapping[str, str | bytes],
     max_retries: int = 3,
     **kwargs: Any,
 ) -> requests.Response:
@@ -102,13 +103,14 @@ def make_request_with_retry(
         ) from exc
     if max_retries < 1:
         raise UsageError(f"Max retries exceeded: max_retries is {max_retries}, which allows no try at all")
-    headers = _with_key(method, headers)
+    headers = _headers_to_send(method, headers)
     kwargs.setdefault("timeout", TIMEOUT)
     tries = max_retries if _can_be_sent_again(kwargs) else 1
     began = time.monotonic()
     attempts: list[Attempt] = []
     effect = Effect.NOT_SENT  # of all tries so far: what one left open stays open
-    for attempt in range(tries):
+    while True:
+        attempt = len(attempts)
         last = attempt == tries - 1
         start = time.monotonic()
         try:
@@ -142,7 +144,6 @@ def make_request_with_retry(
             error.failure = replace(error.failure, attempts=tuple(attempts), effect=effect)
             raise error
         _sleep(wait)
-    raise AssertionError("the last try returns or raises")
 
 
 def _sleep(seconds: float) -> None:
@@ -187,8 +188,13 @@ def _asked(response: Any) -> tuple[str | None, str | None, str | None, tuple[str
     sent = getattr(request, "headers", None)
     if not isinstance(method, str) or not isinstance(sent, Mapping):
         return None, None, None, ()
-    secrets = tuple(str(sent[name]) for name in ("X-API-Key", "Authorization") if sent.get(name))
-    return method.upper(), str(url), sent.get(KEY_HEADER), secrets
+    secrets = tuple(_text(sent[name]) for name in ("X-API-Key", "Authorization") if sent.get(name))
+    key = sent.get(KEY_HEADER)
+    return method.upper(), str(url), None if key is None else _text(key), secrets
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _wait_after(failure: Failure, attempt: int) -> float:
@@ -198,9 +204,12 @@ def _wait_after(failure: Failure, attempt: int) -> float:
     return max(float(2**attempt), failure.retry_after or 0.0)
 
 
-def _with_key(method: str, headers: Mapping[str, str]) -> dict[str, str]:
+def _headers_to_send(method: str, headers: Mapping[str, str | bytes]) -> dict[str, str | bytes]:
     """`headers`, with an idempotency key if the request writes and has none."""
-    sent = dict(headers)
+    sent: dict[str, str | bytes] = {}
+    for name, value in headers.items():
+        # A traceback that shows locals shows masks.
+        sent[name] = Secret(value) if isinstance(value, str) else value
     if method.upper() in WRITES and not any(name.lower() == KEY_HEADER.lower() for name in sent):
         sent[KEY_HEADER] = str(uuid.uuid4())
     return sent
