@@ -260,7 +260,6 @@ _IMF = re.compile(
 )
 _RFC850 = re.compile(rf"\w{{6,9}}, (?P<day>\d\d)-(?P<month>\w{{3}})-(?P<year>\d\d) {_CLOCK} GMT$")
 _ASCTIME = re.compile(rf"\w{{3}} (?P<month>\w{{3}}) [ \d](?P<day>\d) {_CLOCK} (?P<year>\d{{4}})$")
-_STRUCTURED = re.compile(r'^\s*"?([^";=]*)"?\s*((?:;[^;]*)*)$')
 
 
 def _role(name: str) -> tuple[int, int, str] | None:
@@ -360,14 +359,14 @@ def _structured(value: str) -> list[_Bucket]:
     found: list[_Bucket] = []
     older = _Bucket()
     for item in value[:2000].split(","):
-        match = _STRUCTURED.match(item)
-        if match is None or ("=" in item and ";" not in item):
-            name, _, text = item.partition("=")
+        head, semicolon, parameters = item.partition(";")
+        if "=" in head or not semicolon:
+            name, _, text = head.partition("=")
             _older_part(older, name.strip().lower(), text.strip())
             continue
         bucket = _Bucket()
-        bucket.policy = match[1].strip() or None
-        for parameter in match[2].split(";"):
+        bucket.policy = head.strip().strip('"') or None
+        for parameter in parameters.split(";"):
             name, _, text = parameter.partition("=")
             name = name.strip().lower()
             if name == "r":

@@ -29,8 +29,9 @@ LISTS = listed(
     """errors fielderrors validationerrors validationerror violations fieldviolations invalidparams
     invalidparameters invalidfields validationresults validation validations issues modelstate
     formerrors constraintviolations paramerrors parametererrors inputerrors problems failures
-    causes fields field_errors errordetails errordetail errorlist errormessages detailederrors"""
+    causes fields errordetails errordetail errorlist errormessages detailederrors"""
 )
+_LISTS = frozenset(LISTS)
 WEAK_LISTS = listed("error details detail extra context contextinfo data params messages message meta info")
 PATHS = listed(
     """loc path field fieldname fieldpath pointer instancepath datapath property propertypath
@@ -60,13 +61,17 @@ _ERROR_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|\w*(?:Error|Exception|F
 
 
 def squash(name: str) -> str:
-    """`name` in lower case and without punctuation: the one spelling of all its spellings."""
+    """
+    `name` in lower case, without punctuation and without the prefix of a namespace (`hydra:title`,
+    `odata.error`): the one spelling of all its spellings.
+    """
     try:
         return _names[name]
     except KeyError:
         if len(_names) >= _NAMES_KEPT:
             _names.clear()
-        squashed = "".join(c for c in name[:80].lower() if c.isalnum() or c == "#")
+        local = name[:80].lower().removeprefix("odata.").rpartition(":")[2] or name[:80].lower()
+        squashed = "".join(c for c in local if c.isalnum() or c == "#")
         if len(name) <= 80:
             _names[name] = squashed
         return squashed
@@ -212,6 +217,9 @@ def fields_in(
         status: The HTTP status; only a refused input is a map of fields.
     """
     found = _Found()
+    if whole_map(body, status):
+        _walk(body, (), found, 0)
+        return tuple(found)
     for node in nodes:
         for name in LISTS:
             value = node.get(name)
@@ -219,8 +227,8 @@ def fields_in(
                 if name == "fields" and _names_only(value):
                     for field in value:
                         found.tell(split_path(field), message)
-                else:
-                    _walk(value, (), found, 0)
+                elif not (isinstance(value, dict) and name == "errors" and holds_error(value)):
+                    _walk_listed(value, found)
                 if found:
                     return tuple(found)
         for name in WEAK_LISTS:
@@ -242,6 +250,27 @@ def fields_in(
 
 
 _ODD_LIST = re.compile(r"error|invalid|violation|issue|validation|problem|reject|failed")
+
+
+def _walk_listed(value: Any, found: _Found) -> None:
+    """A member that holds field errors, or several members that do: `{"formErrors", "fieldErrors"}`."""
+    inside = names_of(value) if isinstance(value, dict) else {}
+    if inside and _LISTS.issuperset(inside):
+        for listed_errors in inside.values():
+            _walk(listed_errors, (), found, 1)
+    else:
+        _walk(value, (), found, 0)
+
+
+def holds_error(value: dict[str, Any]) -> bool:
+    """Whether what stands under `errors` is one error, rather than a map from fields to messages."""
+    inside = names_of(value)
+    if isinstance(inside.get("error"), (dict, list)) and len(inside) == 1:
+        return True
+    told = any(isinstance(inside.get(m), str) for m in ("message", "detail", "msg", "description", "title"))
+    return told and (
+        len(inside) == 1 or any(m in inside for m in ("code", "type", "status", "id", "errorcode"))
+    )
 
 
 def _names_only(value: Any) -> bool:
@@ -353,33 +382,50 @@ def _walk_weak(value: Any, found: _Found, status: int) -> None:
         if isinstance(inside.get(name), (list, dict)) and inside[name]:
             _walk(inside[name], (), found, 0)
             return
-    if status in (400, 409, 422) and _is_map(value):
+    if any(leaf in value for leaf in _LEAF) or (
+        status in (400, 409, 422) and not _OWN_SENTENCES.intersection(inside) and _is_map(value)
+    ):
         _walk(value, (), found, 0)
 
 
-def _is_whole_map(body: dict[str, Any], message: str | None) -> bool:
-    """Whether the body itself is a map from fields to messages, and not an error's own members."""
-    if not _is_map(body):
+def whole_map(body: Any, status: int) -> bool:
+    """
+    Whether the body itself is a map from fields to lists of messages: a refused input with
+    no member that an error has.
+    """
+    if status not in (400, 409, 422) or not isinstance(body, dict):
         return False
-    if any(isinstance(v, str) for v in body.values()):
-        return message is None
-    return not _OWN_LISTS.issuperset(map(squash, body))
+    for value in body.values():
+        if not isinstance(value, (list, dict)):
+            return False
+    return _is_map(body) and not _OWN_LISTS.intersection(map(squash, body))
 
 
+def _is_whole_map(body: dict[str, Any], message: str | None) -> bool:
+    """Whether the body is a map from fields to sentences, for want of anything else it could be."""
+    return message is None and _is_map(body) and not _OWN_LISTS.issuperset(map(squash, body))
+
+
+_OWN_SENTENCES = frozenset(listed("message title detail description code type msg"))
 _OWN_LISTS = frozenset(
-    listed("errors error messages message errormessages errormessage detail details warnings")
+    listed("errors error messages message errormessages errormessage detail details warnings data")
 )
 
 
 def _is_map(value: dict[str, Any]) -> bool:
     """Whether an object is a map from fields to messages: lists of sentences, or nothing but sentences."""
     entries = list(value.values())
-    listed = [e for e in entries if isinstance(e, list) and e and (isinstance(e[0], str) or _has_lists(e))]
-    if listed:
+    if any(isinstance(e, list) and e and _is_message(e) for e in entries):
         return all(isinstance(e, (list, dict)) for e in entries)
     return (bool(entries) and all(isinstance(e, str) and " " in e for e in entries)) or (
         bool(entries) and all(isinstance(e, dict) and _has_lists([e]) for e in entries)
     )
+
+
+def _is_message(entries: list[Any]) -> bool:
+    """Whether a list is of messages, of objects that have one, or of branches that lead to some."""
+    first = entries[0]
+    return isinstance(first, str) or (isinstance(first, dict) and _is_item(first)) or _has_lists(entries)
 
 
 def _has_lists(entries: list[Any]) -> bool:

@@ -28,13 +28,21 @@ import re
 
 from failwell.dialects.base import Said, Tree
 from failwell.dialects.body import strict_json
-from failwell.dialects.field_errors import fields_in, is_field_item, names_of, squash, text_of
+from failwell.dialects.field_errors import (
+    fields_in,
+    holds_error,
+    is_field_item,
+    names_of,
+    squash,
+    text_of,
+    whole_map,
+)
 from failwell.dialects.words import NO_CODES, has_code_form, is_code, is_phrase, listed
 from failwell.failure import FieldError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     Node = dict[str, Any]
@@ -49,7 +57,7 @@ MESSAGES = listed(
 CODES = listed(
     """errorcode code errcode errorcodes errorkey error errorname errortype errorid exceptioncode faultcode
     statuscode status reason reasoncode name key type err tag id errno errornum kind category slug
-    identifier exceptiontype errorstatus statusname retcode resultcode returncode subcode errorsubcode
+    responsecode identifier exceptiontype errorstatus statusname retcode resultcode respcode returncode subcode errorsubcode
     number title issue detailcode messagecode messageid messagekey i18nkey errorslug"""
 )
 # Members that hold the error; then members that may, if the error says nothing itself.
@@ -68,6 +76,7 @@ _FOREIGN_ID = re.compile("client|original|parent|session")
 _UNIQUE = re.compile(
     r"(?=[^\d]*\d)(?:[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f-]{17,})$", re.I
 )
+_HAS_DIGIT = re.compile(r"\d")
 _ONE_FIELD = listed("param parameter paramname parametername field fieldname attribute argument pointer")
 _RETRY = re.compile(
     r"(?:retry(?:after|in|delay)|waitfor|waitseconds|tryagainin)(ms|millis|milliseconds|s|sec|secs|seconds)?$"
@@ -77,6 +86,24 @@ MESSAGE_LIMIT = 4096
 
 _MESSAGE_RANK = {name: rank for rank, name in enumerate(MESSAGES)}
 _CODE_RANK = {name: rank for rank, name in enumerate(CODES)}
+# A made-up name still ends or begins as these do: `apiErrorMessage`, `serviceErrorCode`.
+_MESSAGE_ENDS = ("errormessage", "errormsg", "message", "msg", "errordescription", "errordetail")
+_CODE_ENDS = ("errorcode", "errcode", "errortype")
+
+
+def _message_rank(name: str) -> int | None:
+    rank = _MESSAGE_RANK.get(name)
+    if rank is None and (name.endswith(_MESSAGE_ENDS) or name.startswith("message")):
+        return _MESSAGE_RANK["displaymessage"]
+    return rank
+
+
+def _code_rank(name: str) -> int | None:
+    rank = _CODE_RANK.get(name)
+    if rank is None and name.endswith(_CODE_ENDS):
+        return _CODE_RANK["errorkey"]
+    return rank
+
 
 # Names whose lower-case words are codes even if a sentence could hold them, and names under which
 # a word must look like one, because they say other things as well.
@@ -112,6 +139,10 @@ class _Reader:
         if isinstance(body, str):
             return Said(message=_tidy(body))
         nodes, items = error_nodes(body)
+        if whole_map(body, self.status):
+            fields = fields_in([], [], body, None, self.status)
+            message = next((f.message for f in fields if f.message), None)
+            return Said(message=message, code=header_code(headers), fields=fields)
         message, source = self._message(nodes, items)
         if message is not None and message[0] in "{[" and not inner:
             nested = strict_json(message)
@@ -177,14 +208,31 @@ class _Reader:
         if named is not None:
             found.append(named)
         for node in nodes:
-            ranked = sorted([(_CODE_RANK[name], name) for name in node if name in _CODE_RANK])
+            ranked = sorted([(rank, name) for name in node if (rank := _code_rank(name)) is not None])
             for _, name in ranked:
                 code = self.code_of(name, node[name], node)
                 if code is not None:
                     found.append(code)
         if not found:
-            found += [code for node in nodes for code in _self_named(node)]
+            found += [code for node in nodes for code in self._codes_beside(node)]
         return (found[0] if found else None), tuple(found[1:6])
+
+    def _codes_beside(self, node: Node) -> Iterator[str]:
+        """
+        The codes in the objects beside an error that has none itself: a member that is called an
+        error code, or the id of an object that says it is of the type "Error".
+        """
+        for value in node.values():
+            if not isinstance(value, dict) or len(value) > 20:
+                continue
+            inside = names_of(value)
+            names = ["errorcode", "errcode"]
+            if str(inside.get("type")).lower() == "error":
+                names.append("id")
+            for name in names:
+                code = inside.get(name)
+                if isinstance(code, str) and is_code(code):
+                    yield code
 
     def code_of(self, name: str, value: Any, node: Node) -> str | None:
         """The code that `value` is, standing under `name`; None if it is none."""
@@ -205,7 +253,7 @@ class _Reader:
             if "://" in value or value[0] == "/":
                 return type_url(value, self.status)
             value = value.rpartition("#")[2]
-        if name in _SURE_CODES:
+        if name in _SURE_CODES or name not in _CODE_RANK:
             return value if has_code_form(value) else None
         if name in ("exceptiontype", "title", "issue", "key", "name", "identifier"):
             return (
@@ -271,14 +319,7 @@ def error_nodes(body: Any) -> tuple[list[Node], list[Node]]:
     nodes = [node]
     items: list[Node] = []
     for _ in range(_DEPTH):
-        inner: Any = None
-        for name in CARRIERS:
-            inner = node.get(name)
-            if inner and isinstance(inner, (dict, list)) and _holds_error(name, inner):
-                break
-            inner = None
-        else:
-            inner = _weakly_carried(node)
+        inner = _carried(node)
         if isinstance(inner, list):
             items = [names_of(i) for i in inner[:200] if isinstance(i, dict)]
             break
@@ -307,27 +348,41 @@ def _name_by_root(tree: Tree, nodes: list[Node]) -> None:
 _NAMING_ROOT = re.compile(r"(?!Service|Api|API|Rest|Application|Web)[A-Z]\w*[a-z](?:Exception|Error|Fault)")
 
 
-def _holds_error(name: str, value: dict[str, Any] | list[Any]) -> bool:
-    if isinstance(value, list):
-        return isinstance(value[0], dict)
-    # `errors` with a message is an error, without one a map of fields.
-    if name != "errors":
-        return True
-    inside = names_of(value)
-    if isinstance(inside.get("error"), (dict, list)) and len(inside) == 1:
-        return True
-    return any(
-        isinstance(inside.get(m), str) for m in ("message", "detail", "msg", "description", "title")
-    ) and (len(inside) == 1 or any(m in inside for m in ("code", "type", "status", "id", "errorcode")))
+def _carried(node: Node) -> Any:
+    """The object or the list of objects in `node` that is the error itself; None if `node` is."""
+    for name in CARRIERS:
+        inner = node.get(name)
+        if not inner:
+            continue
+        if isinstance(inner, list) and isinstance(inner[0], dict):
+            return inner
+        # `errors` with a message is an error, without one a map of fields.
+        if isinstance(inner, dict) and (name != "errors" or holds_error(inner)):
+            return inner
+    if len(node) == 1:
+        (only,) = node.values()
+        if isinstance(only, dict) and only and (len(only) == 1 or _speaks(names_of(only))):
+            return only
+        return None
+    for name, inner in node.items():
+        if isinstance(inner, dict) and inner and name.endswith(_CARRYING_ENDS):
+            return inner
+    return _weakly_carried(node)
+
+
+_CARRYING_ENDS = ("error", "exception", "fault")
 
 
 def _weakly_carried(node: Node) -> Any:
     """What a member holds that is not called an error, if nothing else says anything."""
-    if len(node) == 1:
-        (only,) = node.values()
-        return only if isinstance(only, dict) and only and _speaks(names_of(only)) else None
-    if any(name in node and text_of(node[name]) for name in MESSAGES[:10]):
-        return None
+    for name in MESSAGES[:10]:
+        value = node.get(name)
+        if (
+            isinstance(value, str)
+            and value.strip()
+            or (isinstance(value, list) and value and isinstance(value[0], str))
+        ):
+            return None
     for name in WEAK_CARRIERS:
         inner = node.get(name)
         if isinstance(inner, dict) and inner and _speaks(names_of(inner)):
@@ -342,11 +397,16 @@ def _speaks(node: Node) -> bool:
 
 def _node_message(node: Node) -> tuple[str | None, bool]:
     """The message in one object, and whether it says more than the name of a status."""
-    ranked = sorted([(_MESSAGE_RANK[name], name) for name in node if name in _MESSAGE_RANK])
+    ranked = sorted([(rank, name) for name in node if (rank := _message_rank(name)) is not None])
     fallback: str | None = None
     for _, name in ranked:
         value = node[name]
-        text = value.strip() if isinstance(value, str) else text_of(value)
+        if isinstance(value, str):
+            text: str | None = value.strip()
+        elif isinstance(value, list) and name in CARRIERS and value and isinstance(value[0], dict):
+            continue  # those are the errors themselves
+        else:
+            text = text_of(value)
         if not text:
             continue
         if is_phrase(text):
@@ -396,13 +456,6 @@ def header_code(headers: Mapping[str, str]) -> str | None:
             if has_code_form(value):
                 return value
     return None
-
-
-def _self_named(node: Node) -> list[str]:
-    """The ids of objects in `node` that say of themselves that they are an error's type."""
-    inside = [names_of(v) for v in node.values() if isinstance(v, dict) and len(v) < 20]
-    named = [i.get("id") for i in inside if str(i.get("type")).lower() == "error"]
-    return [i for i in named if isinstance(i, str) and is_code(i)]
 
 
 def _tags(node: Node) -> str | None:
@@ -464,6 +517,8 @@ def _id_rank(name: str, value: Any) -> int:
         return 8 if isinstance(value, str) and _UNIQUE.match(value) else 9
     if _FOREIGN_ID.search(name):
         return 9
+    if name == "errorid":  # often a name of the kind of error: an id has no words in it
+        return 4 if isinstance(value, str) and len(value) > 11 and _HAS_DIGIT.search(value) else 9
     return next((rank for rank, endings in IDS if name.endswith(endings)), 9)
 
 

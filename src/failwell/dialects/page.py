@@ -27,42 +27,54 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = ("h1", "h2")
 _SKIPPED = ("script", "style", "svg", "noscript", "template")
-_TAG = re.compile(r"<\s*(/?)\s*([a-zA-Z][a-zA-Z0-9]{0,15})")
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,15})")
 _ID = re.compile(
     r"(?:request[ -]?id|ray id|incident(?: id| number)?|support id|error reference(?: number)?|reference(?: id| number)?"
-    r"|transaction id|trace id|correlation id)\s?[:#]{1,2}\s*#?\s*([\w.=:/+-]{8,100})",
+    r"|transaction id|trace id|correlation id) ?[:#]{1,2} ?#? ?([\w.=:/+-]{8,100})",
     re.I,
 )
 _TEXT_CODE = re.compile(r"error code:?\s+([\w.-]{1,40})$", re.I)
-_LABEL = re.compile(r"(?:message|description|error|reason|detail)s?\s*:?\s+(?=\S)", re.I)
 
 
 def page_message(html: str) -> str | None:
     """
-    What an HTML page says: the first sentence under its heading, else the heading, else the title.
+    What an HTML page says: what it labels as the message or its description, else the first
+    sentence under its heading, else the heading, else the title.
 
     None if it has neither heading, title nor preformatted text.
     """
     title = heading = None
     sentence: str | None = None
-    for tag, text in _texts(html[:PAGE_LIMIT]):
+    for tag, label, text in _texts(html[:PAGE_LIMIT]):
         if not text:
             continue
-        if tag == "title":
+        if label in _TOLD:
+            if not is_phrase(text):
+                return text[:MESSAGE_LIMIT]
+        elif label in _FACTS:
+            continue
+        elif tag == "title":
             title = title or text
         elif tag in _HEADINGS and heading is None:
             heading = text
         elif tag == "pre" or ((heading is not None or title is not None) and _is_sentence(tag, text)):
-            sentence = text
-            if not is_phrase(text):
-                break
+            if sentence is None or is_phrase(sentence):
+                sentence = text
     found = sentence or heading or title
     return None if found is None else found[:MESSAGE_LIMIT]
 
 
+# Labels in bold or in a table's head: of what the page says, and of facts beside it.
+_TOLD = frozenset({"message", "description", "reason", "detail", "details", "error message"})
+_FACTS = frozenset(
+    {"type", "uri", "url", "path", "status", "status code", "servlet", "timestamp", "date", "time", "server", "host",
+     "caused by", "exception", "root cause", "note", "method", "client ip", "ip", "code"}
+)  # fmt: skip
+
+
 def page_id(html: str) -> str | None:
     """The id that a page tells its reader to quote, such as "Request ID: 4F2A..."."""
-    for _, text in _texts(html[:PAGE_LIMIT]):
+    for _, _, text in _texts(html[:PAGE_LIMIT]):
         match = _ID.search(text[:2000])
         if match is not None:
             return match[1].rstrip(".")
@@ -99,7 +111,7 @@ def text_code(text: str) -> str | None:
 
 def without_markup(text: str) -> str:
     """`text` without tags and with character references read."""
-    return " ".join(part for _, part in _texts(text) if part)
+    return " ".join(part for _, _, part in _texts(text) if part)
 
 
 def _is_sentence(tag: str, text: str) -> bool:
@@ -110,11 +122,12 @@ def _is_sentence(tag: str, text: str) -> bool:
     return words >= 3 or (tag == "p" and words >= 2)
 
 
-def _texts(html: str) -> Iterator[tuple[str, str]]:
-    """The texts of a page with the block they stand in, in order; one pass."""
+def _texts(html: str) -> Iterator[tuple[str, str, str]]:
+    """The texts of a page, in order, with the block they stand in and their label; one pass."""
     from html import unescape
 
-    block, parts = "", []
+    block, label = "", ""
+    parts: list[str] = []
     position, length = 0, len(html)
     while position < length:
         start = html.find("<", position)
@@ -139,11 +152,25 @@ def _texts(html: str) -> Iterator[tuple[str, str]]:
         if name in _SKIPPED and not closing:
             position = _after(html, name, position)
         elif name == "br":
-            parts.append("\n" if block == "pre" else " ")
+            parts.append(" ")
+        elif name in ("b", "strong") and closing:
+            label = _label(unescape("".join(parts)))
+            if label in _TOLD:
+                parts = []
         elif name in _BLOCKS:
-            yield block, _tidy(unescape("".join(parts)))
+            text = _tidy(unescape("".join(parts)))
+            yield block, label, text
+            # The head of a table's row, or of a definition, labels what comes next.
+            if block in ("th", "dt"):
+                label = _label(text)
+            elif text or name not in ("td", "dd"):
+                label = ""
             block, parts = "" if closing else name, []
-    yield block, _tidy(unescape("".join(parts)))
+    yield block, label, _tidy(unescape("".join(parts)))
+
+
+def _label(text: str) -> str:
+    return " ".join(text[:60].split()).rstrip(":").lower()
 
 
 def _after(html: str, name: str, position: int) -> int:
@@ -157,6 +184,4 @@ def _after(html: str, name: str, position: int) -> int:
 
 
 def _tidy(text: str) -> str:
-    """`text` on one line, without the label in front of it."""
-    line = " ".join(text.split())
-    return _LABEL.sub("", line, count=1) if _LABEL.match(line) and line.count(" ") > 2 else line
+    return " ".join(text.split())

@@ -152,13 +152,14 @@ def is_failure(value: Any) -> bool:
         return False
     node = names_of(value)
     if isinstance(value, Tree):
-        return len(node) == 1 and next(iter(node)) in (
-            "error",
-            "errors",
-            "errorresponse",
-            "fault",
-            "exception",
-        )
+        if next(iter(node)) in ("error", "errors", "errorresponse", "fault", "exception"):
+            return True
+        inside = next(iter(node.values()))
+        if not isinstance(inside, dict):
+            return False
+        node = names_of(inside)
+        if str(node.get("stat", node.get("status"))).lower() in _NO:
+            return True
     for name in ("ok", "success", "succeeded", "issuccess"):
         verdict = node.get(name)
         if verdict is False or (isinstance(verdict, str) and verdict.lower() in _NO):
