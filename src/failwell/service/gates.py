@@ -27,11 +27,12 @@ import math
 import re
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from failwell.answer import Answer
-from failwell.errors import CallError
+from failwell.errors import CallError, UsageError
 from failwell.service.idempotency import (
     KEPT_FOR,
     LEASE,
@@ -217,7 +218,6 @@ class Service:
         self._request_id_header = request_id_header.lower().encode()
         self._key_header = keys.header.lower().encode()
         self._idempotency_header = contract.idempotency_header.encode()
-        self._own = contract.exceptions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -328,7 +328,7 @@ class Service:
             else:
                 return key
         await self._count_stranger(exchange, scope)
-        raise RefusedRequest(Refusal(code, headers={"www-authenticate": self.keys.challenge}))
+        raise RefusedRequest(Refusal(code))
 
     async def _count_stranger(self, exchange: Exchange, scope: Scope) -> None:
         if self.stranger_limit is None:
@@ -427,32 +427,44 @@ class Service:
         An exception of the contract means itself. Any other is our own fault, and the answer
         says no more than that: the log has the rest, under the same request id.
         """
-        headers: Mapping[str, str] = {}
-        retry_after = None
-        if isinstance(exc, StoreBusyError):
-            exc = RefusedRequest(Refusal("unavailable", retry_after=1))
-        elif self._translate is not None and (refusal := self._translate(exc)) is not None:
-            exc = RefusedRequest(refusal)
+        refusal = self._refusal_in(exc)
+        if refusal is not None:
+            error = error_for(self.contract, self.wording, refusal, self.codes)
+            return self._encoded(error, exchange, refusal)
+        if self._means_itself(exc):
+            with suppress(UsageError):  # a class that says that no answer came has none
+                return self._encoded(exc, exchange, None)
+        log.error("request %s failed", exchange.request_id, exc_info=exc)
+        fault = error_for(self.contract, self.wording, Refusal("internal_error"), self.codes)
+        return self._encoded(fault, exchange, None)
+
+    def _refusal_in(self, exc: Exception) -> Refusal | None:
         if isinstance(exc, RefusedRequest):
-            headers, retry_after = exc.refusal.headers, exc.refusal.retry_after
-            error = error_for(self.contract, self.wording, exc.refusal, self.codes)
-        elif isinstance(exc, CallError) and type(exc) in self._own and exc.failure.status is not None:
-            # Another service's error that our handler did not catch is no answer of ours.
-            error = exc
-        else:
-            log.error("request %s failed", exchange.request_id, exc_info=exc)
-            error = error_for(self.contract, self.wording, Refusal("internal_error"))
+            return exc.refusal
+        if isinstance(exc, StoreBusyError):
+            return Refusal("unavailable", retry_after=1)
+        return None if self._translate is None else self._translate(exc)
+
+    def _means_itself(self, exc: Exception) -> TypeGuard[CallError]:
+        # An error that knows a URL is what another service answered to a call of ours: that our
+        # handler did not catch it is our fault, not our client's.
+        return isinstance(exc, self.contract.base) and exc.failure.url is None
+
+    def _encoded(self, error: CallError, exchange: Exchange, refusal: Refusal | None) -> Answer:
         code = error.failure.code
         # A code that travels in a header leaves the body as it is documented.
         failure = replace(
             error.failure, request_id=exchange.request_id, code=None if self._code_header else code
         )
         answer = self.contract.encode(type(error).from_failure(failure))
-        answer.headers.update(headers)
-        if retry_after is not None:
-            answer.headers["retry-after"] = str(retry_after)
+        if answer.status == 401:
+            answer.headers["www-authenticate"] = self.keys.challenge
         if self._code_header and code:
             answer.headers[self._code_header] = code
+        if refusal is not None:
+            answer.headers.update(refusal.headers)
+            if refusal.retry_after is not None:
+                answer.headers["retry-after"] = str(refusal.retry_after)
         return answer
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> str:

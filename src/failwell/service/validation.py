@@ -115,7 +115,8 @@ def _json(body: bytes, pydantic1: bool) -> Any:
             )
         )
     try:
-        return json.loads(body)
+        # RFC 8259, section 8.1: UTF-8. Left to itself, json would guess at UTF-16.
+        return json.loads(body.decode("utf-8"))
     except json.JSONDecodeError as exc:
         found = exc
     except (UnicodeDecodeError, RecursionError):

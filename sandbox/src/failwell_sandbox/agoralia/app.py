@@ -160,7 +160,7 @@ class NewCampaign(BaseModel):
     agent_ref_id: int | None = None
     extraction_schema: dict[str, Any] | None = None
     display_columns: list[str] = Field(default_factory=list, max_length=50)
-    contacts: list[Contact] | None = Field(default=None, max_length=2000)
+    contacts: list[Contact] | None = Field(default=None, max_length=300)
     merge_duplicates: bool = False
     budget_cents: int | None = Field(default=None, ge=0)
 

@@ -1,31 +1,33 @@
 """
 Kneo: specs that are run in environments.
 
-    POST /v1/runs                  runs:write          201, 404, 409, 422, 429, 500, 503
+    POST /v1/runs                  runs:write          201, 403, 404, 409, 422, 429, 500, 503
     GET  /v1/runs                  runs:read           200
     GET  /v1/runs/{run_id}         runs:read           200, 404
     POST /v1/runs/{run_id}/cancel  runs:write          200, 404, 409
+    POST /v1/specs                 specs:write         201, 409, 422
     GET  /v1/specs                 specs:read          200
     GET  /v1/specs/{spec_id}       specs:read          200, 404
-    PATCH /v1/specs/{spec_id}      specs:write         200, 404, 409
+    PUT  /v1/specs/{spec_id}       specs:write         200, 403, 404, 409, 422
+    POST /v1/environments          environments:write  201, 409
     GET  /v1/environments          environments:read   200
     GET  /v1/environments/{id}     environments:read   200, 404
     GET  /livez, /readyz           no key              200, 503
 
-A run is queued, running, and then succeeded, failed or cancelled. Its `version` grows by one
-with each change; a change may ask, with `If-Match` or a `version` member, that nobody else
-changed it meanwhile.
+A run is queued, running, and then succeeded, failed or cancelled. Runs and specs have a
+`version` that grows by one with each change; a change may ask, with `If-Match` or a `version`
+member, that nobody else changed the thing meanwhile. Lists are newest first. What belongs to
+the platform, and not to a tenant, is seen by all and changed by none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -36,7 +38,6 @@ from starlette.responses import Response
 from failwell.answer import Answer
 from failwell.failure import Failure, FieldError
 from failwell.service import (
-    Exchange,
     KeyFormat,
     Limit,
     Operation,
@@ -51,12 +52,19 @@ from failwell.service import (
 )
 from failwell_sandbox import ledger
 from failwell_sandbox.answers import json_answer, loaded, moment, respond
-from failwell_sandbox.kneo.specs import SPECS, Spec, StepError
+from failwell_sandbox.kneo.specs import ADMISSION, PLATFORM_SPECS, STEPS, StepError, fault_in
 from failwell_sandbox.worker import Worker
 from kneo_client import CONTRACT
 
 KEYS = KeyFormat("kneo_", lengths=(40,), challenge='Bearer realm="kneo"')
-SCOPES = ("runs:read", "runs:write", "specs:read", "specs:write", "environments:read")
+SCOPES = (
+    "runs:read",
+    "runs:write",
+    "specs:read",
+    "specs:write",
+    "environments:read",
+    "environments:write",
+)
 TENANTS = ("acme", "globex", "initech")
 LIMIT = Limit(60_000, 60.0)
 STRANGER_LIMIT = Limit(60_000, 60.0)
@@ -70,8 +78,9 @@ CREATE TABLE IF NOT EXISTS runs (
     tenant TEXT NOT NULL,
     spec_id TEXT NOT NULL,
     environment_id TEXT NOT NULL,
-    name TEXT,
+    definition TEXT NOT NULL,      -- as it was when the run was created
     input TEXT NOT NULL,
+    metadata TEXT NOT NULL,
     status TEXT NOT NULL DEFAULT 'queued'
         CHECK (status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
     version INTEGER NOT NULL DEFAULT 1,
@@ -85,43 +94,67 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs (tenant, seq);
 CREATE INDEX IF NOT EXISTS runs_queued ON runs (seq) WHERE status = 'queued';
 CREATE TABLE IF NOT EXISTS specs (
-    id TEXT PRIMARY KEY,
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL,          -- '' is the platform
     name TEXT NOT NULL,
-    description TEXT NOT NULL,
-    version INTEGER NOT NULL DEFAULT 1
-) WITHOUT ROWID;
+    definition TEXT NOT NULL,
+    version INTEGER NOT NULL DEFAULT 1,
+    created_at REAL NOT NULL,
+    updated_at REAL,
+    UNIQUE (tenant, name)
+);
 CREATE TABLE IF NOT EXISTS environments (
-    id TEXT PRIMARY KEY,
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL,          -- '' is the platform
     name TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('ready', 'disabled'))
-) WITHOUT ROWID;
-INSERT OR IGNORE INTO environments VALUES
-    ('env_production', 'Production', 'ready'),
-    ('env_staging', 'Staging', 'ready'),
-    ('env_retired', 'Retired', 'disabled');
+    variables TEXT NOT NULL DEFAULT '{}',
+    status TEXT NOT NULL DEFAULT 'ready' CHECK (status IN ('ready', 'retired')),
+    created_at REAL NOT NULL,
+    UNIQUE (tenant, name)
+);
 """
 )
 
+# Where a run runs that does not say.
+DEFAULT_ENVIRONMENT = "env_default"
+
 _RUN = (
-    "id, spec_id, environment_id, name, input, status, version, cost, output, error, "
+    "id, spec_id, environment_id, input, metadata, status, version, cost, output, error, "
     "created_at, started_at, finished_at"
 )
+_SPEC = "id, name, definition, version, created_at, updated_at, tenant"
+_ENVIRONMENT = "id, name, variables, status, created_at"
 
 
 class NewRun(BaseModel):
     """The body of `POST /v1/runs`."""
 
     spec_id: str = Field(min_length=1, max_length=100)
-    environment_id: str = Field(min_length=1, max_length=100)
+    environment_id: str = Field(default=DEFAULT_ENVIRONMENT, min_length=1, max_length=100)
     input: dict[str, Any] = Field(default_factory=dict)
-    name: str | None = Field(default=None, max_length=200)
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-class SpecChange(BaseModel):
-    """The body of `PATCH /v1/specs/{spec_id}`."""
+class NewSpec(BaseModel):
+    """The body of `POST /v1/specs`."""
 
-    description: str = Field(max_length=1000)
+    name: str = Field(min_length=1, max_length=100)
+    definition: dict[str, Any]
+
+
+class ChangedSpec(NewSpec):
+    """The body of `PUT /v1/specs/{spec_id}`."""
+
     version: int | None = None
+
+
+class NewEnvironment(BaseModel):
+    """The body of `POST /v1/environments`."""
+
+    name: str = Field(min_length=1, max_length=100)
+    variables: dict[str, str] = Field(default_factory=dict)
 
 
 class Kneo:
@@ -139,10 +172,14 @@ class Kneo:
             # That a run had ended is the outcome of the request, now and when it is repeated.
             Operation("POST", "/v1/runs/{run_id}/cancel", self.cancel_run, scope="runs:write",
                       idempotent=True, final=frozenset({409})),
+            Operation("POST", "/v1/specs", self.create_spec, scope="specs:write", idempotent=True,
+                      parse=json_body(NewSpec)),
             Operation("GET", "/v1/specs", self.list_specs, scope="specs:read"),
             Operation("GET", "/v1/specs/{spec_id}", self.get_spec, scope="specs:read"),
-            Operation("PATCH", "/v1/specs/{spec_id}", self.change_spec, scope="specs:write",
-                      idempotent=True, parse=json_body(SpecChange)),
+            Operation("PUT", "/v1/specs/{spec_id}", self.change_spec, scope="specs:write",
+                      idempotent=True, parse=json_body(ChangedSpec)),
+            Operation("POST", "/v1/environments", self.create_environment, scope="environments:write",
+                      idempotent=True, parse=json_body(NewEnvironment)),
             Operation("GET", "/v1/environments", self.list_environments, scope="environments:read"),
             Operation("GET", "/v1/environments/{environment_id}", self.get_environment,
                       scope="environments:read"),
@@ -152,8 +189,20 @@ class Kneo:
         self.service: Service
 
     def _seed(self, db: sqlite3.Connection) -> None:
-        rows = [(spec.id, spec.name, spec.description) for spec in SPECS.values()]
-        db.executemany("INSERT OR IGNORE INTO specs (id, name, description) VALUES (?, ?, ?)", rows)
+        now = self.store.clock()
+        db.executemany(
+            "INSERT OR IGNORE INTO specs (id, tenant, name, definition, created_at) VALUES (?, '', ?, ?, ?)",
+            [(spec_id, name, json.dumps(definition), now) for spec_id, name, definition in PLATFORM_SPECS],
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO environments (id, tenant, name, status, created_at) "
+            "VALUES (?, '', ?, ?, ?)",
+            [
+                (DEFAULT_ENVIRONMENT, "default", "ready", now),
+                ("env_staging", "staging", "ready", now),
+                ("env_retired", "retired", "retired", now),
+            ],
+        )
         # What was running when the process ended is run again; steps change nothing outside.
         db.execute("UPDATE runs SET status = 'queued', started_at = NULL WHERE status = 'running'")
 
@@ -172,67 +221,61 @@ class Kneo:
         """Queue a run."""
         exchange = exchange_of(request)
         new: NewRun = exchange.input
-        spec = SPECS.get(new.spec_id)
-        if spec is None:
-            raise self._missing("spec", new.spec_id)
-        self._check_environment(new.environment_id)
-        cost = spec.admit(new.input)
-        sealed = await self._seal(spec, new.input)
+        definition = self._found("spec", _SPEC, exchange.tenant, new.spec_id)[2]
+        self._check_ready(exchange.tenant, new.environment_id)
+        cost = await self._admitted(json.loads(definition), new.input)
         run_id = f"run_{secrets.token_hex(12)}"
+        name = new.metadata.get("name")
 
         def insert(db: sqlite3.Connection) -> Answer:
             now = self.store.clock()
-            given = json.dumps(sealed)
             db.execute(
-                "INSERT INTO runs (id, tenant, spec_id, environment_id, name, input, cost, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (run_id, exchange.tenant, new.spec_id, new.environment_id, new.name, given, cost, now),
+                "INSERT INTO runs (id, tenant, spec_id, environment_id, definition, input, metadata, "
+                "cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (run_id, exchange.tenant, new.spec_id, new.environment_id, definition,
+                 json.dumps(new.input), json.dumps(new.metadata), cost, now),
+            )  # fmt: skip
+            ledger.note_effect(
+                db, exchange, "run.created", run_id, name=None if name is None else str(name), at=now
             )
-            ledger.note_effect(db, exchange, "run.created", run_id, name=new.name, at=now)
-            run = _run(_one(db, exchange.tenant, run_id))
+            run = _run(self._row(db, "run", _RUN, exchange.tenant, run_id))
             return json_answer(run, 201, {"location": f"/v1/runs/{run_id}", "etag": '"1"'})
 
         answer = await exchange.commit(insert)
         self.worker.wake()
         return respond(answer)
 
-    async def _seal(self, spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
-        if not spec.seal:
-            return dict(given)
-        rounds = given.get("rounds", 1)
-        if not isinstance(rounds, int) or not 1 <= rounds <= 50_000_000:
-            raise _invalid(("body", "input", "rounds"), "rounds is 1 to 50000000", "out_of_range")
-        text = json.dumps(given, sort_keys=True).encode()
-        seal = await asyncio.to_thread(hashlib.pbkdf2_hmac, "sha256", text, b"kneo", rounds)
-        return {**given, "seal": seal.hex()}
+    async def _admitted(self, definition: dict[str, Any], given: dict[str, Any]) -> int:
+        """What the run will cost, if its input passes the checks of its spec."""
+        cost = len(definition["steps"])
+        for check in definition.get("admission", ()):
+            try:
+                cost += await asyncio.to_thread(ADMISSION[check], given)
+            except StepError as exc:
+                raise _invalid(("body", "input"), str(exc), f"{check}_refused") from exc
+        return cost
 
     async def list_runs(self, request: Request) -> Response:
         """The newest runs first, a page at a time."""
-        tenant = exchange_of(request).tenant
-        limit, before = _paging(request)
-        rows = self.store.read(
-            # The columns are a constant of this module.
-            f"SELECT seq, {_RUN} FROM runs WHERE tenant = ? AND seq < ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
-            (tenant, before, limit + 1),
-        )
-        page = rows[:limit]
-        cursor = str(page[-1][0]) if len(rows) > limit else None
-        return respond(json_answer({"items": [_run(row[1:]) for row in page], "next_cursor": cursor}))
+        return self._page(
+            request, "runs", _RUN, _run, status=request.query_params.get("status"),
+            spec_id=request.query_params.get("spec_id"),
+        )  # fmt: skip
 
     async def get_run(self, request: Request) -> Response:
         """One run."""
-        row = self._found_run(request)
+        row = self._found("run", _RUN, exchange_of(request).tenant, request.path_params["run_id"])
         return respond(json_answer(_run(row), headers={"etag": f'"{row[6]}"'}))
 
     async def cancel_run(self, request: Request) -> Response:
         """Stop a run that has not ended."""
         exchange = exchange_of(request)
         run_id = request.path_params["run_id"]
-        self._found_run(request)
+        self._found("run", _RUN, exchange.tenant, run_id)
         expected = _expected_version(request, exchange.body)
 
         def cancel(db: sqlite3.Connection) -> Answer:
-            row = _one(db, exchange.tenant, run_id)
+            row = self._row(db, "run", _RUN, exchange.tenant, run_id)
             self._check_version("run", run_id, row[6], expected)
             if row[5] not in ("queued", "running"):
                 raise self._conflict(
@@ -244,40 +287,29 @@ class Kneo:
                 "UPDATE runs SET status = 'cancelled', version = version + 1, finished_at = ? WHERE id = ?",
                 (now, run_id),
             )
-            ledger.note_effect(db, exchange, "run.cancelled", run_id, name=row[3], at=now)
-            row = _one(db, exchange.tenant, run_id)
+            ledger.note_effect(db, exchange, "run.cancelled", run_id, at=now)
+            row = self._row(db, "run", _RUN, exchange.tenant, run_id)
             return json_answer(_run(row), headers={"etag": f'"{row[6]}"'})
 
         return respond(await exchange.commit(cancel))
 
-    def _found_run(self, request: Request) -> tuple[Any, ...]:
-        run_id = request.path_params["run_id"]
-        rows = self.store.read(
-            f"SELECT {_RUN} FROM runs WHERE tenant = ? AND id = ?",  # noqa: S608  # constant columns
-            (exchange_of(request).tenant, run_id),
-        )
-        if not rows:
-            raise self._missing("run", run_id)
-        found: tuple[Any, ...] = rows[0]
-        return found
-
     async def _run_next(self) -> bool:
         """Carry out the oldest run that is queued."""
         rows = self.store.read(
-            "SELECT seq, id, spec_id, input FROM runs WHERE status = 'queued' ORDER BY seq LIMIT 1"
+            "SELECT seq, definition, input FROM runs WHERE status = 'queued' ORDER BY seq LIMIT 1"
         )
         if not rows:
             return False
-        seq, run_id, spec_id, given = rows[0]
+        seq, definition, given = rows[0]
         if await self._move(seq, "running", started_at=self.store.clock()):
-            await self._carry_out(seq, run_id, SPECS[spec_id], json.loads(given))
+            await self._carry_out(seq, json.loads(definition)["steps"], json.loads(given))
         return True
 
-    async def _carry_out(self, seq: int, run_id: str, spec: Spec, given: dict[str, Any]) -> None:
+    async def _carry_out(self, seq: int, steps: list[str], given: dict[str, Any]) -> None:
         results: dict[str, Any] = {}
         try:
-            for name, step in spec.steps.items():
-                work = step(given, results)
+            for name in steps:
+                work = STEPS[name](given, results)
                 while True:
                     try:
                         next(work)
@@ -291,8 +323,7 @@ class Kneo:
             error = {"code": "step_failed", "step": name, "message": str(exc)}
             await self._end(seq, "failed", error=json.dumps(error))
             return
-        last = next(reversed(spec.steps))
-        await self._end(seq, "succeeded", output=json.dumps(results[last]))
+        await self._end(seq, "succeeded", output=json.dumps(results[steps[-1]]))
 
     async def _end(self, seq: int, status: str, **columns: Any) -> None:
         await self._move(seq, status, finished_at=self.store.clock(), **columns)
@@ -314,63 +345,149 @@ class Kneo:
 
     # --- specs and environments ---
 
+    async def create_spec(self, request: Request) -> Response:
+        """A spec of the tenant's own."""
+        exchange = exchange_of(request)
+        new: NewSpec = exchange.input
+        _check_definition(new.definition)
+        spec_id = f"spec_{secrets.token_hex(12)}"
+
+        def insert(db: sqlite3.Connection) -> Answer:
+            now = self.store.clock()
+            with self._unique("spec", new.name):
+                db.execute(
+                    "INSERT INTO specs (id, tenant, name, definition, created_at) VALUES (?, ?, ?, ?, ?)",
+                    (spec_id, exchange.tenant, new.name, json.dumps(new.definition), now),
+                )
+            ledger.note_effect(db, exchange, "spec.created", spec_id, name=new.name, at=now)
+            spec = _spec(self._row(db, "spec", _SPEC, exchange.tenant, spec_id))
+            return json_answer(spec, 201, {"location": f"/v1/specs/{spec_id}", "etag": '"1"'})
+
+        return respond(await exchange.commit(insert))
+
     async def list_specs(self, request: Request) -> Response:
-        """All specs."""
-        rows = self.store.read("SELECT id, name, description, version FROM specs ORDER BY id")
-        return respond(json_answer({"items": [_spec(row) for row in rows], "next_cursor": None}))
+        """The tenant's and the platform's specs."""
+        return self._page(request, "specs", _SPEC, _spec)
 
     async def get_spec(self, request: Request) -> Response:
         """One spec."""
-        spec_id = request.path_params["spec_id"]
-        rows = self.store.read("SELECT id, name, description, version FROM specs WHERE id = ?", (spec_id,))
-        if not rows:
-            raise self._missing("spec", spec_id)
-        return respond(json_answer(_spec(rows[0]), headers={"etag": f'"{rows[0][3]}"'}))
+        row = self._found("spec", _SPEC, exchange_of(request).tenant, request.path_params["spec_id"])
+        return respond(json_answer(_spec(row), headers={"etag": f'"{row[3]}"'}))
 
     async def change_spec(self, request: Request) -> Response:
-        """Describe a spec in other words, unless somebody else just did."""
+        """Replace a spec, unless somebody else just did."""
         exchange = exchange_of(request)
-        spec_id, change = request.path_params["spec_id"], exchange.input
+        change: ChangedSpec = exchange.input
+        spec_id = request.path_params["spec_id"]
+        _check_definition(change.definition)
         expected = _if_match(request) or change.version
 
         def update(db: sqlite3.Connection) -> Answer:
-            row = db.execute("SELECT version FROM specs WHERE id = ?", (spec_id,)).fetchone()
-            if row is None:
-                raise self._missing("spec", spec_id)
-            self._check_version("spec", spec_id, row[0], expected)
-            db.execute(
-                "UPDATE specs SET description = ?, version = version + 1 WHERE id = ?",
-                (change.description, spec_id),
-            )
-            ledger.note_effect(db, exchange, "spec.changed", spec_id, at=self.store.clock())
-            row = db.execute("SELECT id, name, description, version FROM specs WHERE id = ?", (spec_id,))
-            spec = _spec(row.fetchone())
-            return json_answer(spec, headers={"etag": f'"{spec["version"]}"'})
+            row = self._row(db, "spec", _SPEC, exchange.tenant, spec_id)
+            if row[6] == "":
+                raise self.service.error(
+                    Failure(status=403, code="read_only", message="The platform's specs cannot be changed.")
+                )
+            self._check_version("spec", spec_id, row[3], expected)
+            now = self.store.clock()
+            with self._unique("spec", change.name):
+                db.execute(
+                    "UPDATE specs SET name = ?, definition = ?, version = version + 1, updated_at = ? "
+                    "WHERE id = ?",
+                    (change.name, json.dumps(change.definition), now, spec_id),
+                )
+            ledger.note_effect(db, exchange, "spec.changed", spec_id, name=change.name, at=now)
+            row = self._row(db, "spec", _SPEC, exchange.tenant, spec_id)
+            return json_answer(_spec(row), headers={"etag": f'"{row[3]}"'})
 
         return respond(await exchange.commit(update))
 
+    async def create_environment(self, request: Request) -> Response:
+        """An environment of the tenant's own."""
+        exchange = exchange_of(request)
+        new: NewEnvironment = exchange.input
+        environment_id = f"env_{secrets.token_hex(12)}"
+
+        def insert(db: sqlite3.Connection) -> Answer:
+            now = self.store.clock()
+            with self._unique("environment", new.name):
+                db.execute(
+                    "INSERT INTO environments (id, tenant, name, variables, created_at) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (environment_id, exchange.tenant, new.name, json.dumps(new.variables), now),
+                )
+            ledger.note_effect(db, exchange, "environment.created", environment_id, name=new.name, at=now)
+            row = self._row(db, "environment", _ENVIRONMENT, exchange.tenant, environment_id)
+            return json_answer(_environment(row), 201, {"location": f"/v1/environments/{environment_id}"})
+
+        return respond(await exchange.commit(insert))
+
     async def list_environments(self, request: Request) -> Response:
-        """All environments."""
-        rows = self.store.read("SELECT id, name, status FROM environments ORDER BY id")
-        items = [_environment(row) for row in rows]
-        return respond(json_answer({"items": items, "next_cursor": None}))
+        """The tenant's and the platform's environments."""
+        return self._page(request, "environments", _ENVIRONMENT, _environment)
 
     async def get_environment(self, request: Request) -> Response:
         """One environment."""
-        return respond(json_answer(self._environment(request.path_params["environment_id"])))
+        environment_id = request.path_params["environment_id"]
+        row = self._found("environment", _ENVIRONMENT, exchange_of(request).tenant, environment_id)
+        return respond(json_answer(_environment(row)))
 
-    def _environment(self, environment_id: str) -> dict[str, Any]:
-        rows = self.store.read("SELECT id, name, status FROM environments WHERE id = ?", (environment_id,))
-        if not rows:
-            raise self._missing("environment", environment_id)
-        return _environment(rows[0])
-
-    def _check_environment(self, environment_id: str) -> None:
-        if self._environment(environment_id)["status"] == "disabled":
+    def _check_ready(self, tenant: str, environment_id: str) -> None:
+        if self._found("environment", _ENVIRONMENT, tenant, environment_id)[3] == "retired":
             raise self._conflict(
-                "environment_disabled", f"Environment {environment_id!r} takes no runs any more.",
+                "environment_retired", f"Environment {environment_id!r} takes no runs any more.",
                 environment_id=environment_id,
             )  # fmt: skip
+
+    # --- rows ---
+
+    # Tables and columns in these statements are constants of this module, never a client's words.
+
+    def _found(self, kind: str, columns: str, tenant: str, sought: str) -> Sequence[Any]:
+        """A row that the tenant may see, read outside any transaction."""
+        rows = self.store.read(_one_of(kind, columns), (tenant, sought))
+        if not rows:
+            raise self._missing(kind, sought)
+        found: Sequence[Any] = rows[0]
+        return found
+
+    def _row(
+        self, db: sqlite3.Connection, kind: str, columns: str, tenant: str, sought: str
+    ) -> Sequence[Any]:
+        """The same within the transaction of `db`."""
+        row: Sequence[Any] | None = db.execute(_one_of(kind, columns), (tenant, sought)).fetchone()
+        if row is None:
+            raise self._missing(kind, sought)
+        return row
+
+    def _page(
+        self,
+        request: Request,
+        table: str,
+        columns: str,
+        item: Callable[[Sequence[Any]], dict[str, Any]],
+        **filters: str | None,
+    ) -> Response:
+        limit, before = _paging(request)
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        where = "".join(f" AND {name} = :{name}" for name in wanted)
+        rows = self.store.read(
+            f"SELECT seq, {columns} FROM {table} WHERE tenant IN (:tenant, '') AND seq < :before{where} "  # noqa: S608
+            "ORDER BY seq DESC LIMIT :most",
+            {"tenant": exchange_of(request).tenant, "before": before, "most": limit + 1, **wanted},
+        )
+        page = rows[:limit]
+        cursor = str(page[-1][0]) if len(rows) > limit else None
+        return respond(json_answer({"items": [item(row[1:]) for row in page], "next_cursor": cursor}))
+
+    @contextmanager
+    def _unique(self, kind: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as exc:
+            raise self._conflict(
+                "name_taken", f"There is a {kind} named {name!r} already.", name=name
+            ) from exc
 
     # --- health ---
 
@@ -417,31 +534,42 @@ def kneo_service(store: SQLiteStore, *, wait: float = 0.0, lease: float = 30.0) 
     return kneo.service
 
 
-def _one(db: sqlite3.Connection, tenant: str, run_id: str) -> tuple[Any, ...]:
-    sql = f"SELECT {_RUN} FROM runs WHERE tenant = ? AND id = ?"  # noqa: S608  # constant columns
-    row: tuple[Any, ...] = db.execute(sql, (tenant, run_id)).fetchone()
-    return row
+def _one_of(kind: str, columns: str) -> str:
+    return f"SELECT {columns} FROM {kind}s WHERE tenant IN (?, '') AND id = ?"  # noqa: S608
 
 
-def _run(row: tuple[Any, ...]) -> dict[str, Any]:
-    run_id, spec_id, environment_id, name, given, status, version, cost, output, error, *times = row
+def _run(row: Sequence[Any]) -> dict[str, Any]:
+    run_id, spec_id, environment_id, given, metadata, status, version, cost, output, error, *times = row
     created_at, started_at, finished_at = map(moment, times)
     return {
-        "id": run_id, "spec_id": spec_id, "environment_id": environment_id, "name": name,
-        "status": status, "version": version, "cost": cost, "input": loaded(given),
-        "output": loaded(output), "error": loaded(error), "created_at": created_at,
+        "id": run_id, "spec_id": spec_id, "environment_id": environment_id, "status": status,
+        "version": version, "cost": cost, "input": loaded(given), "output": loaded(output),
+        "error": loaded(error), "metadata": loaded(metadata), "created_at": created_at,
         "started_at": started_at, "finished_at": finished_at,
     }  # fmt: skip
 
 
-def _spec(row: tuple[Any, ...]) -> dict[str, Any]:
-    spec_id, name, description, version = row
-    steps = list(SPECS[spec_id].steps)
-    return {"id": spec_id, "name": name, "description": description, "version": version, "steps": steps}
+def _spec(row: Sequence[Any]) -> dict[str, Any]:
+    spec_id, name, definition, version, created_at, updated_at, _tenant = row
+    return {
+        "id": spec_id, "name": name, "version": version, "definition": loaded(definition),
+        "created_at": moment(created_at), "updated_at": moment(updated_at),
+    }  # fmt: skip
 
 
-def _environment(row: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip(("id", "name", "status"), row, strict=True))
+def _environment(row: Sequence[Any]) -> dict[str, Any]:
+    environment_id, name, variables, status, created_at = row
+    return {
+        "id": environment_id, "name": name, "variables": loaded(variables), "status": status,
+        "created_at": moment(created_at),
+    }  # fmt: skip
+
+
+def _check_definition(definition: dict[str, Any]) -> None:
+    fault = fault_in(definition)
+    if fault is not None:
+        where, why = fault
+        raise _invalid(("body", "definition", *where), why, "definition")
 
 
 def _paging(request: Request) -> tuple[int, int]:
@@ -482,6 +610,3 @@ def _if_match(request: Request) -> int | None:
 
 def _invalid(path: tuple[str | int, ...], message: str, code: str) -> RefusedRequest:
     return RefusedRequest(Refusal("validation_failed", fields=(FieldError(path, message, code),)))
-
-
-__all__ = ["KEYS", "SCOPES", "TENANTS", "Exchange", "kneo_service"]

@@ -1,7 +1,10 @@
 """
-What Kneo's specs do: real work on the input of a run, step by step.
+What Kneo's specs are made of: real work on the input of a run, step by step.
 
-A step is a generator: it yields wherever the run may be interrupted, and returns its result.
+    {"steps": ["tokenize", "count"], "admission": ["chunks"]}
+
+A step is a generator: it yields wherever the run may be interrupted, and returns its result; the
+last one's is the run's output. An admission check looks at the input before the run is queued.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 Input = Mapping[str, Any]
@@ -22,31 +24,11 @@ Step = Callable[[Input, Results], Generator[None, None, Any]]
 _SLICE = 1_000
 
 
+MOST_ROUNDS = 50_000_000
+
+
 class StepError(Exception):
-    """A step cannot go on with this input; the run has failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """
-    What a run of it does.
-
-    Attributes:
-        id: Such as `spec_text_stats`.
-        name: For people.
-        description: What it expects and what it brings.
-        steps: In their order, by name; each sees the results of those before it.
-        admit: Looks at the input before a run is queued and says what the run will cost.
-        seal: Whether runs are sealed before they are queued: `input.rounds` rounds of PBKDF2,
-            which take their time.
-    """
-
-    id: str
-    name: str
-    description: str
-    steps: Mapping[str, Step]
-    admit: Callable[[Input], int] = lambda _: 1
-    seal: bool = False
+    """The input is not what a step, or a check, can work with."""
 
 
 def _text_of(given: Input) -> str:
@@ -87,6 +69,15 @@ def _chunks(given: Input) -> int:
     return len(_text_of(given)) // int(given.get("chunk_size", 100))
 
 
+def _seal(given: Input) -> int:
+    """Binds the input to the run with `input.rounds` rounds of PBKDF2: it takes its time."""
+    rounds = given.get("rounds", 1)
+    if not isinstance(rounds, int) or not 1 <= rounds <= MOST_ROUNDS:
+        raise StepError(f"input.rounds is not a number from 1 to {MOST_ROUNDS}")
+    hashlib.pbkdf2_hmac("sha256", json.dumps(given, sort_keys=True).encode(), b"kneo", rounds)
+    return rounds
+
+
 def _split(given: Input, results: Results) -> Generator[None, None, list[str]]:
     yield
     size, text = int(given.get("chunk_size", 100)), _text_of(given)
@@ -118,40 +109,48 @@ def _hash(given: Input, results: Results) -> Generator[None, None, str]:
     return digest.hex()
 
 
-SPECS: Mapping[str, Spec] = {
-    spec.id: spec
-    for spec in (
-        Spec(
-            "spec_text_stats",
-            "Text statistics",
-            "Counts the words of input.text.",
-            {"tokenize": _tokenize, "count": _count, "summarize": _summarize},
-        ),
-        Spec(
-            "spec_chunks",
-            "Chunks",
-            "Cuts input.text into pieces of input.chunk_size characters.",
-            {"split": _split},
-            admit=_chunks,
-        ),
-        Spec(
-            "spec_json_shape",
-            "Shape of JSON",
-            "Parses input.text as a JSON object and names the types of its members.",
-            {"parse": _parse, "shape": _shape},
-        ),
-        Spec(
-            "spec_hash_chain",
-            "Hash chain",
-            "Hashes input.text input.rounds times over: a run that takes as long as you like.",
-            {"hash": _hash},
-        ),
-        Spec(
-            "spec_sealed",
-            "Sealed",
-            "Seals the input with input.rounds rounds of PBKDF2 before the run is queued, then counts.",
-            {"tokenize": _tokenize, "summarize": _summarize},
-            seal=True,
-        ),
-    )
+STEPS: Mapping[str, Step] = {
+    "tokenize": _tokenize,
+    "count": _count,
+    "summarize": _summarize,
+    "split": _split,
+    "parse": _parse,
+    "shape": _shape,
+    "hash": _hash,
 }
+
+# A step to those whose results it reads.
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "count": ("tokenize",),
+    "summarize": ("tokenize",),
+    "shape": ("parse",),
+}
+
+# Checks of the input; each says what a run will cost.
+ADMISSION: Mapping[str, Callable[[Input], int]] = {"chunks": _chunks, "seal": _seal}
+
+# The platform's own specs: id, name, definition.
+PLATFORM_SPECS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+    ("spec_text_stats", "text-stats", {"steps": ["tokenize", "count", "summarize"]}),
+    ("spec_chunks", "chunks", {"steps": ["split"], "admission": ["chunks"]}),
+    ("spec_json_shape", "json-shape", {"steps": ["parse", "shape"]}),
+    ("spec_hash_chain", "hash-chain", {"steps": ["hash"]}),
+    ("spec_sealed", "sealed", {"steps": ["tokenize", "summarize"], "admission": ["seal"]}),
+)
+
+
+def fault_in(definition: Mapping[str, Any]) -> tuple[tuple[str | int, ...], str] | None:
+    """Where a definition is wrong, and why; None if it can be run."""
+    steps = definition.get("steps")
+    if not isinstance(steps, list) or not steps:
+        return ("steps",), "a list of one or more steps is needed"
+    for at, step in enumerate(steps):
+        if not isinstance(step, str) or step not in STEPS:
+            return ("steps", at), f"there is no such step; there are {', '.join(STEPS)}"
+        missing = [needed for needed in NEEDS.get(step, ()) if needed not in steps[:at]]
+        if missing:
+            return ("steps", at), f"{missing[0]!r} has to come before it"
+    admission = definition.get("admission", [])
+    if not isinstance(admission, list) or not all(isinstance(a, str) and a in ADMISSION for a in admission):
+        return ("admission",), f"a list of {', '.join(ADMISSION)}"
+    return None

@@ -1,0 +1,166 @@
+"""Agoralia for the drill: how to call it, how to count, a real cause for each of its exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from agoralia import Agoralia, AsyncAgoralia, errors
+from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
+from failwell.engines.base import Connections
+from failwell.failure import Effect
+from failwell_sandbox.subjects.common import SandboxSubject, exported
+
+# Every name is held against every other: about a second of work.
+CROWD = [{"name": f"Contact {i:04d} of {i * 7919 % 9973:04d}"} for i in range(900)]
+ONE_TRY = Settings(attempts=1)
+
+
+class AgoraliaSubject(SandboxSubject):
+    """The Agoralia SDK, blocking and awaiting, against the sandbox's Agoralia."""
+
+    name = "agoralia"
+    title = "Agoralia"
+    contract = errors.CONTRACT
+    exceptions = exported(errors)
+    retried = frozenset({429, 500, 502, 503, 504})
+    logger = "agoralia.transport"
+    path = "/api/v1"
+
+    def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
+        make: Any = Agoralia if mode == "sync" else AsyncAgoralia
+        client = make(
+            self.key(key),
+            base_url=base_url,
+            deadline=settings.deadline,
+            connections=Connections(trust_env=False),
+            listeners=settings.listeners,
+        )
+        hasten(client._client, settings)
+        return client
+
+    def call(self, client: Any, call: Call) -> Any:
+        if call.kind is Kind.READ:
+            return client.agents.list()
+        return _create(client, call.marker, call.key)
+
+    def causes(self) -> Sequence[Cause]:
+        created = Kind.KEYED_WRITE
+        known = (("request_id", bool), ("detail", bool))
+        refused = Cause("", "", errors.AgoraliaAuthenticationError, _list, 401,
+                        facts=(("status_code", 401), *known))  # fmt: skip
+        missing = replace(refused, raises=errors.AgoraliaNotFoundError, status=404,
+                          facts=(("status_code", 404), *known))  # fmt: skip
+        closed = replace(refused, raises=errors.AgoraliaUnavailableError, status=503, settings=ONE_TRY,
+                         facts=(("status_code", 503), *known))  # fmt: skip
+        return (
+            replace(refused, name="missing-key", title="No API key is sent", call=_with_key("")),
+            replace(refused, name="malformed-key", title="The API key is nonsense", call=_with_key("nonsense"),
+                    facts=(("detail", "Invalid API key format"),)),
+            replace(refused, name="unknown-key", title="Nobody has this API key", key="unknown",
+                    facts=(("detail", "Invalid API key"),)),
+            replace(refused, name="revoked-key", title="The API key was revoked", key="revoked",
+                    facts=(("detail", "API key revoked"),)),
+            replace(refused, name="expired-key", title="The API key has expired", key="expired",
+                    facts=(("detail", "API key expired"),)),
+            Cause("short-scope", "The API key may read, not write", errors.AgoraliaPermissionError,
+                  self.call, 403, created, key="read_only",
+                  facts=(("detail", "Insufficient permissions. Required scope: campaigns:write"),)),
+            Cause("suspended", "The tenant is suspended", errors.AgoraliaPermissionError, _list, 403,
+                  key="suspended"),
+            replace(missing, name="unknown-id", title="There is no such campaign", call=_nothing,
+                    facts=(("detail", "Campaign not found"),)),
+            replace(missing, name="other-tenant", title="The agent is another tenant's", call=_stranger),
+            replace(missing, name="unknown-agent", title="There is no such agent to call with", kind=created,
+                    call=lambda client, call: _create(client, call.marker, agent_ref_id=999)),
+            Cause("mismatch", "The key was used with another body", errors.AgoraliaIdempotencyError,
+                  _create_other, 409, created, before=(_create_first,),
+                  facts=(("detail", "Idempotency key already used with different request body"),)),
+            Cause("in-flight", "A request with this key is still running", errors.AgoraliaInProgressError,
+                  self._create_again, 409, created, settings=ONE_TRY, claims=frozenset({Effect.UNKNOWN})),
+            Cause("validation", "A field is refused", errors.AgoraliaValidationError,
+                  lambda client, call: _create(client, call.marker, purpose=""), 422, created,
+                  facts=(("fields", bool), ("detail", _is_a_list))),
+            Cause("bad-key-format", "The service cannot read the idempotency key",
+                  errors.AgoraliaBadRequestError, _with_an_odd_key, 400, created),
+            Cause("wrong-method", "The path does not take this method", errors.AgoraliaBadRequestError,
+                  lambda client, call: client.request("PUT", "/agents", json={}), 405),
+            Cause("too-large", "The body is larger than the service takes", errors.AgoraliaStatusError,
+                  lambda client, call: _create(client, call.marker, extra={"note": "x" * 1_100_000}), 413,
+                  created),
+            Cause("limit", "The key's rate limit is reached", errors.AgoraliaRateLimitError, _list, 429,
+                  key="once_an_hour", before=(_list,), facts=(("retry_after", _is_long), ("rate_limit", bool))),
+            Cause("bug", "The service has a bug: it divides by zero", errors.AgoraliaServerError,
+                  lambda client, call: _create(
+                      client, call.marker, extra={"contacts": [], "budget_cents": 100}),
+                  500, created, requests=3),
+            replace(closed, name="draining", title="The service is about to end", arrange=self.draining),
+            replace(closed, name="locked", title="The service's database is locked", kind=created,
+                    call=self.call, arrange=self.locked),
+            Cause("deadline", "The time is over before anything is sent", errors.AgoraliaDeadlineError, _list,
+                  settings=Settings(deadline=0.0), requests=0, facts=(("effect", Effect.NOT_SENT),)),
+        )  # fmt: skip
+
+    def _create_again(self, client: Any, call: Call) -> Any:
+        name, key = f"{call.marker}-twin", f"{call.marker}-key"
+        body = {"name": name, "purpose": "quote_request", "agent_ref_id": 1, **_SLOW}
+        self.start_twin("/api/v1/campaigns", body, {"x-api-key": self.key("good"), "idempotency-key": key})
+        return _create(client, name, key, extra=_SLOW)
+
+
+_SLOW = {"contacts": CROWD, "merge_duplicates": True}
+
+
+def _create(
+    client: Any,
+    marker: str,
+    key: str | None = None,
+    *,
+    purpose: str = "quote_request",
+    agent_ref_id: int = 1,
+    extra: dict[str, Any] | None = None,
+) -> Any:
+    """A campaign that the ledger knows by `marker`."""
+    return client.campaigns.create(
+        name=marker, purpose=purpose, agent_ref_id=agent_ref_id, extra=extra, idempotency_key=key
+    )
+
+
+def _create_first(client: Any, call: Call) -> Any:
+    return _create(client, f"{call.marker}-first", f"{call.marker}-key")
+
+
+def _create_other(client: Any, call: Call) -> Any:
+    return _create(client, call.marker, f"{call.marker}-key")
+
+
+def _with_an_odd_key(client: Any, call: Call) -> Any:
+    return _create(client, call.marker, f"{call.marker},{call.marker}")
+
+
+def _with_key(key: str) -> Any:
+    return lambda client, call: client.request("GET", "/agents", headers={"x-api-key": key})
+
+
+def _list(client: Any, call: Call) -> Any:
+    return client.agents.list()
+
+
+def _nothing(client: Any, call: Call) -> Any:
+    return client.campaigns.results(99999)
+
+
+def _stranger(client: Any, call: Call) -> Any:
+    return client.agents.get(3)  # Reception, of the second tenant
+
+
+def _is_a_list(detail: object) -> bool:
+    return isinstance(detail, list) and bool(detail)
+
+
+def _is_long(seconds: float | None) -> bool:
+    return seconds is not None and 120 < seconds <= 3660
+
+
+subject = AgoraliaSubject()

@@ -1,0 +1,110 @@
+"""Starting and stopping the sandbox."""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from sandbox_caller import Caller
+
+import failwell_sandbox
+from failwell_sandbox import ledger
+
+
+def test_nothing_is_left_behind() -> None:
+    """
+    No thread, no open file, no listening port, no directory.
+    """
+    before = set(threading.enumerate())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with failwell_sandbox.running() as sandbox:
+            port = int(sandbox.kneo.url.rpartition(":")[2])
+            folder = Path(sandbox.kneo.store.path).parent
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            client.request("GET", "/livez")
+            assert client.getresponse().status == 200
+        client.close()
+        gc.collect()
+
+    assert before >= set(threading.enumerate())
+    assert not folder.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_one_service_alone_on_a_port_of_ones_own() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with failwell_sandbox.running(("agoralia",), ports={"agoralia": port}) as sandbox:
+        assert f"http://127.0.0.1:{port}" == sandbox.agoralia.url
+        assert [service.name for service in sandbox] == ["agoralia"]
+
+
+def test_an_unknown_service_is_named() -> None:
+    with pytest.raises(ValueError, match="nothing"), failwell_sandbox.running(("nothing",)):
+        pass
+
+
+def test_a_taken_port_is_an_error_and_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = {"kneo": taken.getsockname()[1]}
+        with pytest.raises(OSError, match="in use"), failwell_sandbox.running(("kneo",), ports=ports):
+            pass
+
+    assert before >= set(threading.enumerate())
+
+
+def test_no_key_is_in_the_database_or_its_journal(tmp_path: Path) -> None:
+    with failwell_sandbox.running(("kneo",), state=tmp_path) as sandbox:
+        key = sandbox.kneo.keys.full
+        files = [p for p in tmp_path.iterdir() if "demo-keys" not in p.name]
+        held = b"".join(p.read_bytes() for p in files)
+
+    assert files
+    assert key.encode() not in held
+
+
+def test_demo_keys_do_not_show_in_a_traceback() -> None:
+    with failwell_sandbox.running(("kneo",)) as sandbox:
+        keys = sandbox.kneo.keys
+
+    assert keys.full not in repr(keys) + repr(sandbox.kneo) + repr(sandbox)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_prints_where_and_the_keys_and_ends_on_a_signal(number: int) -> None:
+    code = "import failwell_sandbox; failwell_sandbox.serve(('kneo',))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        name, url = process.stdout.readline().split()
+        role, key = process.stdout.readline().split()
+        answer = Caller(url, "Authorization", "Bearer ")("GET", "/v1/specs", key=key)
+        process.send_signal(number)
+        printed, complaints = process.communicate(timeout=30)
+
+    assert (name, role, answer.status) == ("kneo", "full", 200)
+    assert "Stop with Ctrl-C." in printed
+    assert (process.returncode, complaints) == (0, "")
+
+
+def test_an_effect_is_found_by_each_of_its_facts() -> None:
+    with failwell_sandbox.running(("kneo",)) as sandbox:
+        assert sandbox.kneo.effects() == 0
+        with pytest.raises(ValueError, match="colour"):
+            ledger.effects(sandbox.kneo.store, colour="red")
