@@ -37,6 +37,15 @@ def test_naming_an_error_loads_no_engine() -> None:
 
     assert "agoralia.errors" in loaded
     assert [name for name in HEAVY if name in loaded] == []
+    assert [name for name in loaded if name.startswith(("failwell.contract", "failwell.dialects"))] == []
+
+
+def test_the_table_can_be_had_from_beside_the_errors() -> None:
+    from agoralia import errors
+
+    assert errors.CONTRACT is agoralia.CONTRACT
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        errors.Nonsense  # noqa: B018
 
 
 def test_the_list_for_readers_is_the_list_that_is_loaded() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agoralia import ops
-from agoralia.errors import CONTRACT
+from agoralia.contract import CONTRACT
 from failwell.call.messages import Response, Timeouts
 from failwell.call.retry import RetryPolicy
 from failwell.client import AsyncClient, Client

@@ -1,5 +1,5 @@
 """
-What the Agoralia API answers when it fails, as one table, and the exceptions it means.
+The exceptions of the Agoralia API. Which answer is which stands in `agoralia.contract`.
 
     AgoraliaAPIError                      everything a call can raise
     ├── AgoraliaBadRequestError           400
@@ -29,9 +29,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from agoralia.dialect import DETAIL, IN_PROGRESS
-from failwell.answer import Answer
-from failwell.contract import Contract, Rule
 from failwell.errors import (
     APIError,
     AuthenticationError,
@@ -51,11 +48,13 @@ from failwell.errors import (
     TransportError,
     UnavailableError,
 )
-from failwell.failure import Effect, Failure
+from failwell.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from agoralia.contract import CONTRACT as CONTRACT
 
 UNKNOWN = "Unknown error"  # the document's word for an answer that says nothing
 
@@ -427,74 +426,13 @@ class AgoraliaDeadlineError(AgoraliaAPIError, DeadlineExceededError):
         super().__init__(message, status_code, detail)
 
 
-CONTRACT = Contract(
-    "agoralia",
-    base=AgoraliaAPIError,
-    dialect=DETAIL,
-    rules=[
-        Rule(AgoraliaBadRequestError, status=(400, 405, 415), means="Invalid request format or parameters"),
-        Rule(
-            AgoraliaAuthenticationError,
-            status=401,
-            message="Authentication failed",
-            answer_headers={"www-authenticate": 'ApiKey realm="agoralia"'},
-            means="Invalid or missing API key",
-        ),
-        Rule(
-            AgoraliaPermissionError,
-            status=403,
-            message="Permission denied",
-            means="API key missing required scope",
-        ),
-        Rule(AgoraliaNotFoundError, status=404, message="Resource not found", means="Resource not found"),
-        Rule(
-            AgoraliaInProgressError,
-            status=409,
-            code=IN_PROGRESS,
-            message="Idempotency conflict",
-            effect=Effect.UNKNOWN,
-            retry=True,
-            answer_headers={"x-error-code": IN_PROGRESS},
-            means="The first request with the idempotency key is still running",
-        ),
-        Rule(
-            AgoraliaIdempotencyError,
-            status=409,
-            message="Idempotency conflict",
-            means="Idempotency key already used with a different request body",
-        ),
-        Rule(AgoraliaValidationError, status=422, message="Validation error", means="Validation failed"),
-        Rule(
-            AgoraliaRateLimitError,
-            status=429,
-            message="Rate limit exceeded",
-            retry=True,
-            means="Too many requests: retry with backoff",
-        ),
-        Rule(
-            AgoraliaUnavailableError,
-            status=(503, 502, 504),
-            message="Server error",
-            retry=True,
-            means="Service temporarily unavailable: retry later",
-        ),
-        Rule(
-            AgoraliaServerError,
-            status=range(500, 1000),
-            message="Server error",
-            retry=True,
-            means="Internal server error: retry later",
-        ),
-        Rule(AgoraliaStatusError, means="Any other answer that is a failure"),
-    ],
-    broken={
-        ConnectError: AgoraliaConnectError,
-        ConnectionLostError: AgoraliaConnectionLostError,
-        CallTimeoutError: AgoraliaTimeoutError,
-        BadAnswerError: AgoraliaBadAnswerError,
-        DeadlineExceededError: AgoraliaDeadlineError,
-    },
-)
+def __getattr__(name: str) -> object:
+    # The table loads the codec, which catching an exception does not need.
+    if name == "CONTRACT":
+        from agoralia.contract import CONTRACT
+
+        return CONTRACT
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _failure_saying(status: int | None, detail: Any) -> Failure:
@@ -506,6 +444,9 @@ def _failure_saying(status: int | None, detail: Any) -> Failure:
         headers["x-ratelimit-reset"] = str(detail["retry_after"])
     if isinstance(status, int) and status >= 400:
         import json
+
+        from agoralia.contract import CONTRACT
+        from failwell.answer import Answer
 
         body = json.dumps({"detail": said}, default=str)
         reading = CONTRACT.read(Answer(status, headers, body))

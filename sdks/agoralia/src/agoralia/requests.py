@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
-from agoralia.errors import CONTRACT, RESET_SECONDS
+from agoralia.contract import CONTRACT
+from agoralia.errors import RESET_SECONDS
 from failwell.answer import Answer
 from failwell.call.outcome import effect_of_call
 from failwell.contract import SAFE_METHODS
