@@ -340,7 +340,9 @@ def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_happened(
 
 
 @pytest.mark.parametrize(
-    "body", [{"data": io.BytesIO(b"x")}, {"data": iter([b"x"])}, {"files": {"f": io.BytesIO(b"x")}}], ids=str
+    "body",
+    [{"data": io.BytesIO(b"x")}, {"data": iter([b"x"])}, {"files": {"f": io.BytesIO(b"x")}}],
+    ids=["file", "generator", "files"],
 )
 def test_a_body_that_can_be_sent_only_once_is_sent_once(script: Any, waits: list[float], body: Any) -> None:
     script.will_answer(500, {"detail": "Internal server error"})
