@@ -108,8 +108,8 @@ class Scenario:
 
     @property
     def alone(self) -> bool:
-        """Whether no other rehearsal may run meanwhile: the service itself is put out of order."""
-        return self.cause is not None and self.cause.arrange is not None
+        """Whether no other rehearsal may run meanwhile: the service is put out of order, or kept busy."""
+        return self.cause is not None and (self.cause.alone or self.cause.arrange is not None)
 
     @property
     def lasts_about(self) -> float:

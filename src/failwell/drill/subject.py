@@ -101,6 +101,8 @@ class Cause:
         effects: Effects of this call in the ledger.
         claims: What the error may say of the effect; None for what its status says: a 4xx was not
             applied, anything else is open.
+        alone: Whether no other rehearsal may run meanwhile, although nothing is arranged: it keeps
+            the processor busy.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Cause:
     facts: tuple[tuple[str, Any], ...] = ()
     effects: int = 0
     claims: frozenset[Effect] | None = None
+    alone: bool = False
 
 
 class Subject(ABC):

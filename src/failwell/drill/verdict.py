@@ -314,17 +314,40 @@ class Coverage:
         subject: The SDK.
         exception: The class's name.
         rows: Names of the rehearsals that raised it and passed.
+        as_base: Whether it is only there to be caught, so that its subclasses count.
     """
 
     subject: str
     exception: str
     rows: tuple[str, ...]
+    as_base: bool = False
 
 
 def coverage(subject: Subject, rows: Sequence[Row]) -> list[Coverage]:
-    """For each exception that `subject` exports, which passed rehearsals raised exactly it."""
+    """
+    For each exception that `subject` exports, which passed rehearsals raised it: exactly it, unless
+    its contract never raises it itself.
+    """
     passed = [r for r in rows if r.subject == subject.name and r.verdict is Verdict.PASS]
-    return [
-        Coverage(subject.name, cls.__name__, tuple(r.name for r in passed if r.raised == cls.__name__))
-        for cls in subject.exceptions
-    ]
+    covered = []
+    for cls in subject.exceptions:
+        as_base = not _raised_itself(subject.contract, cls)
+        raised_by = tuple(
+            r.name
+            for r in passed
+            if r.raised and (cls.__name__ in _names(r) if as_base else r.raised == cls.__name__)
+        )
+        covered.append(Coverage(subject.name, cls.__name__, raised_by, as_base))
+    return covered
+
+
+def _names(row: Row) -> tuple[str, ...]:
+    return () if row.evidence is None else row.evidence.client.error_names
+
+
+def _raised_itself(contract: Contract, cls: type[BaseException]) -> bool:
+    """Whether the contract has a row that raises exactly `cls`; the base is for what has no row."""
+    if any(r.raises is cls for r in contract.rules) or cls in contract.broken.values():
+        return True
+    takes_all = any(r.statuses is None and r.codes is None and r.when is None for r in contract.rules)
+    return cls is contract.base and not takes_all

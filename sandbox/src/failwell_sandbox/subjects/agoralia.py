@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
-from agoralia import Agoralia, AsyncAgoralia, errors
+import agoralia as errors
+from agoralia import Agoralia, AsyncAgoralia
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.engines.base import Connections
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import SandboxSubject, exported
 
 # Every name is held against every other: about a second of work.
-CROWD = [{"name": f"Contact {i:04d} of {i * 7919 % 9973:04d}"} for i in range(900)]
+CROWD = [
+    {"name": "".join(sha256(b"%d %d" % (i, part)).hexdigest()[:32] for part in range(3))} for i in range(120)
+]
 ONE_TRY = Settings(attempts=1)
 
 
@@ -56,8 +60,8 @@ class AgoraliaSubject(SandboxSubject):
                          facts=(("status_code", 503), *known))  # fmt: skip
         return (
             replace(refused, name="missing-key", title="No API key is sent", call=_with_key("")),
-            replace(refused, name="malformed-key", title="The API key is nonsense", call=_with_key("nonsense"),
-                    facts=(("detail", "Invalid API key format"),)),
+            replace(refused, name="malformed-key", title="The API key is nonsense",
+                    call=_with_key("nonsense"), facts=(("detail", "Invalid API key format"),)),
             replace(refused, name="unknown-key", title="Nobody has this API key", key="unknown",
                     facts=(("detail", "Invalid API key"),)),
             replace(refused, name="revoked-key", title="The API key was revoked", key="revoked",
@@ -72,13 +76,14 @@ class AgoraliaSubject(SandboxSubject):
             replace(missing, name="unknown-id", title="There is no such campaign", call=_nothing,
                     facts=(("detail", "Campaign not found"),)),
             replace(missing, name="other-tenant", title="The agent is another tenant's", call=_stranger),
-            replace(missing, name="unknown-agent", title="There is no such agent to call with", kind=created,
-                    call=lambda client, call: _create(client, call.marker, agent_ref_id=999)),
+            replace(missing, name="unknown-agent", title="There is no such agent to call with",
+                    kind=created, call=lambda client, call: _create(client, call.marker, agent_ref_id=999)),
             Cause("mismatch", "The key was used with another body", errors.AgoraliaIdempotencyError,
                   _create_other, 409, created, before=(_create_first,),
                   facts=(("detail", "Idempotency key already used with different request body"),)),
             Cause("in-flight", "A request with this key is still running", errors.AgoraliaInProgressError,
-                  self._create_again, 409, created, settings=ONE_TRY, claims=frozenset({Effect.UNKNOWN})),
+                  self._create_again, 409, created, settings=ONE_TRY, claims=frozenset({Effect.UNKNOWN}),
+                  alone=True),
             Cause("validation", "A field is refused", errors.AgoraliaValidationError,
                   lambda client, call: _create(client, call.marker, purpose=""), 422, created,
                   facts=(("fields", bool), ("detail", _is_a_list))),
@@ -90,7 +95,8 @@ class AgoraliaSubject(SandboxSubject):
                   lambda client, call: _create(client, call.marker, extra={"note": "x" * 1_100_000}), 413,
                   created),
             Cause("limit", "The key's rate limit is reached", errors.AgoraliaRateLimitError, _list, 429,
-                  key="once_an_hour", before=(_list,), facts=(("retry_after", _is_long), ("rate_limit", bool))),
+                  key="once_an_hour", before=(_list,),
+                  facts=(("retry_after", _is_long), ("rate_limit", bool))),
             Cause("bug", "The service has a bug: it divides by zero", errors.AgoraliaServerError,
                   lambda client, call: _create(
                       client, call.marker, extra={"contacts": [], "budget_cents": 100}),
@@ -98,8 +104,8 @@ class AgoraliaSubject(SandboxSubject):
             replace(closed, name="draining", title="The service is about to end", arrange=self.draining),
             replace(closed, name="locked", title="The service's database is locked", kind=created,
                     call=self.call, arrange=self.locked),
-            Cause("deadline", "The time is over before anything is sent", errors.AgoraliaDeadlineError, _list,
-                  settings=Settings(deadline=0.0), requests=0, facts=(("effect", Effect.NOT_SENT),)),
+            Cause("deadline", "The time is over before anything is sent", errors.AgoraliaDeadlineError,
+                  _list, settings=Settings(deadline=0.0), requests=0, facts=(("effect", Effect.NOT_SENT),)),
         )  # fmt: skip
 
     def _create_again(self, client: Any, call: Call) -> Any:

@@ -73,17 +73,20 @@ class SandboxSubject(Subject):
 
         Raises:
             TimeoutError: the service did not take it up.
+            RuntimeError: it was answered at once.
         """
         request = urllib.request.Request(  # noqa: S310 - our own service on loopback
             self.service.url + path,
             json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
             {"content-type": "application/json", **headers},
         )
-        claims = self._claims()
-        threading.Thread(target=_carry_out, args=(request,), daemon=True).start()
+        claims, ended = self._claims(), list[str]()
+        threading.Thread(target=_carry_out, args=(request, ended), daemon=True).start()
         for _ in range(500):
             if self._claims() > claims:
                 return
+            if ended:
+                raise RuntimeError(f"the first request is over already: {ended[0]}")
             time.sleep(0.01)
         raise TimeoutError("the service did not begin to work on the first request")
 
@@ -100,7 +103,11 @@ def exported(module: ModuleType) -> tuple[type[BaseException], ...]:
     return tuple(p for p in promised if isinstance(p, type) and issubclass(p, BaseException))
 
 
-def _carry_out(request: urllib.request.Request) -> None:
+def _carry_out(request: urllib.request.Request, ended: list[str]) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as answer:
-        answer.read()
+    try:
+        with opener.open(request, timeout=30) as answer:
+            answer.read()
+            ended.append(f"answered {answer.status}")
+    except OSError as exc:
+        ended.append(str(exc))

@@ -81,7 +81,7 @@ class Kneo(SandboxSubject):
             replace(conflict, name="cancelled-twice", title="The run is cancelled already",
                     call=self._cancel_again),
             replace(conflict, name="in-flight", title="A request with this key is still being worked on",
-                    call=self._create_again, settings=ONE_TRY, claims=UNKNOWN,
+                    call=self._create_again, settings=ONE_TRY, claims=UNKNOWN, alone=True,
                     facts=(("code", "idempotency_in_flight"), *known.items())),
             Cause("mismatch", "The key was used with another payload", errors.KneoIdempotencyMismatchError,
                   self._create_other, 409, created, before=(self._create_first,), facts=(
