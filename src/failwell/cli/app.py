@@ -1,0 +1,160 @@
+"""
+The commands. Each loads what it needs when it is called: `failwell explain 429` is to feel instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+USAGE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="HTTP APIs that fail well: explain a failure, rehearse every one of them.",
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line `arguments`; gives its exit status. What goes wrong is one sentence."""
+    try:
+        status = app(args=arguments, prog_name="failwell", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`). Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as exc:
+        show = getattr(exc, "format_message", None)
+        if show is None:
+            raise
+        return _refuse(f"{show()} See failwell --help.")
+
+
+def _refuse(sentence: str) -> int:
+    print(f"failwell: {sentence}", file=sys.stderr)
+    return USAGE
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from failwell import __version__
+
+        print(f"failwell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _failwell(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """HTTP APIs that fail well: explain a failure, rehearse every one of them."""
+
+
+@app.command()
+def explain(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE|NAME|-]",
+            help="A file with the output of curl -i or -v, an error body or a HAR; or a status, "
+            "an exception, a code. Left out, or -: standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    status: Annotated[int | None, typer.Option("--status", "-s", help="The answer's status.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="'Name: value'; any number.")
+    ] = None,
+    body: Annotated[str | None, typer.Option("--body", "-d", help="The answer's body, or @FILE.")] = None,
+    method: Annotated[str | None, typer.Option("--method", "-X", help="The request's method.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="The request's URL.")] = None,
+    entry: Annotated[int | None, typer.Option("--entry", help="Which entry of a HAR file, from 1.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> int:
+    """
+    Say what a failed answer means, whether anything happened, and whether to try again.
+
+    \b
+    curl -si https://api.example.com/things | failwell explain
+    failwell explain saved.txt
+    failwell explain trace.har --entry 3
+    failwell explain --status 429 --header 'Retry-After: 30'
+    failwell explain 429
+    failwell explain RateLimitError
+    failwell explain rate_limited
+    """
+    from failwell.cli import known
+    from failwell.cli.exchange import UnreadableError
+    from failwell.cli.explain import Given
+    from failwell.cli.explain import explain as explained
+
+    given = Given(what, status, header or [], body, method, url, entry)
+    contracts = known.contracts()
+    try:
+        found = explained(given, contracts)
+    except UnreadableError as exc:
+        return _refuse(str(exc))
+    if json:
+        import json as codec
+
+        for each in found:
+            each.notes += contracts.problems
+            print(codec.dumps(each.to_dict(), indent=2))
+        return 0
+    from failwell.cli import screen
+
+    console = screen.console()
+    for each in found:
+        screen.show(each, console, contracts.problems)
+    return 0
+
+
+@app.command()
+def drill(
+    sdk: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SDK]...", help="Which clients; all by default.", show_default=False),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Only this scenario; any number.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="For the clients' dice.")] = 0,
+    report: Annotated[Path | None, typer.Option("--report", help="Where to write the reports.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result for programs.")] = False,
+) -> int:
+    """Rehearse every failure a client can meet, over real sockets, and prove what comes of it."""
+    from failwell.cli.drill import drill as rehearse
+
+    return rehearse(sdk or None, only or None, seed, report, json=json)
+
+
+@app.command()
+def sandbox(
+    service: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]...", help="Which services; all by default.", show_default=False),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Where they listen.")] = "127.0.0.1",
+    port: Annotated[
+        list[str] | None, typer.Option("--port", help="NAME=PORT; a free one by default.")
+    ] = None,
+    state: Annotated[Path | None, typer.Option("--state", help="Keep their state in this directory.")] = None,
+) -> int:
+    """Serve the services behind the SDKs on loopback, with demo keys, until Ctrl-C."""
+    from failwell.cli.sandbox import sandbox as serve
+
+    return serve(service or None, host, port or [], state)

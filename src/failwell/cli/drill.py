@@ -1,0 +1,78 @@
+"""`failwell drill`: the rehearsal on a terminal and in files."""
+
+from __future__ import annotations
+
+import json as codec
+import sys
+from typing import TYPE_CHECKING
+
+from failwell.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from failwell.drill import DrillResult
+
+# The names of what a run leaves in its report directory.
+HTML, JSON = "drill.html", "drill.json"
+
+
+def drill(
+    sdks: list[str] | None, only: list[str] | None, seed: int, report: Path | None, *, json: bool
+) -> int:
+    """
+    Rehearse, print, write the reports.
+
+    Args:
+        sdks: Names of clients; None for all that are installed.
+        only: Ids of scenarios; None for all.
+        seed: For the clients' dice.
+        report: A directory for `drill.html` and `drill.json`; made if it is not there.
+        json: Print the result as JSON instead of a table.
+
+    Returns:
+        0 if everything passed, 1 on FAIL and NOT EXERCISED, 2 if it cannot be run as asked.
+    """
+    try:
+        if report is not None:
+            report.mkdir(parents=True, exist_ok=True)
+        result = _run(sdks, only, seed, quiet=json)
+        if report is not None:
+            (report / HTML).write_text(result.to_html(), encoding="utf-8")
+            (report / JSON).write_text(codec.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+    except UsageError as exc:
+        return _refuse(f"{exc}.")
+    except ModuleNotFoundError as exc:
+        if exc.name != "failwell_sandbox":
+            raise
+        return _refuse(
+            "The services to rehearse against are not installed. Run: pip install failwell-sandbox"
+        )
+    except FileExistsError:
+        return _refuse(f"{report} is a file. --report takes a directory.")
+    except OSError as exc:
+        return _refuse(f"The report cannot be written: {exc.strerror or exc}.")
+    if json:
+        print(codec.dumps(result.to_dict(), indent=2))
+    elif report is not None:
+        print(f"Timeline of every attempt: {report / HTML}")
+    return 0 if result.ok else 1
+
+
+def _run(sdks: list[str] | None, only: list[str] | None, seed: int, *, quiet: bool) -> DrillResult:
+    from failwell.drill import run
+
+    if quiet:
+        return run(sdks, only=only, seed=seed)
+    from failwell.cli.screen import console
+    from failwell.drill.terminal import show, with_progress
+
+    on = console()
+    result = with_progress(on, lambda tell: run(sdks, only=only, seed=seed, progress=tell))
+    show(result, on)
+    return result
+
+
+def _refuse(sentence: str) -> int:
+    print(f"failwell: {sentence}", file=sys.stderr)
+    return 2

@@ -1,0 +1,56 @@
+"""`failwell sandbox`: the services behind the SDKs, until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+
+def sandbox(services: list[str] | None, host: str, ports: list[str], state: Path | None) -> int:
+    """
+    Serve.
+
+    Args:
+        services: Their names; None for all.
+        host: Where they listen.
+        ports: "name=port" each; a free port for those that are not named.
+        state: A directory for their state; None for one that is removed at the end.
+
+    Returns:
+        0 after Ctrl-C, 2 if they cannot be served as asked.
+    """
+    try:
+        import failwell_sandbox
+    except ModuleNotFoundError as exc:
+        if exc.name != "failwell_sandbox":
+            return _refuse(
+                f"The sandbox needs {exc.name}, which is not installed. Run: pip install failwell-sandbox"
+            )
+        return _refuse("The sandbox is not installed. Run: pip install failwell-sandbox")
+    options: dict[str, Any] = {"host": host, "state": state}
+    if services is not None:
+        options["services"] = services
+    try:
+        options["ports"] = dict(_port(each) for each in ports)
+        failwell_sandbox.serve(**options)
+    except ValueError as exc:
+        return _refuse(f"{exc}.")
+    except OSError as exc:
+        return _refuse(f"The sandbox cannot listen or write there: {exc.strerror or exc}.")
+    return 0
+
+
+def _port(text: str) -> tuple[str, int]:
+    name, equals, number = text.partition("=")
+    if not equals or not number.isdigit() or int(number) > 65535:
+        raise ValueError(f"--port looks like kneo=8001, not {text!r}")
+    return name, int(number)
+
+
+def _refuse(sentence: str) -> int:
+    print(f"failwell: {sentence}", file=sys.stderr)
+    return 2
