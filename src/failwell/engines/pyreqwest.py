@@ -1,0 +1,449 @@
+"""
+The pyreqwest engine: Rust's reqwest; the fastest, blocking and under asyncio. Opt in.
+
+Its exception classes guess: a connection that ended after the request was sent is a
+`ConnectError` there, like a refused one. What it says in `details["causes"]` is exact, so an
+attempt is classified by those texts, in `_reason_of` and `_phase_of`.
+
+What it cannot promise is listed in docs/engines.md. Two dangers are turned into clear errors
+here: a client made before a fork would hang for ever in the child, and is refused; and its
+exceptions have to be imported before the first request, or Ctrl-C would abort the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.request import getproxies
+
+import httpx2
+from pyreqwest import exceptions
+from pyreqwest.client import ClientBuilder, SyncClientBuilder
+from pyreqwest.proxy import ProxyBuilder
+
+from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.decoding import ACCEPT_ENCODING, UndecodableError, decoded
+from failwell.engines.orders import METHODS_WITH_BODY, unsendable
+from failwell.engines.pools import usable_proxy
+from failwell.engines.routes import proxy_for
+from failwell.engines.wire import without_frames
+from failwell.errors import ConfigurationError
+from failwell.redaction import kept_url
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from failwell.call.messages import Request, Send, Timeouts
+    from failwell.engines.base import Connections
+
+# A client has its timeouts built in: one is kept for each combination that is asked for.
+_MOST_CLIENTS = 32
+_MOST_ORIGINS = 1024
+# What may pass between the end of a wait in Rust and the look at the clock here.
+_CLOCK_SECONDS = 0.02
+
+_AFTER_FORK = (
+    "pyreqwest was used in this process before os.fork(), and cannot be used in the child. Use the engine "
+    "'httpx', or start workers with the method 'spawn' or 'forkserver'."
+)
+_CONNECT = "client error (Connect)"
+_DECODING = "error decoding response body"
+# The beginning of the last cause, and what it means.
+_CONNECT_REASONS = (
+    ("Connection refused", Reason.REFUSED),
+    ("invalid peer certificate", Reason.TLS_UNTRUSTED),
+    ("Network is unreachable", Reason.UNREACHABLE),
+    ("No route to host", Reason.UNREACHABLE),
+    ("Cannot assign requested address", Reason.UNREACHABLE),
+    ("unsuccessful tunnel", Reason.PROXY),
+    ("proxy authorization required", Reason.PROXY),
+    ("tunnel error", Reason.PROXY),
+)
+_CUT_SHORT = ("end of file", "unexpected EOF", "Connection reset", "Broken pipe", "unexpected end of file")
+
+
+class _Family:
+    """
+    What the sync and the async engine have in common.
+
+    Args:
+        connections: How to connect. `verify` may be True or False; `idle_seconds` and
+            `max_connections` count; `max_header_bytes` does not, hyper has a ceiling of its own.
+
+    Raises:
+        ConfigurationError: `verify` is a context of Python's, which Rust cannot use.
+    """
+
+    name = "pyreqwest"
+    _builder: Any
+
+    def __init__(self, connections: Connections) -> None:
+        if not isinstance(connections.verify, bool):
+            raise ConfigurationError(
+                "The engine 'pyreqwest' takes no ssl.SSLContext: name your certificates in SSL_CERT_FILE, "
+                "or use the engine 'httpx'."
+            )
+        self._connections = connections
+        self._pid = os.getpid()
+        self._clients: dict[tuple[float, float, float, str | None], Any] = {}
+        self._fixed_proxy = connections.proxy
+        self._same_proxy = connections.proxy is not None or not (connections.trust_env and getproxies())
+        self._proxies: dict[str, str | None] = {}
+
+    def _client(self, order: Send) -> Any:
+        """The client for the timeouts and the proxy of `order`."""
+        if os.getpid() != self._pid:
+            raise ConfigurationError(_AFTER_FORK)
+        timeouts = order.timeouts
+        proxy = self._fixed_proxy if self._same_proxy else self._proxy(order.request.url)
+        key = (timeouts.connect, timeouts.read, timeouts.pool, proxy)
+        found = self._clients.get(key)
+        if found is None:
+            if len(self._clients) >= _MOST_CLIENTS:
+                self._clients.pop(next(iter(self._clients)))
+            self._clients[key] = found = self._new_client(timeouts, proxy)
+        return found
+
+    def _new_client(self, timeouts: Timeouts, proxy: str | None) -> Any:
+        limits = self._connections
+        builder = (
+            self._builder()
+            .no_proxy()
+            .default_headers({"accept-encoding": ACCEPT_ENCODING})
+            .follow_redirects(False)
+            .referer(False)
+            .gzip(False)
+            .deflate(False)
+            .brotli(False)
+            .zstd(False)
+            .connect_timeout(timedelta(seconds=timeouts.connect))
+            .read_timeout(timedelta(seconds=timeouts.read))
+            .pool_timeout(timedelta(seconds=timeouts.pool))
+            .max_connections(limits.max_connections)
+            .pool_max_idle_per_host(limits.max_idle)
+            .pool_idle_timeout(timedelta(seconds=limits.idle_seconds))
+        )
+        if proxy is not None:
+            builder = builder.proxy(_proxy(proxy))
+        if limits.verify is False:
+            builder = builder.danger_accept_invalid_certs(True)
+        else:
+            for pem in _authorities(limits):
+                builder = builder.add_root_certificate_pem(pem)
+        try:
+            return builder.build()
+        except RuntimeError:
+            # Its runtime was begun in the parent process, and cannot be begun again.
+            raise ConfigurationError(_AFTER_FORK) from None
+
+    def _proxy(self, url: str) -> str | None:
+        origin = "/".join(url.split("/", 3)[:3])
+        if origin not in self._proxies:
+            try:
+                proxy = proxy_for(httpx2.URL(origin), self._connections)
+            except httpx2.InvalidURL:
+                return None  # pyreqwest refuses it too
+            if len(self._proxies) >= _MOST_ORIGINS:
+                self._proxies.clear()
+            self._proxies[origin] = proxy
+        return self._proxies[origin]
+
+    def _build(self, order: Send) -> Any:
+        """
+        What pyreqwest sends for `order`; a `Broken` if it cannot be sent.
+
+        Raises:
+            UsageError: the request cannot be written as HTTP.
+        """
+        request = order.request
+        client = self._client(order)
+        left = order.deadline - monotonic()
+        if left <= 0:
+            cause = exceptions.ConnectTimeoutError("no time is left", {"causes": None})
+            return Broken(Phase.NOT_SENT, Reason.DEADLINE, cause)
+        try:
+            builder = client.request(request.method, request.url)
+        except ValueError:
+            return _bad_url(request)
+        try:
+            builder = builder.headers(_headers(request))
+        except ValueError:
+            builder = None
+        if builder is None:
+            raise unsendable(request)
+        if request.content is not None:
+            builder = builder.body_bytes(request.content)
+        # The answer is handed over with the first byte of its body, not with all of it: then its
+        # status is known when the rest is cut off. To wait for the head alone costs another turn.
+        return builder.timeout(timedelta(seconds=left)).streamed_read_buffer_limit(1).build_streamed()
+
+    def _begin(self, answer: Any, expected: int | None) -> Broken | None:
+        """Look at the head of `answer`; how it breaks at once, if it does."""
+        if answer.status == 101:
+            return _refused(answer, Reason.NOT_HTTP, "an upgrade that was not asked for")
+        if expected is not None and expected > self._connections.max_body_bytes:
+            return _refused(answer, Reason.TOO_LARGE, f"a body of {expected} bytes", expected=expected)
+        return None
+
+    def _end(self, answer: Any, content: bytes, request: Request) -> Response | Broken:
+        """The answer, now that its body is whole."""
+        coding = answer.get_header_all("content-encoding")
+        if coding:
+            received = len(content)
+            try:
+                content = decoded(content, ",".join(coding), self._connections.max_body_bytes)
+            except UndecodableError as exc:
+                expected = _expected(answer, request)
+                return _refused(answer, exc.reason, str(exc), received, expected)
+        return Response(answer.status, answer.headers.items(), content, request.url)
+
+    def _too_large(self, answer: Any, received: int) -> Broken:
+        text = f"a body of more than {self._connections.max_body_bytes} bytes"
+        return _refused(answer, Reason.TOO_LARGE, text, received)
+
+
+class PyreqwestEngine(_Family):
+    """Requests over pyreqwest, blocking. Threads may share it."""
+
+    _builder = SyncClientBuilder
+
+    def send(self, order: Send, /) -> Response | Broken:
+        """
+        Carry `order` out once. Ctrl-C takes effect when that is over, at the deadline at the latest.
+
+        Raises:
+            UsageError: the request cannot be written as HTTP.
+            ConfigurationError: its proxy or the certificates cannot be used, or this process was
+                forked from one that had used pyreqwest.
+        """
+        wanted = self._build(order)
+        if type(wanted) is Broken:
+            return wanted
+        answer: Any = None
+        received = 0
+        try:
+            with wanted as answer:
+                request = order.request
+                expected = _expected(answer, request)
+                broken = self._begin(answer, expected)
+                if broken is not None:
+                    return broken
+                reader = answer.body_reader
+                if expected:
+                    # A turn through Rust costs as much as all the rest: one for the whole body, and
+                    # none for its end, which its length tells.
+                    return self._end(answer, bytes(reader.read(expected)), request)
+                pieces = []
+                while (piece := reader.read_chunk()) is not None:
+                    pieces.append(piece)
+                    received += len(piece)
+                    if received > self._connections.max_body_bytes:
+                        return self._too_large(answer, received)
+                return self._end(answer, b"".join(map(bytes, pieces)), request)
+        except exceptions.BuilderError:
+            return _bad_url(order.request)
+        except exceptions.RequestError as exc:
+            failure = exc
+        return _broken(failure, order, answer, received)
+
+    def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = self._clients, {}
+        if os.getpid() == self._pid:
+            for client in clients.values():
+                client.close()
+
+
+class AsyncPyreqwestEngine(_Family):
+    """Requests over pyreqwest under asyncio; in whatever event loop it is used."""
+
+    _builder = ClientBuilder
+    _asyncio = False
+
+    def _need_asyncio(self) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "The engine 'pyreqwest' has to be used inside a running asyncio event loop; "
+                "under trio use 'httpx'."
+            ) from None
+        self._asyncio = True
+
+    async def send(self, order: Send, /) -> Response | Broken:
+        """
+        Carry `order` out once.
+
+        Raises:
+            UsageError: the request cannot be written as HTTP.
+            ConfigurationError: its proxy or the certificates cannot be used, this process was
+                forked from one that had used pyreqwest, or no asyncio runs.
+        """
+        if not self._asyncio:
+            self._need_asyncio()
+        wanted = self._build(order)
+        if type(wanted) is Broken:
+            return wanted
+        answer: Any = None
+        received = 0
+        try:
+            async with wanted as answer:
+                request = order.request
+                expected = _expected(answer, request)
+                broken = self._begin(answer, expected)
+                if broken is not None:
+                    return broken
+                reader = answer.body_reader
+                if expected:
+                    # A turn through Rust costs as much as all the rest: one for the whole body, and
+                    # none for its end, which its length tells.
+                    return self._end(answer, bytes(await reader.read(expected)), request)
+                pieces = []
+                while (piece := await reader.read_chunk()) is not None:
+                    pieces.append(piece)
+                    received += len(piece)
+                    if received > self._connections.max_body_bytes:
+                        return self._too_large(answer, received)
+                return self._end(answer, b"".join(map(bytes, pieces)), request)
+        except exceptions.BuilderError:
+            return _bad_url(order.request)
+        except exceptions.RequestError as exc:
+            failure = exc
+        return _broken(failure, order, answer, received)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        clients, self._clients = self._clients, {}
+        if os.getpid() == self._pid:
+            for client in clients.values():
+                await client.close()
+
+
+def _headers(request: Request) -> dict[str, str]:
+    headers = request.headers
+    if request.content is None and request.method in METHODS_WITH_BODY:
+        headers = {**headers, "content-length": "0"}
+    return headers
+
+
+def _proxy(url: str) -> Any:
+    proxy = usable_proxy(url)
+    if proxy.url.scheme.startswith("socks"):
+        raise ConfigurationError("The engine 'pyreqwest' knows no SOCKS proxies: use the engine 'httpx'.")
+    built = ProxyBuilder.all(str(proxy.url))
+    return built if proxy.auth is None else built.basic_auth(*proxy.auth)
+
+
+def _authorities(connections: Connections) -> list[bytes]:
+    """The certificates that the environment names, PEM."""
+    if not connections.trust_env:
+        return []
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    paths = [file] if file else []
+    try:
+        if folder and not file:
+            paths = [entry.path for entry in os.scandir(folder) if entry.is_file()]
+        found = []
+        for path in paths:
+            with open(path, "rb") as opened:
+                found.append(opened.read())
+    except OSError as exc:
+        raise ConfigurationError(
+            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {exc}"
+        ) from exc
+    return found
+
+
+def _expected(answer: Any, request: Request) -> int | None:
+    """The bytes of body that `answer` announces; None if it does not say."""
+    if request.method == "HEAD" or answer.status in (204, 304):
+        return None
+    length = answer.get_header("content-length")
+    return int(length) if length is not None and length.isdigit() and len(length) <= 20 else None
+
+
+def _bad_url(request: Request) -> Broken:
+    text = f"{kept_url(request.url)!r} is not a URL of http or https"
+    return Broken(Phase.NOT_SENT, Reason.BAD_URL, exceptions.BuilderError(text, {"causes": None}))
+
+
+def _refused(
+    answer: Any, reason: Reason, text: str, received: int = 0, expected: int | None = None
+) -> Broken:
+    """An answer that we do not take."""
+    cause = exceptions.BodyDecodeError(text, {"causes": None})
+    headers = list(answer.headers.items())
+    return Broken(Phase.ANSWERED, reason, cause, answer.status, headers, received, expected)
+
+
+def _broken(exc: exceptions.RequestError, order: Send, answer: Any, received: int) -> Broken:
+    """How the attempt broke that ended with `exc`."""
+    texts = [cause["message"] for cause in exc.details["causes"] or ()]
+    late = order.deadline - monotonic() < _CLOCK_SECONDS
+    _remove_url(exc, order.request)
+    cause = without_frames(exc)
+    if answer is not None:
+        return Broken(
+            Phase.ANSWERED,
+            _reason_of_body(exc, texts, late),
+            cause,
+            answer.status,
+            list(answer.headers.items()),
+            received,
+            _expected(answer, order.request),
+        )
+    if _DECODING in texts:
+        # A head came and was taken away with the body it belongs to: its status is not known.
+        return Broken(Phase.ANSWERED, _reason_of_body(exc, texts, late), cause)
+    if isinstance(exc, exceptions.PoolTimeoutError):
+        return Broken(Phase.NOT_SENT, Reason.DEADLINE if late else Reason.POOL_TIMEOUT, cause)
+    if _CONNECT in texts:
+        return Broken(Phase.NOT_SENT, _reason_of_connect(exc, texts, late, order.request), cause)
+    # Without that text, only the possibility that something was sent is certain.
+    return Broken(Phase.SENT, _reason_of_silence(exc, texts, late), cause)
+
+
+def _reason_of_body(exc: exceptions.RequestError, texts: list[str], late: bool) -> Reason:
+    if isinstance(exc, TimeoutError):
+        return Reason.DEADLINE if late else Reason.READ_TIMEOUT
+    if isinstance(exc, exceptions.NetworkError) or any(text.startswith(_CUT_SHORT) for text in texts):
+        return Reason.CUT
+    return Reason.NOT_HTTP
+
+
+def _reason_of_connect(
+    exc: exceptions.RequestError, texts: list[str], late: bool, request: Request
+) -> Reason:
+    if "dns error" in texts:
+        return Reason.DNS
+    if isinstance(exc, TimeoutError):
+        return Reason.DEADLINE if late else Reason.CONNECT_TIMEOUT
+    for beginning, reason in _CONNECT_REASONS:
+        if any(text.startswith(beginning) for text in texts):
+            return reason
+    return Reason.TLS if request.url[:6].lower() == "https:" else Reason.UNREACHABLE
+
+
+def _reason_of_silence(exc: exceptions.RequestError, texts: list[str], late: bool) -> Reason:
+    if isinstance(exc, TimeoutError):
+        return Reason.DEADLINE if late else Reason.READ_TIMEOUT
+    if "message head is too large" in texts:
+        return Reason.TOO_LARGE
+    if isinstance(exc, exceptions.DecodeError):
+        return Reason.NOT_HTTP
+    closed = any(text.startswith(("connection closed", "tls handshake eof")) for text in texts)
+    return Reason.CLOSED if closed else Reason.RESET
+
+
+def _remove_url(exc: exceptions.RequestError, request: Request) -> None:
+    """Replace the URL that pyreqwest quotes whole, with the secrets in its query."""
+    kept = f"({kept_url(request.url)})"
+    causes = [
+        {"message": f"{text[: text.index(' for url (')]} for url {kept}" if " for url (" in text else text}
+        for text in (cause["message"] for cause in exc.details["causes"] or ())
+    ]
+    exc.details = {**exc.details, "causes": causes}  # type: ignore[typeddict-item]
+    exc.args = (exc.message, exc.details)
