@@ -77,9 +77,9 @@ summary:focus-visible, .score:focus-visible { outline: 3px solid var(--calm); }
 .try.ok { fill: var(--bar-ok); } .try.bad { fill: var(--bar-bad); }
 .wire { fill: var(--bar-wire); } .service { fill: var(--bar-service); }
 .fault { fill: var(--mark); } .effect { fill: var(--bar-ok); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .8rem; width: 100%; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .78rem; width: 100%; }
 th { text-align: left; color: var(--soft); font-weight: 600; white-space: nowrap; }
-th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { font-variant-numeric: tabular-nums; } td:nth-child(-n+3), td:nth-child(8) { white-space: nowrap; }
 .evidence { display: grid; grid-template-columns: 3.6rem 1fr; gap: .15rem 0; margin: .7rem 0 0;
   font-size: .84rem; }
@@ -90,7 +90,7 @@ dt { grid-column: 1; color: var(--soft); } dd { grid-column: 2; margin: 0; overf
   .row + .row { border-left: 0; border-top: 1px solid var(--line); }
   .id { min-width: 0; } .title { flex-basis: 100%; order: 2; } .badges { margin-left: auto; }
   .scores { grid-template-columns: repeat(2, 1fr); }
-  td, th { padding-right: .9rem; } .scroll table { min-width: 44rem; }
+  td, th { padding-right: .9rem; } .scroll table { min-width: 38rem; }
 }
 @media print { details > * { display: block; } }
 """

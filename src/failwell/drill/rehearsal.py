@@ -120,18 +120,26 @@ class _Play:
             for number, (step, plan) in enumerate(zip(self.steps, plans, strict=True), 1):
                 if number > 1:
                     self.proxy.begin(f"before-{number}", plan)
-                await _awaited(self.subject.call(client, step))
+                await self._awaited(self.subject.call(client, step))
                 if plan.all:
                     self.proxy.wait_closed(f"before-{number}")
             for step_of_cause in () if self.scenario.cause is None else self.scenario.cause.before:
-                await _awaited(step_of_cause(client, self.main))
+                await self._awaited(step_of_cause(client, self.main))
             if self._comes_later:
                 self.proxy.begin(MAIN, self.scenario.schedule)
             self.witness.logs.clear()
             self.told.clear()
             await self._main(client)
         finally:
-            await _awaited(self.subject.close(client))
+            await self._awaited(self.subject.close(client))
+
+    async def _awaited(self, value: Any) -> Any:
+        if not inspect.isawaitable(value):
+            return value
+        if self.mode == "sync":
+            getattr(value, "close", lambda: None)()
+            raise _WrongFormError("the sync client gave back something that has to be awaited")
+        return await value
 
     def _first(self, plans: list[Schedule]) -> tuple[str, Schedule]:
         plans = plans or [Schedule()]
@@ -148,7 +156,9 @@ class _Play:
         make = self.subject.call if cause is None else cause.call
         witness.began = time.monotonic()
         try:
-            value = await _awaited(make(client, self.main))
+            value = await self._awaited(make(client, self.main))
+        except _WrongFormError:
+            raise
         except Exception as error:  # noqa: BLE001 - which class it is, is the question
             witness.ended = time.monotonic()
             self._take_down(error)
@@ -186,11 +196,11 @@ def _finish(coroutine: Any) -> None:
     except StopIteration:
         return
     coroutine.close()
-    raise RuntimeError("the sync client gave back something that has to be awaited")
+    raise _WrongFormError("the sync client waits for an event loop")
 
 
-async def _awaited(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
+class _WrongFormError(Exception):
+    """The subject's own mistake, not a failure of its client's call."""
 
 
 def _dotted(cls: type) -> str:

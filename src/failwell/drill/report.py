@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import failwell
 from failwell.drill.faults import Fault
 from failwell.drill.page import SCRIPT, STYLE
+from failwell.drill.subject import Kind
 from failwell.drill.timeline import Try, length, tries
 from failwell.drill.verdict import Row, Verdict
 from failwell.drill.witness import MAIN, Evidence
@@ -163,7 +164,7 @@ def _coverage(result: DrillResult) -> Iterator[str]:
     )
     yield '<ul class="chips">'
     for c in result.coverage:
-        kind, note = ("pass", f"{len(c.rows)} rehearsals") if c.rows else ("fail", "never raised")
+        kind, note = ("pass", _many(len(c.rows), "rehearsal")) if c.rows else ("fail", "never raised")
         yield f'<li class="chip {kind}">{escape(c.subject)} <b>{escape(c.exception)}</b> {note}</li>'
     yield "</ul></section>"
 
@@ -237,6 +238,8 @@ def _about(row: Row) -> str:
         )
     if scenario.cause is not None:
         parts.append("No fault: the service itself refuses.")
+    if scenario.kind is Kind.PLAIN_WRITE:
+        parts.append("The client's automatic idempotency keys are switched off for it.")
     if scenario.proves:
         parts.append(f"Also: {escape(', '.join(scenario.proves))}.")
     return " ".join(parts)
@@ -248,7 +251,8 @@ def _row(row: Row) -> Iterator[str]:
     yield from (f'<p class="note">{escape(note)}</p>' for note in row.notes)
     if row.evidence is not None:
         joined = tries(row)
-        yield _drawing(row, joined)
+        if joined:
+            yield _drawing(row, joined)
         yield from _tries_table(joined)
         yield from _evidence(row.evidence)
     if row.verdict is not Verdict.SKIPPED:
@@ -264,7 +268,7 @@ def _drawing(row: Row, joined: Sequence[Try]) -> str:
     ticks = "".join(
         f'<span style="left:{100 * i / 4:.0f}%">{_seconds(total * i / 4)}</span>' for i in range(5)
     )
-    said = f"{len(joined)} attempts in {_seconds(total)}"
+    said = f"{_many(len(joined), 'attempt')} in {_seconds(total)}"
     return (
         '<div class="timeline"><div class="labels"><span>client</span><span>wire</span><span>service</span>'
         f'</div><div class="plot"><svg viewBox="0 0 1000 {3 * LANE}" preserveAspectRatio="none" role="img" '
@@ -322,11 +326,9 @@ def _tries_table(joined: Sequence[Try]) -> Iterator[str]:
         return
     yield (
         '<div class="scroll"><table><thead><tr><th>try</th><th>from</th><th>took</th><th>fault</th>'
-        "<th>client says</th><th>passed on</th><th>service</th><th>then waits</th><th>key</th></tr></thead>"
-        "<tbody>"
+        "<th>client says</th><th>passed on</th><th>service</th><th>waits</th></tr></thead><tbody>"
     )
     for t in joined:
-        key = t.request.idempotency_key if t.request is not None else None
         cells = (
             str(t.number),
             _seconds(t.start),
@@ -336,7 +338,6 @@ def _tries_table(joined: Sequence[Try]) -> Iterator[str]:
             t.passed_on,
             t.service,
             _seconds(t.wait) if t.wait else "",
-            "" if key is None else f"…{key[-6:]}",
         )
         yield "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"
     yield "</tbody></table></div>"
@@ -379,10 +380,14 @@ def _client_lines(evidence: Evidence) -> Iterator[str]:
 def _wire_lines(evidence: Evidence) -> Iterator[str]:
     wire = evidence.wire
     yield (
-        f"{len(wire.requests_of(MAIN))} requests over "
-        f"{sum(c.operation == MAIN for c in wire.connections)} new connections; "
-        f"{len(wire.connects.get(MAIN, ()))} connects, {len(wire.lookups.get(MAIN, ()))} look-ups"
+        f"{_many(len(wire.requests_of(MAIN)), 'request')} over "
+        f"{_many(sum(c.operation == MAIN for c in wire.connections), 'new connection')}; "
+        f"{_many(len(wire.connects.get(MAIN, ())), 'connect')}, "
+        f"{_many(len(wire.lookups.get(MAIN, ())), 'look-up')}"
     )
+    keys = dict.fromkeys(r.idempotency_key for r in wire.requests_of(MAIN) if r.idempotency_key)
+    if keys:
+        yield f"idempotency key on the wire: {', '.join(keys)}"
     yield from (f"{o}, attempt {n}: {name}" for o, n, name in wire.fired if o != MAIN)
     yield from wire.trouble
 
@@ -392,10 +397,14 @@ def _ledger_lines(evidence: Evidence) -> Iterator[str]:
     if held is None:
         yield "cannot be read"
     else:
-        yield f"{len(held)} effects{': ' if held else ''}{', '.join(held)}"
+        yield f"{_many(len(held), 'effect')}{': ' if held else ''}{', '.join(held)}"
     for number, ids in enumerate(evidence.ledger.before, 1):
         if ids:
             yield f"call {number} before it: {', '.join(ids)}"
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _seconds(value: float) -> str:

@@ -49,8 +49,9 @@ class Try:
             return "saw nothing"
         if self.asked is None:
             return "was not asked"
-        done = ", effect in the ledger" if self.effect else ""
-        return f"answered {self.request.service_status or 'nothing'}{done}"
+        when = "" if self.answered is None else f" at {self.answered * 1000:.0f} ms"
+        done = ", one more effect" if self.effect else ""
+        return f"answered {self.request.service_status or 'nothing'}{when}{done}"
 
     @property
     def passed_on(self) -> str:

@@ -126,6 +126,8 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
     # A client that stopped too early is at fault itself; a fault that had its chance is not.
     if unfired and not (row.findings and evidence.wire.fired):
         row.verdict = Verdict.NOT_EXERCISED
+        # What came of a rehearsal that did not take place says nothing about the client.
+        row.findings = [f for f in row.findings if f.code in ("FD-trouble", "FD-hang", "FD-drill")]
     elif row.findings:
         row.verdict = Verdict.FAIL
     elif missing:
