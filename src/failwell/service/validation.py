@@ -114,14 +114,17 @@ def _json(body: bytes, pydantic1: bool) -> Any:
                 fields=(FieldError(("body",), "field required", "value_error.missing"),),
             )
         )
+    refusal: Refusal
     try:
         # RFC 8259, section 8.1: UTF-8. Left to itself, json would guess at UTF-16.
         return json.loads(body.decode("utf-8"))
     except json.JSONDecodeError as exc:
-        found = exc
+        if pydantic1:
+            finding = FieldError(("body", exc.pos), exc.msg, "value_error.jsondecode")
+            refusal = Refusal("validation_failed", fields=(finding,))
+        else:
+            refusal = Refusal("malformed_json", {"line": exc.lineno, "column": exc.colno})
     except (UnicodeDecodeError, RecursionError):
-        raise RefusedRequest(Refusal("bad_request")) from None
-    if not pydantic1:
-        raise RefusedRequest(Refusal("malformed_json", {"line": found.lineno, "column": found.colno}))
-    fields = (FieldError(("body", found.pos), found.msg, "value_error.jsondecode"),)
-    raise RefusedRequest(Refusal("validation_failed", fields=fields))
+        refusal = Refusal("bad_request")
+    # Raised here, so that an exception with the body in it is no context of it.
+    raise RefusedRequest(refusal)

@@ -1,0 +1,531 @@
+"""One effect, however often the request comes, and whenever the process dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from service_asgi import ask
+from service_world import SCHEMA, Clock, World, world
+
+from failwell.answer import Answer
+from failwell.service import FencedError, SQLiteStore
+from failwell.service.idempotency import (
+    Claim,
+    InFlight,
+    Mismatch,
+    Recorded,
+    fingerprint_of,
+    parse_key,
+    slot_of,
+)
+
+SLOT, OTHER = slot_of("t", "p", "POST", "/things", "k"), slot_of("t", "p", "POST", "/things", "other")
+SAME, CHANGED = fingerprint_of("/things", b"", b"{}"), fingerprint_of("/things", b"", b"{ }")
+DONE = Answer(201, {"content-type": "application/json", "set-cookie": "secret=1"}, b'{"id": 1}')
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(tmp_path / "s.db", schema=SCHEMA, clock=clock, patience=0.05)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def claim(store: SQLiteStore, slot: bytes = SLOT, fingerprint: bytes = SAME, request_id: str = "r1") -> Any:
+    return asyncio.run(store.claim(slot, fingerprint, request_id, lease=30.0, keep=3600.0))
+
+
+def thing(name: str) -> Any:
+    def insert(db: sqlite3.Connection) -> Answer:
+        db.execute("INSERT INTO things (name) VALUES (?)", (name,))
+        return DONE
+
+    return insert
+
+
+def things(store: SQLiteStore) -> list[str]:
+    return [name for (name,) in store.read("SELECT name FROM things ORDER BY id")]
+
+
+# --- the header ---
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("8e03978e-40d5-43dd-bc93-6894a57f9324", "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        ('"8e03978e-40d5-43dd-bc93-6894a57f9324"', "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        ("KG5LxwFBepaKHyUD", "KG5LxwFBepaKHyUD"),
+        (' "with blanks inside" ', "with blanks inside"),
+        (r'"a \"quoted\" \\ one"', r'a "quoted" \ one'),
+        ("a:b/c=d+e~f", "a:b/c=d+e~f"),
+        ("x" * 255, "x" * 255),
+        ("", None),
+        ('""', None),
+        ("x" * 256, None),
+        ('"' + "x" * 256 + '"', None),
+        ("two words", None),
+        ("one, two", None),
+        ('"one", "two"', None),
+        ('"open', None),
+        ('"a";v=1', None),
+        ('"a\\b"', None),
+        ('"ä"', None),
+        ("ä", None),
+        ('"tab\there"', None),
+    ],
+)
+def test_a_key_is_read_quoted_or_bare_and_is_one_string(value: str, key: str | None) -> None:
+    assert key == parse_key(value)
+
+
+def test_no_two_lists_of_parts_share_a_slot() -> None:
+    assert slot_of("a", "bc", "POST", "/", "k") != slot_of("ab", "c", "POST", "/", "k")
+    parts = {"tenant": "t", "principal": "p", "method": "POST", "route": "/x", "key": "k"}
+    changed = [slot_of(**{**parts, name: "other"}) for name in parts]
+    assert len({slot_of(**parts), *changed}) == 6
+
+
+def test_a_fingerprint_knows_path_query_and_body_apart() -> None:
+    prints = {
+        fingerprint_of("/a", b"b", b"c"),
+        fingerprint_of("/ab", b"", b"c"),
+        fingerprint_of("/a", b"bc", b""),
+        fingerprint_of("/a", b"", b"bc"),
+    }
+
+    assert len(prints) == 4
+
+
+# --- the store ---
+
+
+def test_a_slot_is_claimed_once_then_in_flight_then_recorded(store: SQLiteStore) -> None:
+    first = claim(store)
+    second = claim(store, request_id="r2")
+    asyncio.run(store.commit(first, thing("a"), keep=3600.0))
+    third = claim(store, request_id="r3")
+
+    assert isinstance(first, Claim)
+    assert InFlight(30.0) == second
+    assert isinstance(third, Recorded)
+    assert (third.answer.status, third.answer.body, third.request_id) == (201, b'{"id": 1}', "r1")
+    assert "set-cookie" not in third.answer.headers
+    assert things(store) == ["a"]
+
+
+def test_a_mismatch_goes_before_in_flight_and_before_the_record(store: SQLiteStore) -> None:
+    first = claim(store)
+    while_in_flight = claim(store, fingerprint=CHANGED)
+    asyncio.run(store.commit(first, thing("a"), keep=3600.0))
+
+    assert Mismatch() == while_in_flight
+    assert Mismatch() == claim(store, fingerprint=CHANGED)
+
+
+def test_a_released_slot_is_free_even_for_another_payload(store: SQLiteStore) -> None:
+    first = claim(store)
+    asyncio.run(store.release(first))
+
+    assert isinstance(claim(store, fingerprint=CHANGED), Claim)
+
+
+def test_a_release_by_who_no_longer_holds_it_changes_nothing(store: SQLiteStore, clock: Clock) -> None:
+    first = claim(store)
+    clock.now += 31
+    second = claim(store)
+    asyncio.run(store.release(first))
+
+    assert isinstance(claim(store), InFlight)
+    assert isinstance(second, Claim)
+
+
+def test_a_recorded_answer_cannot_be_released(store: SQLiteStore) -> None:
+    first = claim(store)
+    asyncio.run(store.commit(first, thing("a"), keep=3600.0))
+    asyncio.run(store.release(first))
+
+    assert isinstance(claim(store), Recorded)
+
+
+def test_a_lapsed_lease_is_taken_over_and_the_late_worker_undone(store: SQLiteStore, clock: Clock) -> None:
+    """
+    The zombie's effect is rolled back, because its token is gone.
+    """
+    zombie = claim(store)
+    clock.now += 30.0
+    heir = claim(store, request_id="r2")
+    assert isinstance(heir, Claim)
+
+    with pytest.raises(FencedError):
+        asyncio.run(store.commit(zombie, thing("zombie"), keep=3600.0))
+    asyncio.run(store.commit(heir, thing("heir"), keep=3600.0))
+    with pytest.raises(FencedError):
+        asyncio.run(store.record(zombie, DONE, keep=3600.0))
+
+    assert things(store) == ["heir"]
+
+
+def test_a_late_worker_that_nobody_replaced_may_finish(store: SQLiteStore, clock: Clock) -> None:
+    late = claim(store)
+    clock.now += 1000.0
+    asyncio.run(store.commit(late, thing("late"), keep=3600.0))
+
+    assert things(store) == ["late"]
+
+
+def test_a_lapsed_claim_still_belongs_to_its_payload(store: SQLiteStore, clock: Clock) -> None:
+    claim(store)
+    clock.now += 31
+
+    assert Mismatch() == claim(store, fingerprint=CHANGED)
+
+
+def test_a_record_is_kept_from_its_completion_on(store: SQLiteStore, clock: Clock) -> None:
+    first = claim(store)
+    clock.now += 20
+    asyncio.run(store.commit(first, thing("a"), keep=3600.0))
+    clock.now += 3599
+    before = claim(store)
+    clock.now += 1
+    after = claim(store, fingerprint=CHANGED)
+
+    assert isinstance(before, Recorded)
+    assert isinstance(after, Claim)
+
+
+def test_slots_do_not_touch_each_other(store: SQLiteStore) -> None:
+    assert isinstance(claim(store), Claim)
+    assert isinstance(claim(store, slot=OTHER, fingerprint=CHANGED), Claim)
+
+
+def test_expired_records_are_forgotten_at_the_next_start(tmp_path: Path) -> None:
+    clock = Clock()
+    store = SQLiteStore(tmp_path / "s.db", schema=SCHEMA, clock=clock)
+    claim(store)
+    store.close()
+    clock.now += 3601
+    store = SQLiteStore(tmp_path / "s.db", schema=SCHEMA, clock=clock)
+    rows = store.read("SELECT count(*) FROM failwell_idempotency")
+    store.close()
+
+    assert [tuple(row) for row in rows] == [(0,)]
+
+
+# --- killed ---
+
+_KILLED = """
+import asyncio, os, sys
+from failwell.answer import Answer
+from failwell.service import SQLiteStore
+from failwell.service.idempotency import fingerprint_of, slot_of
+
+store = SQLiteStore(sys.argv[1], schema={schema!r}, clock=lambda: {now})
+moment = sys.argv[2]
+
+async def main():
+    claim = await store.claim(
+        slot_of("t", "p", "POST", "/things", "k"), fingerprint_of("/things", b"", b"{{}}"), "killed",
+        lease=30.0, keep=3600.0,
+    )
+    if moment == "after the claim":
+        os._exit(9)
+
+    def effect(db):
+        db.execute("INSERT INTO things (name) VALUES ('killed')")
+        if moment == "after the effect":
+            os._exit(9)
+        return Answer(201, {{}}, b"from the killed one")
+
+    finish = store._finish
+    def finish_and_die(*args):
+        finish(*args)
+        if moment == "after the record":
+            os._exit(9)
+    store._finish = finish_and_die
+    await store.commit(claim, effect, keep=3600.0)
+    os._exit(9)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "outcome"),
+    [
+        ("after the claim", ["retry"]),
+        ("after the effect", ["retry"]),
+        ("after the record", ["retry"]),
+        ("after the commit", ["killed"]),
+    ],
+)
+def test_killed_at_any_moment_the_work_is_done_once(tmp_path: Path, moment: str, outcome: list[str]) -> None:
+    """
+    A process is killed for good; the retry waits for the lease and then does the work, or finds it done.
+    """
+    clock = Clock()
+    path = tmp_path / "s.db"
+    code = _KILLED.format(schema=SCHEMA, now=clock.now)
+    killed = subprocess.run([sys.executable, "-c", code, str(path), moment], timeout=60, check=False)
+    assert killed.returncode == 9
+    store = SQLiteStore(path, schema=SCHEMA, clock=clock)
+    try:
+        found = claim(store)
+        if moment != "after the commit":
+            assert InFlight(30.0) == found
+            assert things(store) == []
+            clock.now += 30.0
+            found = claim(store)
+            asyncio.run(store.commit(found, thing("retry"), keep=3600.0))
+        else:
+            assert isinstance(found, Recorded)
+            assert found.answer.body == b"from the killed one"
+        assert outcome == things(store)
+    finally:
+        store.close()
+
+
+# --- through the gates ---
+
+
+async def post(
+    here: World, body: Any, *, key: str | None = "k", path: str = "/things", api_key: str | None = None
+) -> Answer:
+    headers = {"authorization": f"Bearer {api_key or here.key}"}
+    if key is not None:
+        headers["idempotency-key"] = key
+    return await ask(here.service, "POST", path, headers=headers, json_body=body)
+
+
+def run(here: World, body: Any, **asked: Any) -> Answer:
+    return asyncio.run(post(here, body, **asked))
+
+
+def code_of(answer: Answer) -> str:
+    code: str = json.loads(answer.body)["code"]
+    return code
+
+
+def test_two_hundred_at_once_with_one_key_have_one_effect(tmp_path: Path) -> None:
+    async def all_at_once(here: World) -> list[Answer]:
+        return await asyncio.gather(*(post(here, {"name": "a"}) for _ in range(200)))
+
+    with world(tmp_path, wait=30.0) as here:
+        answers = asyncio.run(all_at_once(here))
+        made = here.things()
+
+    assert made == ["a"]
+    assert here.handled == 1
+    assert {(201, b'{"id": 1, "name": "a"}')} == {(a.status, a.body) for a in answers}
+    assert sum("idempotent-replayed" in a.headers for a in answers) == 199
+
+
+def test_without_waiting_the_others_are_told_to_come_back(here: World) -> None:
+    async def all_at_once() -> list[Answer]:
+        here.gate = asyncio.Event()
+        first = asyncio.create_task(post(here, {"name": "a"}))
+        while here.handled == 0:
+            await asyncio.sleep(0)
+        others = await asyncio.gather(*(post(here, {"name": "a"}) for _ in range(20)))
+        changed = await post(here, {"name": "b"})
+        here.gate.set()
+        return [await first, *others, changed]
+
+    first, *others, changed = asyncio.run(all_at_once())
+
+    assert first.status == 201
+    assert {(409, "idempotency_in_flight", "30")} == {
+        (a.status, code_of(a), a.headers["retry-after"]) for a in others
+    }
+    assert (changed.status, code_of(changed)) == (409, "idempotency_mismatch")
+    assert "retry-after" not in changed.headers
+    assert here.things() == ["a"]
+
+
+def test_what_belongs_to_one_request_is_not_replayed(here: World) -> None:
+    first, again = (run(here, {"status": 200}, path="/plain") for _ in range(2))
+
+    assert first.body == again.body
+    assert (first.headers["x-kept"], again.headers["x-kept"]) == ("yes", "yes")
+    assert "set-cookie" in first.headers
+    assert "set-cookie" not in again.headers
+    assert first.headers["x-request-id"] == again.headers["idempotent-original-request"]
+    assert first.headers["x-ratelimit-remaining"] != again.headers["x-ratelimit-remaining"]
+
+
+@pytest.mark.parametrize(("status", "handled"), [(200, 1), (204, 1), (400, 2), (404, 2), (500, 2), (503, 2)])
+def test_a_success_is_recorded_and_other_answers_free_the_key(here: World, status: int, handled: int) -> None:
+    answers = [run(here, {"status": status}, path="/plain") for _ in range(2)]
+
+    assert [status, status] == [a.status for a in answers]
+    assert handled == here.handled
+
+
+def test_a_4xx_that_is_declared_final_is_recorded(here: World) -> None:
+    answers = [run(here, {"name": "a", "within": "conflict"}) for _ in range(2)]
+
+    assert [a.status for a in answers] == [409, 409]
+    assert answers[0].body == answers[1].body
+    assert (here.handled, answers[1].headers["idempotent-replayed"]) == (1, "true")
+
+
+@pytest.mark.parametrize("ending", ["not_found", "bug"])
+def test_a_failure_that_is_not_final_frees_the_key(here: World, ending: str) -> None:
+    first = run(here, {"name": "a", "within": ending})
+    second = run(here, {"name": "b"})
+
+    assert first.status >= 400
+    assert second.status == 201
+    assert here.things() == ["b"]
+
+
+def test_what_was_committed_is_replayed_although_the_answer_was_lost(here: World) -> None:
+    """
+    The handler fails after its commit: the client sees a 500, and the retry the real outcome.
+    """
+    first = run(here, {"name": "a", "after": "bug"})
+    again = run(here, {"name": "a", "after": "bug"})
+
+    assert (first.status, again.status) == (500, 201)
+    assert here.things() == ["a"]
+
+
+def test_a_request_that_was_refused_before_its_claim_is_not_recorded(here: World) -> None:
+    refused = asyncio.run(
+        ask(
+            here.service, "POST", "/things", body=b"{",
+            headers={"authorization": f"Bearer {here.key}", "idempotency-key": "k"},
+        )
+    )  # fmt: skip
+
+    assert refused.status == 422
+    assert run(here, {"name": "a"}).status == 201
+
+
+def test_the_same_key_elsewhere_is_another_request(here: World) -> None:
+    """
+    Tenant, principal, operation: each has its own; paths of one operation share, by fingerprint.
+    """
+    body = {"name": "a"}
+    other_tenant = here.new_key(tenant="t2")
+    other_principal = here.new_key()
+    statuses = [
+        run(here, body).status,
+        run(here, body, api_key=other_tenant).status,
+        run(here, body, api_key=other_principal).status,
+        run(here, body, path="/things/1/poke").status,
+        run(here, body, path="/things/2/poke").status,
+    ]
+
+    assert statuses == [201, 201, 201, 201, 409]
+
+
+def test_a_new_key_of_the_same_principal_may_repeat_the_request(here: World) -> None:
+    old, new = here.new_key(principal="billing"), here.new_key(principal="billing")
+    first, again = (run(here, {"name": "a"}, api_key=key) for key in (old, new))
+
+    assert first.body == again.body
+    assert here.things() == ["a"]
+
+
+def test_without_a_key_nothing_is_recorded(here: World) -> None:
+    answers = [run(here, {"name": "a"}, key=None) for _ in range(2)]
+
+    assert [a.status for a in answers] == [201, 201]
+    assert here.things() == ["a", "a"]
+
+
+def test_a_cancelled_request_leaves_its_claim_to_the_lease(here: World) -> None:
+    """
+    Nobody knows whether its work was done, so nobody else may begin before the lease is over.
+    """
+
+    async def cancel_midway() -> Answer:
+        here.gate = asyncio.Event()
+        task = asyncio.create_task(post(here, {"name": "a"}))
+        while here.handled == 0:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        here.gate = None
+        refused = await post(here, {"name": "a"})
+        here.clock.now += 30.0
+        created = await post(here, {"name": "a"})
+        assert refused.status == 409
+        return created
+
+    assert asyncio.run(cancel_midway()).status == 201
+    assert here.things() == ["a"]
+
+
+def test_who_was_too_slow_answers_with_the_outcome_of_who_took_over(here: World) -> None:
+    async def overtaken() -> list[Answer]:
+        here.gate = asyncio.Event()
+        slow = asyncio.create_task(post(here, {"name": "a"}))
+        while here.handled == 0:
+            await asyncio.sleep(0)
+        held, here.gate = here.gate, None
+        here.clock.now += 31.0
+        fast = await post(here, {"name": "a"})
+        held.set()
+        return [fast, await slow]
+
+    fast, slow = asyncio.run(overtaken())
+
+    assert (201, 201, fast.body) == (fast.status, slow.status, slow.body)
+    assert slow.headers["idempotent-replayed"] == "true"
+    assert here.things() == ["a"]
+
+
+def test_a_locked_database_is_a_503_and_the_key_stays_good(here: World) -> None:
+    db = sqlite3.connect(here.store.path, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    refused = run(here, {"name": "a"})
+    db.execute("ROLLBACK")
+    db.close()
+
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert run(here, {"name": "a"}).status == 201
+
+
+def test_a_database_locked_after_the_claim_leaves_no_effect(here: World) -> None:
+    db = sqlite3.connect(here.store.path, isolation_level=None)
+
+    async def lock_midway() -> Answer:
+        here.gate = asyncio.Event()
+        task = asyncio.create_task(post(here, {"name": "a"}))
+        while here.handled == 0:
+            await asyncio.sleep(0)
+        db.execute("BEGIN IMMEDIATE")
+        here.gate.set()
+        return await task
+
+    refused = asyncio.run(lock_midway())
+    db.execute("ROLLBACK")
+    db.close()
+
+    assert refused.status == 503
+    assert here.things() == []
+    here.gate = None
+    here.clock.now += 30.0  # the claim could not be released either
+    assert run(here, {"name": "a"}).status == 201

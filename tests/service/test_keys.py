@@ -1,0 +1,115 @@
+"""API keys: their form, what is stored of them, and how they are compared."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from failwell.service import KeyFormat, Limit, SQLiteStore, stored
+from failwell.service.keys import digest
+
+AGO = KeyFormat("ago_", lengths=(31, 32), header="x-api-key", scheme="")
+BEARER = KeyFormat("key_", lengths=(20,))
+
+
+@pytest.mark.parametrize(
+    ("key", "well_formed"),
+    [
+        ("ago_ETWIQRPbBXBrMxwcyxqUFLlYGErtFOaa", True),
+        ("ago_" + "x" * 31, True),
+        ("ago_" + "x" * 30, False),
+        ("ago_" + "x" * 33, False),
+        ("AGO_" + "x" * 32, False),
+        ("ago_" + "x" * 31 + "-", False),
+        ("ago_" + "x" * 31 + "\n", False),
+        ("ago_" + "é" * 32, False),
+        ("ago_" + "٣" * 32, False),
+        ("", False),
+    ],
+)
+def test_a_key_has_its_prefix_and_as_many_letters_or_digits(key: str, well_formed: bool) -> None:
+    assert well_formed == AGO.well_formed(key)
+
+
+def test_fresh_keys_are_well_formed_and_differ() -> None:
+    keys = {AGO.new() for _ in range(50)}
+
+    assert len(keys) == 50
+    assert all(map(AGO.well_formed, keys))
+    assert {36} == {len(key) for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Basic abc", ""),
+        ("abc", ""),
+        ("Bearer", ""),
+        ("", ""),
+    ],
+)
+def test_a_key_stands_behind_its_scheme(sent: str, key: str) -> None:
+    assert key == BEARER.presented(sent)
+
+
+def test_a_key_without_a_scheme_is_the_whole_header() -> None:
+    assert AGO.presented("\tabc ") == "abc"
+
+
+def test_only_the_whole_key_opens() -> None:
+    key = BEARER.new()
+    record = stored(key, BEARER, tenant="t")
+
+    assert record.opens(key)
+    assert not record.opens(record.public)
+    assert not record.opens(key + "x")
+    assert not record.opens(key[:-1] + "\udcff")
+
+
+def test_the_record_holds_nothing_of_the_secret_part() -> None:
+    key = BEARER.new()
+
+    assert key[len("key_") + BEARER.public :] not in repr(stored(key, BEARER, tenant="t"))
+    assert len(digest(key)) == 32
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "now", "expired"),
+    [(None, 1e12, False), (100.0, 99.9, False), (100.0, 100.0, True), (100.0, 101.0, True)],
+)
+def test_a_key_is_over_at_its_time(expires_at: float | None, now: float, expired: bool) -> None:
+    assert expired == stored(BEARER.new(), BEARER, tenant="t", expires_at=expires_at).expired(now)
+
+
+def test_a_stored_key_comes_back_as_it_was(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "s.db")
+    plain = stored(BEARER.new(), BEARER, tenant="t")
+    full = stored(
+        BEARER.new(), BEARER, tenant="t", principal="p", scopes=("b:write", "a:read"),
+        expires_at=5.0, limit=Limit(3, 1.5),
+    )  # fmt: skip
+    store.add_keys([plain, full])
+    found = [asyncio.run(store.find_key(key.public)) for key in (plain, full)]
+    missing = asyncio.run(store.find_key("key_nobody"))
+    revoked = store.revoke_key(full.public), store.revoke_key("key_nobody")
+    after = asyncio.run(store.find_key(full.public))
+    store.set_tenant_active("t", False)
+    shut = asyncio.run(store.find_key(plain.public))
+    store.set_tenant_active("t", True)
+    open_again = asyncio.run(store.find_key(plain.public))
+    store.close()
+
+    assert [plain, full] == found
+    assert plain.public == plain.principal
+    assert missing is None
+    assert revoked == (True, False)
+    assert after is not None
+    assert after.state == "revoked"
+    assert shut is not None
+    assert not shut.tenant_active
+    assert open_again is not None
+    assert open_again.tenant_active
