@@ -392,6 +392,8 @@ def _older_part(bucket: _Bucket, name: str, text: str) -> None:
 
 def _count(text: str) -> int | None:
     """The first whole number of `text` ("100;w=60", "597.0"); None if there is none."""
+    if text.isdigit() and text.isascii() and len(text) < 16:
+        return int(text)
     match = re.match(r"\s*(\d{1,15})(?![\d])", text)
     return int(match[1]) if match else None
 

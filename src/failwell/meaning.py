@@ -10,6 +10,7 @@ meaning may settle, as AWS and OAuth have it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from failwell.errors import (
     APIError,
@@ -127,28 +128,47 @@ def named(status: int, codes: Iterable[str], message: str | None, headers: Mappi
     if status in _FIRM:
         return None
     flat = [_squash(code) for code in codes]
+    traits = 0
+    for code in flat:
+        traits |= _traits(code)
     text = message.lower() if message else ""
-    if "dempoten" in text or any("idempoten" in code for code in flat):
+    if traits & _IDEMPOTENCY or "idempoten" in text:
         kind = _idempotency(flat, text)
         if kind is not None:
             return kind
-    throttled = any(_THROTTLED_CODE.search(code) for code in flat)
-    spent = any(_SPENT_CODE.search(code) for code in flat) or _SPENT_TEXT.search(text) is not None
-    if spent and not throttled and status != 402:
+    throttled = traits & _THROTTLED
+    if not throttled and status != 402 and (traits & _SPENT or _says(_SPENT_WORDS, _SPENT_TEXT, text)):
         return "quota_exceeded"
     if status == 429:
         return None
-    if throttled or (status in (400, 403, 409) and _THROTTLED_TEXT.search(text)):
+    if throttled or (status in _OVERRULED and _says(_THROTTLED_WORDS, _THROTTLED_TEXT, text)):
         return "rate_limited"
     if status == 403 and _refused_for_rate(headers):
         return "rate_limited"
     if status >= 500:
         return None
-    if any(_DECLINED_CODE.search(code) for code in flat):
+    if traits & _DECLINED:
         return "payment_required"
     if status in _OPEN:
         return _settled(status, flat)
     return None
+
+
+def _says(words: tuple[str, ...], pattern: re.Pattern[str], text: str) -> bool:
+    """Whether `pattern` is in `text`; only sought where one of its `words` is."""
+    return any(word in text for word in words) and pattern.search(text) is not None
+
+
+_IDEMPOTENCY, _THROTTLED, _SPENT, _DECLINED = 1, 2, 4, 8
+
+
+@lru_cache(maxsize=1024)
+def _traits(code: str) -> int:
+    """What a squashed code says of itself, as bits."""
+    traits = _IDEMPOTENCY if "idempoten" in code else 0
+    traits |= _THROTTLED if _THROTTLED_CODE.search(code) else 0
+    traits |= _SPENT if _SPENT_CODE.search(code) else 0
+    return traits | (_DECLINED if _DECLINED_CODE.search(code) else 0)
 
 
 def named_inside(codes: Iterable[str], message: str | None) -> str | None:
@@ -163,17 +183,25 @@ def named_inside(codes: Iterable[str], message: str | None) -> str | None:
 
 # What a status would have said, from the first or last word of a code.
 _SAID_INSIDE = (
-    ("invalid_request", re.compile(r"^(?:invalid|missing|malformed|bad|unsupported|unknown|too(?:long|many|short))"
-                                   r"|validation|required$|parsefailed|invalid$")),
+    (
+        "invalid_request",
+        re.compile(
+            r"^(?:invalid|missing|malformed|bad|unsupported|unknown|too(?:long|many|short))"
+            r"|validation|required$|parsefailed|invalid$"
+        ),
+    ),
     ("server", re.compile(r"internal|servererror|^fatal|unexpected")),
     ("unavailable", re.compile(r"unavailable|overload|timeout|timedout|maintenance")),
-)  # fmt: skip
+)
 
 
 _FIRM = frozenset({401, 404, 405, 410, 413, 415, 501, 502, 503, 504, 507, 508, 520, 521, 522, 523, 524, 529})
 # A 400 says no more than "not like this", a 200 nothing at all. A 409 is what an API answers that
 # has one status for all the errors of its operations.
 _OPEN = frozenset({200, 400, 409})
+_OVERRULED = frozenset({400, 403, 409})
+_SPENT_WORDS = ("quota", "credit", "allowance", " cap")
+_THROTTLED_WORDS = ("limit", "too many", "throttl", "slow down", "per second", "per minute", "per hour")
 
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 _THROTTLED_CODE = re.compile(
@@ -188,7 +216,8 @@ _SPENT_CODE = re.compile(
 )
 _SPENT_TEXT = re.compile(
     r"exceeded (?:your|the|its) (?:current |\w+ly |free |plan )?quota,? please check"
-    r"|(?:daily|monthly|weekly|yearly|annual|billing|per[- ](?:day|month)) (?:\w+ ){0,3}(?:quota|allowance|cap)"
+    r"|(?:daily|monthly|weekly|yearly|annual|billing|per[- ](?:day|month)) (?:\w+ ){0,3}"
+    r"(?:quota|allowance|cap)"
     r"|(?:out of|insufficient|not enough|no (?:more|remaining)) (?:\w+ )?credits"
     r"|credit balance is too low|quota (?:for|of) (?:the|this) (?:day|month|billing)"
 )
@@ -240,6 +269,7 @@ def _by_status(status: int) -> type[APIError]:
     return ServerError if status >= 500 else APIError
 
 
+@lru_cache(maxsize=1024)
 def _squash(code: str) -> str:
     """`code` without case and punctuation, so that all its spellings are one."""
     return _NOT_WORD.sub("", code[:200].lower())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from failwell.dialects.body import parse
+from failwell.dialects.reader import said_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ def read(answer: Answer, known: Dialect | None = None) -> Said:
         What was found. Never raises. `meaning` is set for an answer whose status is a success
         and whose body is nothing but an error.
     """
-    from failwell.dialects.reader import said_by
-
     return said_by(answer, parse(answer), known)
 
 

@@ -45,13 +45,13 @@ class DjangoREST:
             return JSON, json_bytes(without_none({"detail": failure.message, "code": failure.code}))
         tree: dict[str, Any] = {}
         for field in failure.fields:
-            branch = tree
-            path = field.path or (WHOLE,)
-            for part in path[:-1]:
-                branch = branch.setdefault(str(part), {})
+            branch: Any = tree
+            *parents, last = map(str, field.path or (WHOLE,))
+            for part in parents:
+                branch = branch.setdefault(part, {})
                 if isinstance(branch, list):  # a field above has messages of its own
                     break
-            leaf = branch if isinstance(branch, list) else branch.setdefault(str(path[-1]), [])
+            leaf = branch if isinstance(branch, list) else branch.setdefault(last, [])
             messages = leaf if isinstance(leaf, list) else leaf.setdefault(WHOLE, [])
             messages.append(field.message or field.code or "is invalid")
         return JSON, json_bytes(tree)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 
+from failwell.dialects.places import Node, squash, squashed_members
 from failwell.dialects.words import listed
 from failwell.failure import FieldError
 
@@ -54,35 +55,8 @@ _LEAF = ("_errors", "__errors")
 _DEPTH = 12
 FIELD_LIMIT = 500
 
-_names: dict[str, str] = {}
-_NAMES_KEPT = 4096
 _SPLIT = re.compile(r"[.\[\]]+")
 _ERROR_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|\w*(?:Error|Exception|Fault)")
-
-
-def squash(name: str) -> str:
-    """
-    `name` in lower case, without punctuation and without the prefix of a namespace (`hydra:title`,
-    `odata.error`): the one spelling of all its spellings.
-    """
-    try:
-        return _names[name]
-    except KeyError:
-        if len(_names) >= _NAMES_KEPT:
-            _names.clear()
-        local = name[:80].lower().removeprefix("odata.").rpartition(":")[2] or name[:80].lower()
-        squashed = "".join(c for c in local if c.isalnum() or c == "#")
-        if len(name) <= 80:
-            _names[name] = squashed
-        return squashed
-
-
-def names_of(node: dict[Any, Any]) -> dict[str, Any]:
-    """The members of an object under their squashed names; of two that are one, the first."""
-    found: dict[str, Any] = {}
-    for name, value in node.items():
-        found.setdefault(squash(name), value)
-    return found
 
 
 def text_of(value: Any) -> str | None:
@@ -93,7 +67,7 @@ def text_of(value: Any) -> str | None:
         if isinstance(value, list):
             value = next((v for v in value[:20] if v and isinstance(v, (str, dict))), None)
         elif isinstance(value, dict):
-            inside = names_of(value)
+            inside = squashed_members(value)
             value = next((inside[n] for n in _TEXT_MEMBERS if n in inside), None)
         else:
             return None
@@ -143,7 +117,7 @@ def path_of(item: dict[str, Any]) -> Path | None:
         if isinstance(value, list):
             path = _listed_path(name, value)
         elif isinstance(value, dict) and name in ("source", "location", "path", "field", "target"):
-            path = path_of(names_of(value))
+            path = path_of(squashed_members(value))
         elif isinstance(value, str):
             path = _named_path(name, value, item)
         else:
@@ -181,7 +155,7 @@ def _named_path(name: str, value: str, item: dict[str, Any]) -> Path | None:
 
 
 def is_field_item(item: dict[str, Any]) -> bool:
-    """Whether an error of a list (names squashed) says which field it is about."""
+    """Whether an error of a list says which field it is about."""
     return path_of(item) is not None
 
 
@@ -204,57 +178,82 @@ class _Found(list[FieldError]):
 
 
 def fields_in(
-    nodes: list[dict[str, Any]], items: list[dict[str, Any]], body: Any, message: str | None, status: int
+    nodes: list[Node], items: list[Node], body: Any, message: str | None, status: int
 ) -> tuple[FieldError, ...]:
     """
     The field errors beside the error, the first member that has any.
 
     Args:
-        nodes: The objects that describe the error, innermost first, names squashed.
-        items: The several errors they list, names squashed.
+        nodes: The objects that describe the error, innermost first.
+        items: The several errors they list.
         body: The whole body; read as a map of fields itself if nothing in it is an error's.
         message: The error's message, for a list of names without messages.
         status: The HTTP status; only a refused input is a map of fields.
     """
     found = _Found()
-    if whole_map(body, status):
-        _walk(body, (), found, 0)
-        return tuple(found)
-    for node in nodes:
-        for name in LISTS:
-            value = node.get(name)
-            if isinstance(value, (list, dict)) and value:
-                if name == "fields" and _names_only(value):
-                    for field in value:
-                        found.tell(split_path(field), message)
-                elif not (isinstance(value, dict) and name == "errors" and holds_error(value)):
-                    _walk_listed(value, found)
-                if found:
-                    return tuple(found)
-        for name in WEAK_LISTS:
-            value = node.get(name)
-            if isinstance(value, (list, dict)) and value:
-                _walk_weak(value, found, status)
-                if found:
-                    return tuple(found)
-        for name, value in node.items():
-            if isinstance(value, list) and value and _ODD_LIST.search(name) and name not in LISTS:
-                _walk(value, (), found, 0)
+    for place, node in enumerate(nodes):
+        if not node.inner:
+            continue
+        # What is the error itself is not a map of fields beside it.
+        error = nodes[place - 1].members if place and message is not None else None
+        for rank, number in sorted([(_list_rank(n), i) for i, (n, _) in enumerate(node.inner)]):
+            if rank != _NO_LIST:
+                name, value = node.inner[number]
+                if value is error:
+                    continue
+                _tell_member(rank, name, value, message, status, found)
                 if found:
                     return tuple(found)
     if isinstance(body, list) or (
-        isinstance(body, dict) and not items and status in (400, 409, 422) and _is_whole_map(body, message)
+        isinstance(body, dict) and not items and status in REFUSALS and _is_whole_map(body, message)
     ):
         _walk(body, (), found, 0)
     return tuple(found)
 
 
+def mapped_fields(body: dict[str, Any]) -> tuple[FieldError, ...]:
+    """The field errors of a body that is a map of fields itself; see `whole_map`."""
+    found = _Found()
+    _walk(body, (), found, 0)
+    return tuple(found)
+
+
+# Statuses with which a service refuses what it was sent.
+REFUSALS = frozenset({400, 409, 422})
+
+_LIST_RANK = {name: rank for rank, name in enumerate(LISTS)}
+_LIST_RANK |= {name: 100 + rank for rank, name in enumerate(WEAK_LISTS)}
+_ODD_RANK, _NO_LIST = 200, 999
 _ODD_LIST = re.compile(r"error|invalid|violation|issue|validation|problem|reject|failed")
+
+
+def _list_rank(name: str) -> int:
+    rank = _LIST_RANK.get(name)
+    if rank is not None:
+        return rank
+    return _ODD_RANK if _ODD_LIST.search(name) else _NO_LIST
+
+
+def _tell_member(rank: int, name: str, value: Any, message: str | None, status: int, found: _Found) -> None:
+    if rank >= _ODD_RANK:
+        if isinstance(value, list):
+            _walk(value, (), found, 0)
+    elif rank >= 100:
+        _walk_weak(value, found, status)
+    elif name == "fields" and _names_only(value):
+        for field in value:
+            found.tell(split_path(field), message)
+    elif not (isinstance(value, dict) and name == "errors" and holds_error(value)):
+        _walk_listed(value, found)
+
+
+def _names_only(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
 def _walk_listed(value: Any, found: _Found) -> None:
     """A member that holds field errors, or several members that do: `{"formErrors", "fieldErrors"}`."""
-    inside = names_of(value) if isinstance(value, dict) else {}
+    inside = squashed_members(value) if isinstance(value, dict) else {}
     if inside and _LISTS.issuperset(inside):
         for listed_errors in inside.values():
             _walk(listed_errors, (), found, 1)
@@ -264,7 +263,7 @@ def _walk_listed(value: Any, found: _Found) -> None:
 
 def holds_error(value: dict[str, Any]) -> bool:
     """Whether what stands under `errors` is one error, rather than a map from fields to messages."""
-    inside = names_of(value)
+    inside = squashed_members(value)
     if isinstance(inside.get("error"), (dict, list)) and len(inside) == 1:
         return True
     told = any(isinstance(inside.get(m), str) for m in ("message", "detail", "msg", "description", "title"))
@@ -273,15 +272,11 @@ def holds_error(value: dict[str, Any]) -> bool:
     )
 
 
-def _names_only(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(v, str) for v in value)
-
-
 def _walk(value: Any, path: Path, found: _Found, depth: int) -> None:
     if depth > _DEPTH or len(found) >= FIELD_LIMIT:
         return
     if isinstance(value, str):
-        if path is not _NOWHERE and value.strip() and depth:
+        if value.strip() and depth:
             found.tell(path, value)
     elif isinstance(value, list):
         for index, entry in enumerate(value[:FIELD_LIMIT]):
@@ -296,12 +291,9 @@ def _walk(value: Any, path: Path, found: _Found, depth: int) -> None:
         _walk_map(value, path, found, depth + 1)
 
 
-_NOWHERE: Path = ("",)
-
-
 def _walk_item(entry: dict[str, Any], path: Path, index: int, found: _Found, depth: int) -> None:
     """One object of a list: an error with its path, or a branch of the tree."""
-    item = names_of(entry)
+    item = squashed_members(entry)
     own = path_of(item)
     nested = next(
         (
@@ -352,14 +344,14 @@ def _walk_map(value: dict[str, Any], path: Path, found: _Found, depth: int) -> N
 
 def _tell_leaf(leaf: Any, path: Path, found: _Found) -> None:
     if isinstance(leaf, dict):
-        item = names_of(leaf)
+        item = squashed_members(leaf)
         found.tell(path, text_of(leaf), item.get("code"))
     elif isinstance(leaf, str):
         found.tell(path, leaf)
 
 
 def _is_item(entry: dict[str, Any]) -> bool:
-    item = names_of(entry)
+    item = squashed_members(entry)
     return any(
         isinstance(item.get(n), str) for n in ("message", "msg", "detail", "description", "errormessage")
     )
@@ -370,20 +362,20 @@ def _walk_weak(value: Any, found: _Found, status: int) -> None:
     if isinstance(value, list):
         for index, entry in enumerate(value[:FIELD_LIMIT]):
             if isinstance(entry, dict):
-                item = names_of(entry)
+                item = squashed_members(entry)
                 inner = next((item[n] for n in LISTS if isinstance(item.get(n), list) and item[n]), None)
                 if inner is not None and "type" in item:
                     _walk(inner, (), found, 0)
                 else:
                     _walk_item(entry, (), index, found, 1)
         return
-    inside = names_of(value)
+    inside = squashed_members(value)
     for name in LISTS:
         if isinstance(inside.get(name), (list, dict)) and inside[name]:
             _walk(inside[name], (), found, 0)
             return
     if any(leaf in value for leaf in _LEAF) or (
-        status in (400, 409, 422) and not _OWN_SENTENCES.intersection(inside) and _is_map(value)
+        status in REFUSALS and not _OWN_SENTENCES.intersection(inside) and _is_map(value)
     ):
         _walk(value, (), found, 0)
 
@@ -393,7 +385,7 @@ def whole_map(body: Any, status: int) -> bool:
     Whether the body itself is a map from fields to lists of messages: a refused input with
     no member that an error has.
     """
-    if status not in (400, 409, 422) or not isinstance(body, dict):
+    if status not in REFUSALS or not isinstance(body, dict):
         return False
     for value in body.values():
         if not isinstance(value, (list, dict)):

@@ -32,78 +32,39 @@ from failwell.dialects.field_errors import (
     fields_in,
     holds_error,
     is_field_item,
-    names_of,
-    squash,
+    mapped_fields,
+    split_path,
     text_of,
     whole_map,
 )
+from failwell.dialects.places import (
+    CARRIERS,
+    CODES,
+    DOUBTFUL_ID,
+    ERROR_ID,
+    MESSAGES,
+    NO_RANK,
+    ONE_FIELD,
+    WEAK_CARRIERS,
+    Node,
+    squash,
+)
 from failwell.dialects.words import NO_CODES, has_code_form, is_code, is_phrase, listed
 from failwell.failure import FieldError
+from failwell.headers import LONGEST_WAIT, seconds_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    Node = dict[str, Any]
-
-MESSAGES = listed(
-    """detail errordescription exceptionmessage errormessage errormessages errormsg errmsg message msg messages
-    usermessage displaymessage faultstring description desc explanation errortext errordetail errordetails
-    errorinfo statusmessage statusmsg developermessage localizedmessage reason reasonphrase reasons summary
-    title errorsummary errortitle error errors err fault string issue text #text value debug cause info
-    details statustext additionalinfo failure response result"""
-)
-CODES = listed(
-    """errorcode code errcode errorcodes errorkey error errorname errortype errorid exceptioncode faultcode
-    statuscode status reason reasoncode name key type err tag id errno errornum kind category slug
-    responsecode identifier exceptiontype errorstatus statusname retcode resultcode respcode returncode subcode errorsubcode
-    number title issue detailcode messagecode messageid messagekey i18nkey errorslug"""
-)
-# Members that hold the error; then members that may, if the error says nothing itself.
-CARRIERS = listed("error errors fault exception err apierror errorresponse responsestatus serviceexception")
-WEAK_CARRIERS = listed(
-    """detail details problem response result status meta metadata message body data envelope errorinfo
-    errordetail errordetails payload content header head responsemetadata json"""
-)
-IDS = (
-    (0, ("requestid",)),
-    (1, ("debugid", "requestuuid", "reqid")),
-    (2, ("correlationid",)),
-    (3, ("traceid", "transactionid", "logid", "trackingid", "incidentid", "rayid", "activityid", "eventid")),
-)
-_FOREIGN_ID = re.compile("client|original|parent|session")
 _UNIQUE = re.compile(
-    r"(?=[^\d]*\d)(?:[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f-]{17,})$", re.I
+    r"(?=[^\d]*\d)(?:[0-9a-f]{16,64}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f-]{17,32})$", re.I
 )
 _HAS_DIGIT = re.compile(r"\d")
-_ONE_FIELD = listed("param parameter paramname parametername field fieldname attribute argument pointer")
-_RETRY = re.compile(
-    r"(?:retry(?:after|in|delay)|waitfor|waitseconds|tryagainin)(ms|millis|milliseconds|s|sec|secs|seconds)?$"
-)
 _DEPTH = 6
+ITEM_LIMIT = 200
 MESSAGE_LIMIT = 4096
-
-_MESSAGE_RANK = {name: rank for rank, name in enumerate(MESSAGES)}
-_CODE_RANK = {name: rank for rank, name in enumerate(CODES)}
-# A made-up name still ends or begins as these do: `apiErrorMessage`, `serviceErrorCode`.
-_MESSAGE_ENDS = ("errormessage", "errormsg", "message", "msg", "errordescription", "errordetail")
-_CODE_ENDS = ("errorcode", "errcode", "errortype")
-
-
-def _message_rank(name: str) -> int | None:
-    rank = _MESSAGE_RANK.get(name)
-    if rank is None and (name.endswith(_MESSAGE_ENDS) or name.startswith("message")):
-        return _MESSAGE_RANK["displaymessage"]
-    return rank
-
-
-def _code_rank(name: str) -> int | None:
-    rank = _CODE_RANK.get(name)
-    if rank is None and name.endswith(_CODE_ENDS):
-        return _CODE_RANK["errorkey"]
-    return rank
-
 
 # Names whose lower-case words are codes even if a sentence could hold them, and names under which
 # a word must look like one, because they say other things as well.
@@ -113,6 +74,7 @@ _SURE_CODES = frozenset(
     errortype exceptioncode retcode resultcode returncode subcode errorsubcode messagecode reason"""
     )
 )
+_PLAIN_CODES = frozenset(CODES)  # the other names are codes by how they end
 _TYPE_URL = re.compile(r"rfc\d{3,4}|httpstatus|/status/\d{3}|/http/\d{3}", re.I)
 
 
@@ -140,7 +102,7 @@ class _Reader:
             return Said(message=_tidy(body))
         nodes, items = error_nodes(body)
         if whole_map(body, self.status):
-            fields = fields_in([], [], body, None, self.status)
+            fields = mapped_fields(body)
             message = next((f.message for f in fields if f.message), None)
             return Said(message=message, code=header_code(headers), fields=fields)
         message, source = self._message(nodes, items)
@@ -208,8 +170,7 @@ class _Reader:
         if named is not None:
             found.append(named)
         for node in nodes:
-            ranked = sorted([(rank, name) for name in node if (rank := _code_rank(name)) is not None])
-            for _, name in ranked:
+            for _, name in node.codes:
                 code = self.code_of(name, node[name], node)
                 if code is not None:
                     found.append(code)
@@ -222,10 +183,7 @@ class _Reader:
         The codes in the objects beside an error that has none itself: a member that is called an
         error code, or the id of an object that says it is of the type "Error".
         """
-        for value in node.values():
-            if not isinstance(value, dict) or len(value) > 20:
-                continue
-            inside = names_of(value)
+        for inside in node.around():
             names = ["errorcode", "errcode"]
             if str(inside.get("type")).lower() == "error":
                 names.append("id")
@@ -253,7 +211,7 @@ class _Reader:
             if "://" in value or value[0] == "/":
                 return type_url(value, self.status)
             value = value.rpartition("#")[2]
-        if name in _SURE_CODES or name not in _CODE_RANK:
+        if name in _SURE_CODES or name not in _PLAIN_CODES:
             return value if has_code_form(value) else None
         if name in ("exceptiontype", "title", "issue", "key", "name", "identifier"):
             return (
@@ -268,7 +226,9 @@ class _Reader:
         if name == "status" or name == "statusname":
             return value if is_code(value) and not value[0].isdigit() else None
         return (
-            value if is_code(value) and not is_phrase(value) or value.islower() and is_code(value) else None
+            value
+            if (is_code(value) and not is_phrase(value)) or (value.islower() and is_code(value))
+            else None
         )
 
     def _number(self, name: str, value: int) -> str | None:
@@ -289,12 +249,10 @@ class _Reader:
         if fields:
             return fields
         for node in nodes[:1]:
-            for name in _ONE_FIELD:
+            for name in ONE_FIELD:
                 value = node.get(name)
                 if isinstance(value, str) and value and has_code_form(value) and "://" not in value:
-                    return fields_in(
-                        [{"errors": [{"field": value, "message": message}]}], [], None, None, 400
-                    )
+                    return (FieldError(split_path(value), message),)
         return ()
 
 
@@ -306,32 +264,29 @@ def type_url(url: str, status: int) -> str | None:
 
 
 def error_nodes(body: Any) -> tuple[list[Node], list[Node]]:
-    """
-    The objects that describe the error, innermost first, and the several errors they list.
-
-    Every object comes with its names squashed (`names_of`).
-    """
+    """The objects that describe the error, innermost first, and the several errors they list."""
     if isinstance(body, list):
         body = {"errors": body}
     if not isinstance(body, dict):
         return [], []
-    node = names_of(body)
+    node = Node(body)
     nodes = [node]
     items: list[Node] = []
-    for _ in range(_DEPTH):
-        inner = _carried(node)
+    while node.inner and len(nodes) <= _DEPTH:
+        name = _carrier(node)
+        if name is None:
+            break
+        inner: Any = node[name]
         if isinstance(inner, list):
-            items = [names_of(i) for i in inner[:200] if isinstance(i, dict)]
+            items = [Node(i) for i in inner[:ITEM_LIMIT] if isinstance(i, dict)]
             break
-        if inner is None:
-            break
-        node = names_of(inner)
+        node = node.child(name, inner)
         nodes.append(node)
     if isinstance(body, Tree):
         _name_by_root(body, nodes)
     nodes.reverse()
-    if items and len(items[0]) == 1:  # [{"error": {...}}]
-        inside = next(iter(items[0].values()))
+    if items and len(items[0]) == 1 and items[0].inner:  # [{"error": {...}}]
+        inside = items[0].inner[0][1]
         if isinstance(inside, dict):
             more, items = error_nodes(inside)
             nodes = more + nodes
@@ -342,64 +297,64 @@ def _name_by_root(tree: Tree, nodes: list[Node]) -> None:
     """<NoSuchKeyException> names its error, <Error> and <ErrorResponse> do not."""
     root = next(iter(tree))
     if len(nodes) > 1 and _NAMING_ROOT.fullmatch(root):
-        nodes[1].setdefault("errorname", root)
+        nodes[1].update(Node({"errorname": root}))
+        nodes[1].codes.append((NO_RANK, "errorname"))
 
 
 _NAMING_ROOT = re.compile(r"(?!Service|Api|API|Rest|Application|Web)[A-Z]\w*[a-z](?:Exception|Error|Fault)")
 
 
-def _carried(node: Node) -> Any:
-    """The object or the list of objects in `node` that is the error itself; None if `node` is."""
+def _carrier(node: Node) -> str | None:
+    """The member that is the error itself, or the list of them; None if `node` is the error."""
     for name in CARRIERS:
         inner = node.get(name)
         if not inner:
             continue
         if isinstance(inner, list) and isinstance(inner[0], dict):
-            return inner
+            return name
         # `errors` with a message is an error, without one a map of fields.
         if isinstance(inner, dict) and (name != "errors" or holds_error(inner)):
-            return inner
-    if len(node) == 1:
-        (only,) = node.values()
-        if isinstance(only, dict) and only and (len(only) == 1 or _speaks(names_of(only))):
-            return only
+            return name
+    objects = [(name, inner) for name, inner in node.inner if isinstance(inner, dict)]
+    if not objects:
         return None
-    for name, inner in node.items():
-        if isinstance(inner, dict) and inner and name.endswith(_CARRYING_ENDS):
-            return inner
-    return _weakly_carried(node)
+    if len(node) == 1:
+        name, only = objects[0]
+        speaks = name != "errors" and (len(only) == 1 or _speaks(node.child(name, only)))
+        return name if speaks else None
+    for name, _ in objects:
+        if name.endswith(_CARRYING_ENDS):
+            return name
+    return _weak_carrier(node)
 
 
 _CARRYING_ENDS = ("error", "exception", "fault")
 
 
-def _weakly_carried(node: Node) -> Any:
-    """What a member holds that is not called an error, if nothing else says anything."""
+def _weak_carrier(node: Node) -> str | None:
+    """A member that is not called an error and holds it, if nothing beside it says anything."""
     for name in MESSAGES[:10]:
         value = node.get(name)
-        if (
-            isinstance(value, str)
-            and value.strip()
-            or (isinstance(value, list) and value and isinstance(value[0], str))
-        ):
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, str) and value.strip():
             return None
     for name in WEAK_CARRIERS:
         inner = node.get(name)
-        if isinstance(inner, dict) and inner and _speaks(names_of(inner)):
-            return inner
+        if isinstance(inner, dict) and inner and _speaks(node.child(name, inner)):
+            return name
     return None
 
 
 def _speaks(node: Node) -> bool:
     """Whether an object has a member an error has: a message, a carrier or a code."""
-    return any(name in _MESSAGE_RANK or name in CARRIERS or name == "code" for name in node)
+    return bool(node.messages) or "code" in node or any(name in node for name in CARRIERS)
 
 
 def _node_message(node: Node) -> tuple[str | None, bool]:
     """The message in one object, and whether it says more than the name of a status."""
-    ranked = sorted([(rank, name) for name in node if (rank := _message_rank(name)) is not None])
     fallback: str | None = None
-    for _, name in ranked:
+    for _, name in node.messages:
         value = node[name]
         if isinstance(value, str):
             text: str | None = value.strip()
@@ -469,20 +424,18 @@ def _tags(node: Node) -> str | None:
         inner = node.get(squash(tag))
         if not isinstance(inner, dict):
             break
-        node = names_of(inner)
+        node = Node(inner)
     return "/".join(tags) or None
 
 
 def _listed_messages(nodes: list[Node]) -> str | None:
     """A sentence in a list of messages beside the error, where the error itself is only a word."""
     for node in nodes:
-        for value in node.values():
-            if isinstance(value, dict):
-                inside = names_of(value)
-                for name in ("messages", "message", "errormessages", "warnings"):
-                    text = text_of(inside.get(name))
-                    if text and " " in text:
-                        return _tidy(text)
+        for inside in node.around():
+            for name in ("messages", "message", "errormessages", "warnings"):
+                text = text_of(inside.get(name))
+                if text and " " in text:
+                    return _tidy(text)
     return None
 
 
@@ -499,47 +452,38 @@ def _word_for_message(nodes: list[Node]) -> str | None:
 def body_id(nodes: list[Node], items: list[Node]) -> str | None:
     """The request id in the body: beside the error, or in an object beside it."""
     best: str | None = None
-    best_rank = 9
-    near = nodes + items[:1]
-    around = [names_of(v) for node in near for v in node.values() if isinstance(v, dict) and len(v) < 20]
-    for node in near + around:
-        for name, value in node.items():
-            rank = _id_rank(name, value)
-            if rank < best_rank:
+    best_rank = NO_RANK
+    for node in _neighbours(nodes, items):
+        for rank, name in node.ids:
+            value = node[name]
+            if rank < best_rank and isinstance(value, (str, int)) and _is_id(rank, value):
                 best, best_rank = str(value).strip()[:200], rank
     return best or None
 
 
-def _id_rank(name: str, value: Any) -> int:
-    if not (name.endswith("id") or name.endswith("uuid")) or not isinstance(value, (str, int)) or not value:
-        return 9
-    if name == "id":
-        return 8 if isinstance(value, str) and _UNIQUE.match(value) else 9
-    if _FOREIGN_ID.search(name):
-        return 9
-    if name == "errorid":  # often a name of the kind of error: an id has no words in it
-        return 4 if isinstance(value, str) and len(value) > 11 and _HAS_DIGIT.search(value) else 9
-    return next((rank for rank, endings in IDS if name.endswith(endings)), 9)
+def _is_id(rank: int, value: str | int) -> bool:
+    """Whether `value` is an id of one request, and not the name of a kind of error."""
+    if rank == DOUBTFUL_ID:
+        return isinstance(value, str) and _UNIQUE.match(value) is not None
+    if rank == ERROR_ID:
+        return isinstance(value, str) and len(value) > 11 and _HAS_DIGIT.search(value) is not None
+    return bool(value) and not isinstance(value, bool)
 
 
 def body_wait(nodes: list[Node], items: list[Node]) -> float | None:
     """The seconds the body asks to wait."""
-    from failwell.headers import LONGEST_WAIT, seconds_of
-
-    near = nodes + items[:1]
-    around = [names_of(v) for node in near for v in node.values() if isinstance(v, dict) and len(v) < 20]
-    for node in near + around:
-        for name, value in node.items():
-            if "retry" not in name and "wait" not in name and "tryagain" not in name:
+    for node in _neighbours(nodes, items):
+        for unit, name in node.waits:
+            value = node[name]
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
                 continue
-            match = _RETRY.search(name)
-            if match is None or isinstance(value, bool):
-                continue
-            seconds = seconds_of(str(value)) if isinstance(value, (str, int, float)) else None
-            if seconds is None:
-                continue
-            if (match[1] or "").startswith("m"):
-                seconds /= 1000.0
-            if seconds <= LONGEST_WAIT:
-                return seconds
+            seconds = seconds_of(str(value)[:64])
+            if seconds is not None and seconds * unit <= LONGEST_WAIT:
+                return seconds * unit
     return None
+
+
+def _neighbours(nodes: list[Node], items: list[Node]) -> list[Node]:
+    """The objects that describe the error and the small ones that are their members."""
+    near = nodes + items[:1]
+    return near + [inside for node in near for inside in node.around()]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from failwell.dialects import general
 from failwell.dialects.base import Said
-from failwell.dialects.field_errors import names_of
 from failwell.dialects.parts import (
     JSON,
     field_list,
@@ -24,6 +23,7 @@ from failwell.dialects.parts import (
     word,
     written_fields,
 )
+from failwell.dialects.places import Node
 from failwell.meaning import named_inside
 
 TYPE_CHECKING = False
@@ -55,9 +55,9 @@ class GraphQL:
             return None
         inside = first.get("extensions")
         extensions = inside if isinstance(inside, dict) else {}
-        codes = [c for c in map(word, (extensions.get("code"), first.get("code"), first.get("type"),
-                                       extensions.get("type"), extensions.get("classification"))) if c]  # fmt: skip
-        nodes = [names_of(extensions), names_of(first), names_of(body)]
+        named = (extensions.get("code"), first.get("code"), first.get("type"), extensions.get("type"))
+        codes = [code for code in map(word, (*named, extensions.get("classification"))) if code]
+        nodes = [Node(extensions), Node(first), Node(body)]
         said = Said(message=message, code=codes[0] if codes else None, signals=tuple(codes[1:]))
         said.fields = field_list(extensions.get("fields"), path="path", message="message")
         said.request_id, said.retry_after = general.body_id(nodes, []), general.body_wait(nodes, [])

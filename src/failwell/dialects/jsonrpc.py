@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from failwell.dialects import general
 from failwell.dialects.base import Said
-from failwell.dialects.field_errors import names_of
 from failwell.dialects.parts import (
     JSON,
     field_list,
@@ -20,6 +19,7 @@ from failwell.dialects.parts import (
     word,
     written_fields,
 )
+from failwell.dialects.places import Node
 from failwell.meaning import named_inside
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ class JSONRPCErrors:
         code = word(data.get("code")) or word(number)
         said = Said(message=sentence(error.get("message")), code=code)
         said.fields = field_list(data.get("errors"), path="path", message="message")
-        nodes = [names_of(error), names_of(data)]
+        nodes = [Node(error), Node(data)]
         said.request_id, said.retry_after = general.body_id(nodes, []), general.body_wait(nodes, [])
         if answer.status < 400:
             kind = _KINDS.get(number, "api") if isinstance(number, int) else "api"

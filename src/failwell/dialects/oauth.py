@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from failwell.dialects import general
 from failwell.dialects.base import Said
-from failwell.dialects.field_errors import names_of
 from failwell.dialects.parts import JSON, json_bytes, sentence, without_none, word
+from failwell.dialects.places import Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class OAuth:
         if description is None and (code not in CODES or "message" in body):
             return None
         said = Said(
-            message=sentence(description), code=word(code), request_id=general.body_id([names_of(body)], [])
+            message=sentence(description), code=word(code), request_id=general.body_id([Node(body)], [])
         )
         if code in _WHO and answer.status in (200, 400, 403):
             said.meaning = "authentication"

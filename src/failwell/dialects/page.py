@@ -29,7 +29,7 @@ _HEADINGS = ("h1", "h2")
 _SKIPPED = ("script", "style", "svg", "noscript", "template")
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,15})")
 _ID = re.compile(
-    r"(?:request[ -]?id|ray id|incident(?: id| number)?|support id|error reference(?: number)?|reference(?: id| number)?"
+    r"(?:request[ -]?id|ray id|incident(?: id| number)?|support id|(?:error )?reference(?: id| number)?"
     r"|transaction id|trace id|correlation id) ?[:#]{1,2} ?#? ?([\w.=:/+-]{8,100})",
     re.I,
 )
@@ -58,8 +58,7 @@ def page_message(html: str) -> str | None:
         elif tag in _HEADINGS and heading is None:
             heading = text
         elif tag == "pre" or ((heading is not None or title is not None) and _is_sentence(tag, text)):
-            if sentence is None or is_phrase(sentence):
-                sentence = text
+            sentence = text if sentence is None or is_phrase(sentence) else sentence
     found = sentence or heading or title
     return None if found is None else found[:MESSAGE_LIMIT]
 
@@ -67,9 +66,9 @@ def page_message(html: str) -> str | None:
 # Labels in bold or in a table's head: of what the page says, and of facts beside it.
 _TOLD = frozenset({"message", "description", "reason", "detail", "details", "error message"})
 _FACTS = frozenset(
-    {"type", "uri", "url", "path", "status", "status code", "servlet", "timestamp", "date", "time", "server", "host",
-     "caused by", "exception", "root cause", "note", "method", "client ip", "ip", "code"}
-)  # fmt: skip
+    """type|uri|url|path|status|status code|servlet|timestamp|date|time|server|host|caused by|exception
+    |root cause|note|method|client ip|ip|code""".replace("\n    ", "").split("|")
+)
 
 
 def page_id(html: str) -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import failwell.dialects as dialects
 from failwell.dialects import general
 from failwell.dialects.base import Said, Tree
-from failwell.dialects.field_errors import names_of
+from failwell.dialects.places import squashed_members
 from failwell.dialects.words import listed
 from failwell.headers import seconds_of
 from failwell.meaning import named_inside
@@ -57,10 +58,13 @@ def said_by(answer: Answer, body: Body, known: Dialect | None) -> Said:
 
 def wait_in(message: str) -> float | None:
     """The seconds that a sentence asks to wait: "Please try again in 6m0s."; None if it asks for none."""
-    match = _WAIT.search(message[:2000])
+    lower = message[:2000].lower()
+    if not any(word in lower for word in ("again", "retry", "available", "wait", "reset")):
+        return None
+    match = _WAIT.search(lower)
     if match is None:
         return None
-    number, unit = match[1], match[2].lower()
+    number, unit = match[1], match[2]
     if match[3] is not None:  # 1h30m
         return seconds_of(f"{number}{unit}{match[3]}")
     return seconds_of(f"{number}{_UNIT.get(unit, unit[0])}")
@@ -69,8 +73,7 @@ def wait_in(message: str) -> float | None:
 _WAIT = re.compile(
     r"(?:try (?:again|your request again)|retry(?: your request)?|retrying|available|wait(?: for)?|resets?)"
     r"(?: again)?(?: in| after| for| at least)*(?: about)? (\d{1,9}(?:\.\d{1,9})?) ?"
-    r"(milliseconds?|millis|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)(?:((?:\d[\d.]*(?:ms|s|m|h))+)|(?![a-z]))",
-    re.I,
+    r"(milliseconds?|millis|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h)(?:((?:\d[\d.]*(?:ms|s|m|h))+)|(?![a-z]))"
 )
 _UNIT = {"milliseconds": "ms", "millisecond": "ms", "millis": "ms", "ms": "ms"}
 
@@ -110,8 +113,6 @@ def dialect_of(answer: Answer, value: Any) -> Dialect | None:
     Spellings that the general rule reads as they are (Spring, Laravel, OData and others) are
     not looked for.
     """
-    from failwell import dialects
-
     if isinstance(value, Tree):
         return dialects.SOAP if "Envelope" in value else dialects.PROBLEM if "problem" in value else None
     content_type = answer.headers.get("content-type", "")
@@ -150,14 +151,14 @@ def is_failure(value: Any) -> bool:
     """
     if not isinstance(value, dict) or not value:
         return False
-    node = names_of(value)
+    node = squashed_members(value)
     if isinstance(value, Tree):
         if next(iter(node)) in ("error", "errors", "errorresponse", "fault", "exception"):
             return True
         inside = next(iter(node.values()))
         if not isinstance(inside, dict):
             return False
-        node = names_of(inside)
+        node = squashed_members(inside)
         if str(node.get("stat", node.get("status"))).lower() in _NO:
             return True
     for name in ("ok", "success", "succeeded", "issuccess"):

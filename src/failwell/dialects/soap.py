@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from failwell.dialects import general
 from failwell.dialects.base import Said, Tree
-from failwell.dialects.field_errors import names_of, text_of
+from failwell.dialects.field_errors import text_of
 from failwell.dialects.parts import escaped, headline, sentence, word
+from failwell.dialects.places import squashed_members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class SOAPFault:
             return None
         code = fault.get("faultcode")
         if code is None and isinstance(fault.get("code"), dict):
-            code = _finest(names_of(fault["code"]))
+            code = _finest(squashed_members(fault["code"]))
         message = text_of(fault.get("faultstring")) or text_of(fault.get("reason"))
         said = Said(message=sentence(message), code=word(text_of(code)))
         detail = fault.get("detail")
@@ -60,7 +61,7 @@ def _fault(body: Any) -> dict[str, Any] | None:
         if not isinstance(node, Tree) or name not in node:
             return None
         node = node[name]
-    return names_of(node) if isinstance(node, dict) else None
+    return squashed_members(node) if isinstance(node, dict) else None
 
 
 def _finest(code: dict[str, Any]) -> str | None:
@@ -70,14 +71,14 @@ def _finest(code: dict[str, Any]) -> str | None:
         inner = code.get("subcode")
         if not isinstance(inner, dict):
             break
-        code = names_of(inner)
+        code = squashed_members(inner)
         value = text_of(code.get("value")) or value
     return value
 
 
 def _blames_sender(fault: dict[str, Any]) -> bool:
     outer = (
-        fault.get("faultcode") or names_of(fault["code"]).get("value")
+        fault.get("faultcode") or squashed_members(fault["code"]).get("value")
         if isinstance(fault.get("code"), dict)
         else fault.get("faultcode")
     )

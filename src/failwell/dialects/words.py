@@ -44,11 +44,14 @@ NO_CODES = frozenset(
 )
 
 
-@lru_cache(maxsize=512)
 def is_phrase(text: str) -> bool:
     """Whether `text` is no more than the name of a status, or of nothing: "404 Not Found", "Error"."""
-    if len(text) > 60:
-        return False
+    return len(text) <= 60 and _is_phrase(text)
+
+
+# Codes and phrases come again and again, sentences do not: only short texts are remembered.
+@lru_cache(maxsize=512)
+def _is_phrase(text: str) -> bool:
     text = text.strip().rstrip(".!").lower()
     if text in _PHRASES:
         return True
@@ -57,15 +60,19 @@ def is_phrase(text: str) -> bool:
     return rest == "" or rest in _PHRASES
 
 
-@lru_cache(maxsize=1024)
 def is_code(text: str) -> bool:
     """
     Whether `text` is a word for programs: no spaces, and not one that a sentence could be
     ("Forbidden", which is a name of a status, or "Throttled").
     """
-    return len(text) <= 120 and _CODE.fullmatch(text) is not None and _HUMP.search(text) is not None
+    return len(text) <= 120 and " " not in text and _is_code(text)
+
+
+@lru_cache(maxsize=1024)
+def _is_code(text: str) -> bool:
+    return _CODE.fullmatch(text) is not None and _HUMP.search(text) is not None
 
 
 def has_code_form(text: str) -> bool:
     """Whether `text` could be a code where a code is expected: no spaces, not too long."""
-    return 0 < len(text) <= 200 and not any(c.isspace() for c in text)
+    return 0 < len(text) <= 200 and " " not in text and text.isprintable()
