@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import time
 from collections.abc import Callable
 
@@ -50,3 +52,33 @@ def order() -> Callable[..., Send]:
         return Send(request, Timeouts(**limits), time.monotonic() + seconds)
 
     return make
+
+
+@pytest.fixture
+def in_child() -> Callable[[Callable[[], str]], str]:
+    """Runs a function in a forked child and gives what it returned; fails if it hangs."""
+
+    def run(ask: Callable[[], str]) -> str:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            text = "nothing"
+            try:
+                text = ask()
+            except BaseException as exc:
+                text = repr(exc)
+            finally:
+                os.write(writing, text.encode())
+                os._exit(0)
+        os.close(writing)
+        try:
+            ready, _, _ = select.select([reading], [], [], 20)
+            if not ready:
+                os.kill(child, 9)
+            os.waitpid(child, 0)
+            assert ready, "the child hangs"
+            return os.read(reading, 65536).decode()
+        finally:
+            os.close(reading)
+
+    return run

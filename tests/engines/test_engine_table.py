@@ -47,10 +47,16 @@ def cause_family(engine: str) -> type[BaseException]:
     return httpx2.HTTPError
 
 
-def assert_broken(result: Response | Broken, engine: str, phase: Phase, reason: Reason) -> Broken:
+def assert_broken(
+    result: Response | Broken,
+    engine: str,
+    phase: Phase,
+    reason: Reason,
+    family: type[BaseException] | None = None,
+) -> Broken:
     assert isinstance(result, Broken), result
     assert (phase, reason) == (result.phase, result.reason), repr(result.cause)
-    assert isinstance(result.cause, (cause_family(engine), TimeoutError))
+    assert isinstance(result.cause, (family or cause_family(engine), TimeoutError))
     seen: list[Any] = [result.cause]
     while seen:
         each = seen.pop()

@@ -25,3 +25,8 @@ def unsendable(request: Request) -> UsageError:
         if not _VALUE.fullmatch(value):
             return UsageError(f"The value of the header {name!r} has a character that HTTP does not allow.")
     return UsageError("The request has a method or a header that HTTP does not allow.")
+
+
+def is_sendable(request: Request) -> bool:
+    """Whether HTTP can write the headers of `request`."""
+    return all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in request.headers.items())
