@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from kneo_client.core.profile import Profile as Profile
     from kneo_client.core.retry import RetryPolicy as RetryPolicy
     from kneo_client.models import Environment as Environment
+    from kneo_client.models import EnvironmentCreate as EnvironmentCreate
     from kneo_client.models import Health as Health
     from kneo_client.models import Page as Page
     from kneo_client.models import Run as Run
     from kneo_client.models import RunCreate as RunCreate
     from kneo_client.models import RunError as RunError
     from kneo_client.models import Spec as Spec
+    from kneo_client.models import SpecCreate as SpecCreate
 
 # Where each name lives. The reader's list is above; a test holds that both say the same.
 _HOMES = {
@@ -61,12 +63,14 @@ _HOMES = {
     "kneo_client.core.retry": ("RetryPolicy",),
     "kneo_client.models": (
         "Environment",
+        "EnvironmentCreate",
         "Health",
         "Page",
         "Run",
         "RunCreate",
         "RunError",
         "Spec",
+        "SpecCreate",
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

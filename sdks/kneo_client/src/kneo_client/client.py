@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 import failwell
 from failwell.call.retry import RetryPolicy as _AnyRetryPolicy
 from failwell.errors import ArgumentTypeError
+from failwell.redaction import Secret
 from kneo_client import __version__
 from kneo_client.core.contract import CONTRACT
-from kneo_client.core.profile import Profile, resolve
+from kneo_client.core.profile import Profile, masked, resolve
 from kneo_client.core.retry import RetryPolicy
 from kneo_client.platform import AsyncPlatform, Platform
 
@@ -77,6 +78,7 @@ class KneoClient:
         clock: Clock | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
+        api_key = masked(api_key)  # this frame is in the traceback of a setting that is refused
         self.profile = resolve(api_key, base_url, profile)
         self._client = failwell.Client(
             self.profile.base_url,
@@ -151,6 +153,7 @@ class AsyncKneoClient:
         clock: Clock | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
+        api_key = masked(api_key)  # this frame is in the traceback of a setting that is refused
         self.profile = resolve(api_key, base_url, profile)
         self._client = failwell.AsyncClient(
             self.profile.base_url,
@@ -194,7 +197,7 @@ def _settings(profile: Profile, retry: object) -> _Settings:
         raise ArgumentTypeError(f"retry is a {type(retry).__name__}; give a kneo_client.RetryPolicy")
     return {
         "contract": CONTRACT,
-        "credentials": {"authorization": f"Bearer {profile.api_key}"},
+        "credentials": {"authorization": Secret(f"Bearer {profile.api_key}")},
         "headers": {"user-agent": f"kneo-client/{__version__} python/{_python.python_version()}"},
         "retry": retry or RetryPolicy(),
         "name": "kneo_client",  # the logger is kneo_client.transport

@@ -50,13 +50,6 @@ class _Members:
     def items(self, name: str) -> list[Any]:
         return self._take(name, list, "a list")  # type: ignore[no-any-return]
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings; empty if it is absent or null."""
-        texts = () if self._absent(name) else tuple(self.items(name))
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{self._what}: {name} is not a list of strings")
-        return texts
-
     def time(self, name: str) -> datetime:
         text = self.text(name)
         try:
@@ -149,11 +142,11 @@ class Run:
             service has.
         version: 1 for the first; each change adds one. For `runs.cancel`.
         created_at: Aware.
-        name: What the caller called it.
         cost: What it costs, in the platform's units; None if it does not say.
         input: What it was given.
         output: What came out; None until it succeeded.
         error: Why it failed; None if it did not.
+        metadata: What the caller attached.
         started_at: Aware; None until it starts.
         finished_at: Aware; None until it is finished.
         extra: Members this version does not know.
@@ -165,11 +158,11 @@ class Run:
     status: str
     version: int
     created_at: datetime
-    name: str | None = None
     cost: int | None = None
     input: Mapping[str, Any] = field(default_factory=dict)
     output: Any = None
     error: RunError | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
     finished_at: datetime | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -194,11 +187,11 @@ class Run:
             status=m.text("status"),
             version=m.whole("version"),
             created_at=m.time("created_at"),
-            name=m.text_or_none("name"),
             cost=m.whole_or_none("cost"),
             input=m.table("input"),
             output=m.value("output"),
             error=None if error is None else RunError.from_json(error),
+            metadata=m.table("metadata"),
             started_at=m.time_or_none("started_at"),
             finished_at=m.time_or_none("finished_at"),
             extra=m.rest(),
@@ -212,18 +205,21 @@ class Spec:
 
     Attributes:
         id: For `specs.get`, and for the `spec_id` of a run.
-        name: For people.
+        name: Unique within the tenant.
         version: 1 for the first; each change adds one. For `specs.update`.
-        description: What it expects and what it brings.
-        steps: The names of its steps, in their order.
+        created_at: Aware.
+        definition: `steps`, the names of its steps in their order, and what else the platform
+            documents.
+        updated_at: Aware; None until it is changed.
         extra: Members this version does not know.
     """
 
     id: str
     name: str
     version: int
-    description: str = ""
-    steps: tuple[str, ...] = ()
+    created_at: datetime
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    updated_at: datetime | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -237,8 +233,9 @@ class Spec:
             id=m.text("id"),
             name=m.text("name"),
             version=m.whole("version"),
-            description=m.text_or_none("description") or "",
-            steps=m.texts("steps"),
+            created_at=m.time("created_at"),
+            definition=m.table("definition"),
+            updated_at=m.time_or_none("updated_at"),
             extra=m.rest(),
         )
 
@@ -250,15 +247,19 @@ class Environment:
 
     Attributes:
         id: For `environments.get`, and for the `environment_id` of a run.
-        name: For people.
-        status: "ready", "disabled" for one that takes no runs any more, or one that a newer
+        name: Unique within the tenant.
+        status: "ready", "retired" for one that takes no runs any more, or one that a newer
             service has.
+        created_at: Aware.
+        variables: What runs in it see.
         extra: Members this version does not know.
     """
 
     id: str
     name: str
     status: str
+    created_at: datetime
+    variables: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -268,7 +269,14 @@ class Environment:
             ValueError: `data` is no environment.
         """
         m = _Members(data, "environment")
-        return cls(id=m.text("id"), name=m.text("name"), status=m.text("status"), extra=m.rest())
+        return cls(
+            id=m.text("id"),
+            name=m.text("name"),
+            status=m.text("status"),
+            created_at=m.time("created_at"),
+            variables=m.table("variables"),
+            extra=m.rest(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +317,7 @@ class Page(Generic[T]):
     One page of a list. Iterating gives its items.
 
     Attributes:
-        items: In the service's order.
+        items: Newest first.
         next_cursor: The `cursor` of the next page; None on the last.
         extra: Members this version does not know.
     """
@@ -349,21 +357,59 @@ class RunCreate:
 
     Attributes:
         spec_id: What to run.
-        environment_id: Where.
+        environment_id: Where; None for the platform's default.
         input: What to give it.
-        name: What to call it; None for no name.
+        metadata: What to attach; it comes back with the run.
     """
 
     spec_id: str
-    environment_id: str
+    environment_id: str | None = None
     input: Mapping[str, Any] = field(default_factory=dict)
-    name: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types; a name that is None is left out."""
-        members = {
+        """As JSON types; an environment that is None is left out."""
+        where = {} if self.environment_id is None else {"environment_id": self.environment_id}
+        return {
             "spec_id": self.spec_id,
-            "environment_id": self.environment_id,
+            **where,
             "input": dict(self.input),
+            "metadata": dict(self.metadata),
         }
-        return members if self.name is None else {**members, "name": self.name}
+
+
+@dataclass(frozen=True, slots=True)
+class SpecCreate:
+    """
+    What `specs.create` and `specs.update` ask for; a plain dict with the same members does as well.
+
+    Attributes:
+        name: Unique within the tenant.
+        definition: `steps`, the names of its steps in their order, and what else the platform
+            documents.
+    """
+
+    name: str
+    definition: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"name": self.name, "definition": dict(self.definition)}
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentCreate:
+    """
+    What `environments.create` asks for; a plain dict with the same members does as well.
+
+    Attributes:
+        name: Unique within the tenant.
+        variables: What runs in it see.
+    """
+
+    name: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"name": self.name, "variables": dict(self.variables)}

@@ -11,7 +11,16 @@ from typing import Any
 
 import failwell
 from kneo_client import operations as ops
-from kneo_client.models import Environment, Health, Page, Run, RunCreate, Spec
+from kneo_client.models import (
+    Environment,
+    EnvironmentCreate,
+    Health,
+    Page,
+    Run,
+    RunCreate,
+    Spec,
+    SpecCreate,
+)
 
 
 class Runs:
@@ -31,7 +40,7 @@ class Runs:
         The run that was started, usually still "queued".
 
         Args:
-            payload: `spec_id`, `environment_id`, and if you like `input` and `name`.
+            payload: `spec_id`, and if you like `environment_id`, `input` and `metadata`.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made. The same key with the same payload brings the first answer again.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
@@ -61,12 +70,20 @@ class Runs:
         return self._client.call(ops.get_run(run_id), deadline=deadline)
 
     def list(
-        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
+        self,
+        *,
+        status: str | None = None,
+        spec_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        deadline: float | None = None,
     ) -> Page[Run]:
         """
         A page of runs, newest first.
 
         Args:
+            status: Only runs in this state; None for all.
+            spec_id: Only runs of this spec; None for all.
             limit: Runs on a page; None for the service's default.
             cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
@@ -75,7 +92,7 @@ class Runs:
             KneoError: the call did not succeed.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return self._client.call(ops.list_runs(limit, cursor), deadline=deadline)
+        return self._client.call(ops.list_runs(status, spec_id, limit, cursor), deadline=deadline)
 
     def cancel(
         self,
@@ -112,6 +129,30 @@ class Specs:
     def __init__(self, client: failwell.Client) -> None:
         self._client = client
 
+    def create(
+        self,
+        payload: SpecCreate | Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
+    ) -> Spec:
+        """
+        The spec that was created, at version 1.
+
+        Args:
+            payload: `name` and `definition`.
+            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
+                is made. The same key with the same payload brings the first answer again.
+            deadline: Seconds for the whole call, all tries and waits; None for the client's.
+
+        Raises:
+            KneoIdempotencyMismatchError: the key was used before, with another payload.
+            KneoConflictError: the name is taken.
+            KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
+        """
+        return self._client.call(ops.create_spec(payload), idempotency_key=idempotency_key, deadline=deadline)
+
     def get(self, spec_id: str, *, deadline: float | None = None) -> Spec:
         """
         The spec as it is now.
@@ -127,47 +168,52 @@ class Specs:
         """
         return self._client.call(ops.get_spec(spec_id), deadline=deadline)
 
-    def list(self, *, deadline: float | None = None) -> Page[Spec]:
+    def list(
+        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
+    ) -> Page[Spec]:
         """
-        All specs.
+        A page of your specs and the platform's, newest first.
 
         Args:
+            limit: Specs on a page; None for the service's default.
+            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
             KneoError: the call did not succeed.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return self._client.call(ops.list_specs(), deadline=deadline)
+        return self._client.call(ops.list_specs(limit, cursor), deadline=deadline)
 
     def update(
         self,
         spec_id: str,
+        payload: SpecCreate | Mapping[str, Any],
         *,
-        description: str,
         version: int | None = None,
         idempotency_key: str | None = None,
         deadline: float | None = None,
     ) -> Spec:
         """
-        The spec, in other words.
+        The spec, replaced.
 
         Args:
             spec_id: Its `id`.
-            description: What it expects and what it brings.
+            payload: `name` and `definition`.
             version: Only if the spec is still at this version; None for whatever it is at.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoConflictError: somebody else has changed it meanwhile.
+            KneoConflictError: somebody else has changed it meanwhile, or the name is taken.
+            KneoPermissionError: it is the platform's.
             KneoNotFoundError: there is no such spec.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return self._client.call(
-            ops.update_spec(spec_id, description, version), idempotency_key=idempotency_key, deadline=deadline
+            ops.update_spec(spec_id, payload, version), idempotency_key=idempotency_key, deadline=deadline
         )
 
 
@@ -176,6 +222,32 @@ class Environments:
 
     def __init__(self, client: failwell.Client) -> None:
         self._client = client
+
+    def create(
+        self,
+        payload: EnvironmentCreate | Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
+    ) -> Environment:
+        """
+        The environment that was created.
+
+        Args:
+            payload: `name`, and if you like `variables`.
+            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
+                is made. The same key with the same payload brings the first answer again.
+            deadline: Seconds for the whole call, all tries and waits; None for the client's.
+
+        Raises:
+            KneoIdempotencyMismatchError: the key was used before, with another payload.
+            KneoConflictError: the name is taken.
+            KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
+        """
+        return self._client.call(
+            ops.create_environment(payload), idempotency_key=idempotency_key, deadline=deadline
+        )
 
     def get(self, environment_id: str, *, deadline: float | None = None) -> Environment:
         """
@@ -192,18 +264,22 @@ class Environments:
         """
         return self._client.call(ops.get_environment(environment_id), deadline=deadline)
 
-    def list(self, *, deadline: float | None = None) -> Page[Environment]:
+    def list(
+        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
+    ) -> Page[Environment]:
         """
-        All environments.
+        A page of your environments and the platform's, newest first.
 
         Args:
+            limit: Environments on a page; None for the service's default.
+            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
             KneoError: the call did not succeed.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return self._client.call(ops.list_environments(), deadline=deadline)
+        return self._client.call(ops.list_environments(limit, cursor), deadline=deadline)
 
 
 class HealthChecks:
@@ -277,7 +353,7 @@ class AsyncRuns:
         The run that was started, usually still "queued".
 
         Args:
-            payload: `spec_id`, `environment_id`, and if you like `input` and `name`.
+            payload: `spec_id`, and if you like `environment_id`, `input` and `metadata`.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made. The same key with the same payload brings the first answer again.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
@@ -309,12 +385,20 @@ class AsyncRuns:
         return await self._client.call(ops.get_run(run_id), deadline=deadline)
 
     async def list(
-        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
+        self,
+        *,
+        status: str | None = None,
+        spec_id: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        deadline: float | None = None,
     ) -> Page[Run]:
         """
         A page of runs, newest first.
 
         Args:
+            status: Only runs in this state; None for all.
+            spec_id: Only runs of this spec; None for all.
             limit: Runs on a page; None for the service's default.
             cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
@@ -323,7 +407,7 @@ class AsyncRuns:
             KneoError: the call did not succeed.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return await self._client.call(ops.list_runs(limit, cursor), deadline=deadline)
+        return await self._client.call(ops.list_runs(status, spec_id, limit, cursor), deadline=deadline)
 
     async def cancel(
         self,
@@ -360,6 +444,32 @@ class AsyncSpecs:
     def __init__(self, client: failwell.AsyncClient) -> None:
         self._client = client
 
+    async def create(
+        self,
+        payload: SpecCreate | Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
+    ) -> Spec:
+        """
+        The spec that was created, at version 1.
+
+        Args:
+            payload: `name` and `definition`.
+            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
+                is made. The same key with the same payload brings the first answer again.
+            deadline: Seconds for the whole call, all tries and waits; None for the client's.
+
+        Raises:
+            KneoIdempotencyMismatchError: the key was used before, with another payload.
+            KneoConflictError: the name is taken.
+            KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
+        """
+        return await self._client.call(
+            ops.create_spec(payload), idempotency_key=idempotency_key, deadline=deadline
+        )
+
     async def get(self, spec_id: str, *, deadline: float | None = None) -> Spec:
         """
         The spec as it is now.
@@ -375,47 +485,52 @@ class AsyncSpecs:
         """
         return await self._client.call(ops.get_spec(spec_id), deadline=deadline)
 
-    async def list(self, *, deadline: float | None = None) -> Page[Spec]:
+    async def list(
+        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
+    ) -> Page[Spec]:
         """
-        All specs.
+        A page of your specs and the platform's, newest first.
 
         Args:
+            limit: Specs on a page; None for the service's default.
+            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
             KneoError: the call did not succeed.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return await self._client.call(ops.list_specs(), deadline=deadline)
+        return await self._client.call(ops.list_specs(limit, cursor), deadline=deadline)
 
     async def update(
         self,
         spec_id: str,
+        payload: SpecCreate | Mapping[str, Any],
         *,
-        description: str,
         version: int | None = None,
         idempotency_key: str | None = None,
         deadline: float | None = None,
     ) -> Spec:
         """
-        The spec, in other words.
+        The spec, replaced.
 
         Args:
             spec_id: Its `id`.
-            description: What it expects and what it brings.
+            payload: `name` and `definition`.
             version: Only if the spec is still at this version; None for whatever it is at.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
-            KneoConflictError: somebody else has changed it meanwhile.
+            KneoConflictError: somebody else has changed it meanwhile, or the name is taken.
+            KneoPermissionError: it is the platform's.
             KneoNotFoundError: there is no such spec.
             KneoError: any other failure of the call.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
         return await self._client.call(
-            ops.update_spec(spec_id, description, version), idempotency_key=idempotency_key, deadline=deadline
+            ops.update_spec(spec_id, payload, version), idempotency_key=idempotency_key, deadline=deadline
         )
 
 
@@ -424,6 +539,32 @@ class AsyncEnvironments:
 
     def __init__(self, client: failwell.AsyncClient) -> None:
         self._client = client
+
+    async def create(
+        self,
+        payload: EnvironmentCreate | Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
+    ) -> Environment:
+        """
+        The environment that was created.
+
+        Args:
+            payload: `name`, and if you like `variables`.
+            idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
+                is made. The same key with the same payload brings the first answer again.
+            deadline: Seconds for the whole call, all tries and waits; None for the client's.
+
+        Raises:
+            KneoIdempotencyMismatchError: the key was used before, with another payload.
+            KneoConflictError: the name is taken.
+            KneoError: any other failure of the call.
+            failwell.UsageError: an argument cannot be used. Nothing was sent.
+        """
+        return await self._client.call(
+            ops.create_environment(payload), idempotency_key=idempotency_key, deadline=deadline
+        )
 
     async def get(self, environment_id: str, *, deadline: float | None = None) -> Environment:
         """
@@ -440,18 +581,22 @@ class AsyncEnvironments:
         """
         return await self._client.call(ops.get_environment(environment_id), deadline=deadline)
 
-    async def list(self, *, deadline: float | None = None) -> Page[Environment]:
+    async def list(
+        self, *, limit: int | None = None, cursor: str | None = None, deadline: float | None = None
+    ) -> Page[Environment]:
         """
-        All environments.
+        A page of your environments and the platform's, newest first.
 
         Args:
+            limit: Environments on a page; None for the service's default.
+            cursor: `next_cursor` of the page before; None for the first.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
 
         Raises:
             KneoError: the call did not succeed.
             failwell.UsageError: an argument cannot be used. Nothing was sent.
         """
-        return await self._client.call(ops.list_environments(), deadline=deadline)
+        return await self._client.call(ops.list_environments(limit, cursor), deadline=deadline)
 
 
 class AsyncHealthChecks:

@@ -19,7 +19,7 @@ from kneo_client.core.errors import (
 )
 
 # The codes of the service's 409s. Written out, because a 409 without a code is read by its key.
-CONFLICTS = ("conflict", "run_not_cancellable", "environment_disabled", "version_mismatch")
+CONFLICTS = ("conflict", "run_not_cancellable", "environment_retired", "name_taken", "version_mismatch")
 
 _RULES = (
     Rule(KneoAuthError, status=401, answer_headers={"www-authenticate": 'Bearer realm="kneo"'},

@@ -15,11 +15,11 @@ The service's codes:
 
     400 bad_request, malformed_json, idempotency_key_invalid
     401 api_key_missing, api_key_malformed, api_key_invalid, api_key_revoked, api_key_expired
-    403 insufficient_scope, tenant_suspended
+    403 insufficient_scope, tenant_suspended, read_only
     404 run_not_found, spec_not_found, environment_not_found, not_found
     405 method_not_allowed
-    409 run_not_cancellable, environment_disabled, version_mismatch, idempotency_mismatch,
-        idempotency_in_flight (with Retry-After)
+    409 run_not_cancellable, environment_retired, name_taken, version_mismatch,
+        idempotency_mismatch, idempotency_in_flight (with Retry-After)
     413 payload_too_large
     422 validation_failed (with fields)
     429 rate_limited (with Retry-After)

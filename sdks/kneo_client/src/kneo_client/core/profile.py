@@ -18,6 +18,8 @@ A profile is a table of `config.toml` in the user's configuration folder:
 
 A profile named in code goes before the environment, because whoever names one does not expect
 the key of another to be sent to it. The file is read only if something is still missing.
+
+No frame that can raise holds an API key as plain text: trackers of errors show the locals.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ log = logging.getLogger("kneo_client.profile")
 API_KEY, BASE_URL, PROFILE = "KNEO_API_KEY", "KNEO_BASE_URL", "KNEO_PROFILE"
 _VARIABLES = {"api_key": API_KEY, "base_url": BASE_URL}
 _NAMED = {"api_key": "API key", "base_url": "base URL"}
+_USED = (API_KEY, BASE_URL, PROFILE, "XDG_CONFIG_HOME", "HOME", "APPDATA", "USERPROFILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def resolve(
             cannot be read.
         ArgumentTypeError: an argument is no string.
     """
-    env = os.environ if environ is None else environ
+    env, environ, api_key = _used(environ), None, masked(api_key)
     given = {"api_key": _text("api_key", api_key), "base_url": _text("base_url", base_url)}
     _text("profile", profile)
     found: dict[str, str] = {}
@@ -137,6 +140,22 @@ def resolve(
             "a line break or a letter outside ASCII"
         )
     return Profile(Secret(found["api_key"]), found["base_url"], sources)
+
+
+def masked(value: Any) -> Any:
+    """`value` with every string in it printing as a mask, through lists and tables."""
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, dict):
+        return {name: masked(inner) for name, inner in value.items()}
+    return [masked(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _used(environ: Mapping[str, str] | None) -> dict[str, str]:
+    """The variables that count here, the key masked."""
+    env = os.environ if environ is None else environ
+    used = {name: env[name] for name in _USED if name in env}
+    return used | {API_KEY: Secret(used[API_KEY])} if API_KEY in used else used
 
 
 def _text(name: str, value: object) -> str | None:
@@ -173,7 +192,7 @@ def _profile(name: str | None, named_by: str, env: Mapping[str, str]) -> tuple[d
         if name is None:
             return {}, ""
         raise ConfigurationError(f"profile {name!r} ({named_by}): there is no file {path or 'for profiles'}")
-    wanted = name or _string(data, "default_profile", f"{path}") or "default"
+    wanted = str(name or _string(data, "default_profile", f"{path}") or "default")
     profiles = data.get("profiles", {})
     if not isinstance(profiles, dict):
         raise ConfigurationError(f"{path}: profiles is not a table; write [profiles.{wanted}]")
@@ -187,10 +206,10 @@ def _profile(name: str | None, named_by: str, env: Mapping[str, str]) -> tuple[d
     table, where = profiles[wanted], f"[profiles.{wanted}] in {path}"
     if not isinstance(table, dict):
         raise ConfigurationError(f"{where} is not a table")
-    values = {key: _string(table, key, where) for key in _VARIABLES}
-    if values["api_key"]:
+    key, url = _string(table, "api_key", where), _string(table, "base_url", where)
+    if key:
         _warn_if_open(path)
-    return values, where
+    return {"api_key": key, "base_url": url and str(url)}, where
 
 
 def _string(table: Mapping[str, Any], name: str, where: str) -> str | None:
@@ -201,7 +220,7 @@ def _string(table: Mapping[str, Any], name: str, where: str) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The file's content; None if there is no such file."""
+    """The file's content, its strings masked; None if there is no such file."""
     data, problem = _parsed(path)
     if problem:
         # Raised here, outside the handler: TOMLDecodeError and UnicodeDecodeError hold the text,
@@ -214,7 +233,7 @@ def _parsed(path: Path) -> tuple[dict[str, Any] | None, str]:
     import tomllib
 
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8")), ""
+        return masked(tomllib.loads(path.read_bytes().decode("utf-8"))), ""
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except OSError as exc:
