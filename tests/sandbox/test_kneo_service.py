@@ -326,6 +326,16 @@ def test_a_body_over_the_limit_is_a_413(kneo: Any, sandbox: Sandbox) -> None:
     is_refusal(answer, 413, KneoError, code="payload_too_large")
 
 
+def test_a_body_far_over_the_limit_still_gets_its_answer(kneo: Any, sandbox: Sandbox) -> None:
+    """
+    Sixteen megabytes are sent before the client looks; the connection is not reset under it.
+    """
+    answer = kneo("POST", "/v1/runs", key=sandbox.kneo.keys.full, body=b"x" * 16 * 1024 * 1024)
+
+    is_refusal(answer, 413, KneoError, code="payload_too_large")
+    assert answer.headers["connection"] == "close"
+
+
 def test_a_key_used_again_with_another_payload_is_the_mismatch(kneo: Any, sandbox: Sandbox) -> None:
     full, key = sandbox.kneo.keys.full, str(uuid4())
     headers = {"Idempotency-Key": key}

@@ -26,7 +26,9 @@ async def ask(
     chunks = [body] if isinstance(body, bytes) else list(body)
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
-    if isinstance(body, bytes) and body and not any(n == b"content-length" for n, _ in raw):
+    if not isinstance(body, bytes):
+        raw.append((b"transfer-encoding", b"chunked"))
+    elif body and not any(n == b"content-length" for n, _ in raw):
         raw.append((b"content-length", b"%d" % len(body)))
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,

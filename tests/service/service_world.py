@@ -72,7 +72,7 @@ class World:
             Operation("GET", "/things", self.listed, scope="things:read"),
             Operation("GET", "/open", self.listed, public=True),
             Operation("GET", "/alive", self.listed, public=True, while_draining=True),
-            Operation("POST", "/small", self.create, scope="things:write", max_body_bytes=10),
+            Operation("POST", "/small", self.create, scope="things:write", parse=parse, max_body_bytes=10),
             Operation("POST", "/plain", self.plain, scope="things:write", idempotent=True),
         )
         app = Starlette(routes=routes_for(self.operations))

@@ -18,7 +18,7 @@ from service_world import World, world
 import failwell
 from failwell.answer import Answer
 from failwell.contract import STANDARD
-from failwell.service import KeyFormat, Limit, Operation, Service, install
+from failwell.service import KeyFormat, Limit, Operation, Service, gates, install
 
 
 class Thing(BaseModel):
@@ -87,15 +87,6 @@ def test_the_gates_stand_in_the_published_order(here: World) -> None:
     assert here.things() == ["first"]
 
 
-def test_no_gate_reads_a_body_before_it_knows_who_sends_it(here: World) -> None:
-    async def receive() -> Any:
-        raise AssertionError("the body was asked for")
-
-    answer = asyncio.run(_raw(here.service, receive, [(b"content-length", b"5")]))
-
-    assert answer == 401
-
-
 async def _raw(service: Service, receive: Any, headers: list[tuple[bytes, bytes]]) -> int:
     sent: list[Any] = []
 
@@ -123,10 +114,54 @@ def test_a_client_that_hangs_up_while_sending_gets_no_answer_and_has_no_effect(h
 
 
 def test_a_body_without_a_length_is_measured_while_it_is_read(here: World) -> None:
-    fits = call(here, path="/small", body=[b"12345", b"67890"])
-    over = call(here, path="/small", body=[b"12345", b"678901", b"never read"])
+    fits = call(here, path="/small", body=[b'{"name', b'":1}'])
+    over = call(here, path="/small", body=[b'{"name', b'":12}', b"never looked at"])
 
-    assert (fits.status, over.status) == (500, 413)
+    assert (fits.status, over.status) == (201, 413)
+
+
+def test_a_body_that_nobody_wants_is_read_before_the_connection_is_closed(here: World) -> None:
+    """
+    Closed on unread data, a connection is reset, and the client never sees the answer.
+    """
+    chunks = [{"type": "http.request", "body": b"x" * 10, "more_body": more} for more in (True, True, False)]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        assert sent, "the answer goes out first"
+        return chunks.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/things", "query_string": b"", "client": None,
+        "headers": [(b"transfer-encoding", b"chunked")],
+    }  # fmt: skip
+    asyncio.run(here.service(scope, receive, send))
+
+    assert chunks == []
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert [message.get("more_body") for message in sent[1:]] == [True, None]
+
+
+def test_a_body_without_end_is_not_read_for_ever(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "LINGER_BYTES", 100)
+    monkeypatch.setattr(gates, "LINGER_SECONDS", 0.02)
+    asked = 0
+
+    async def endless() -> Any:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.request", "body": b"x" * 10, "more_body": True}
+
+    async def silent() -> Any:
+        await asyncio.sleep(3600)
+
+    headers = [(b"transfer-encoding", b"chunked")]
+
+    assert [asyncio.run(_raw(here.service, r, headers)) for r in (endless, silent)] == [401, 401]
+    assert asked == 10
 
 
 def test_an_announced_length_is_refused_before_the_key(here: World) -> None:

@@ -478,6 +478,52 @@ def test_a_cancelled_request_leaves_its_claim_to_the_lease(here: World) -> None:
     assert here.things() == ["a"]
 
 
+def test_a_slow_handler_keeps_its_claim(tmp_path: Path) -> None:
+    """
+    The lease is renewed while it works: at three times its length, nobody has taken over.
+    """
+
+    async def slowly(here: World) -> tuple[Answer, Answer]:
+        here.gate = asyncio.Event()
+        slow = asyncio.create_task(post(here, {"name": "a"}))
+        while here.handled == 0:
+            await asyncio.sleep(0)
+        for _ in range(3):
+            begun = here.clock.now
+            here.clock.now += 0.02
+            while lease_of(here) < begun + 0.05:
+                await asyncio.sleep(0.001)
+        refused = await post(here, {"name": "a"})
+        here.gate.set()
+        return await slow, refused
+
+    with world(tmp_path, lease=0.03) as here:
+        slow, refused = asyncio.run(slowly(here))
+
+    assert slow.status == 201
+    assert (refused.status, code_of(refused)) == (409, "idempotency_in_flight")
+
+
+def lease_of(here: World) -> float:
+    ((until,),) = here.store.read("SELECT lease_until FROM failwell_idempotency")
+    return float(until)
+
+
+def test_only_who_holds_a_claim_renews_it(store: SQLiteStore, clock: Clock) -> None:
+    first = claim(store)
+    clock.now += 20
+    renewed = asyncio.run(store.renew(first, lease=30.0))
+    clock.now += 29
+    held = claim(store)
+    clock.now += 1
+    heir = claim(store)
+
+    assert renewed
+    assert held == InFlight(1.0)
+    assert isinstance(heir, Claim)
+    assert not asyncio.run(store.renew(first, lease=30.0))
+
+
 def test_who_was_too_slow_answers_with_the_outcome_of_who_took_over(here: World) -> None:
     async def overtaken() -> list[Answer]:
         here.gate = asyncio.Event()

@@ -78,7 +78,12 @@ SCOPE_KEY = "failwell"
 # RFC 9110 lets a field hold nearly anything; what we repeat and log has to be harmless.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{8,128}")
 
+# RFC 9110, section 9.2.1.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+# What is read of a body that nobody wants, and for how long, so that its sender gets to read why.
+LINGER_BYTES = 32 * 1024 * 1024
+LINGER_SECONDS = 5.0
 
 
 class ClientGoneError(Exception):
@@ -98,6 +103,7 @@ class Exchange:
         idempotency_key: The key, unquoted; None if there was none.
         decision: The rate limit's; None where there is no limit.
         committed: Whether the effect and the record are written.
+        unread: Whether the client may still be sending its body.
     """
 
     __slots__ = (
@@ -111,6 +117,7 @@ class Exchange:
         "key",
         "operation",
         "request_id",
+        "unread",
     )
 
     def __init__(self, service: Service, request_id: str) -> None:
@@ -119,6 +126,7 @@ class Exchange:
         self.operation: Operation | None = None
         self.key: StoredKey | None = None
         self.body = b""
+        self.unread = True
         self.input: Any = None
         self.idempotency_key: str | None = None
         self.decision: Decision | None = None
@@ -232,7 +240,8 @@ class Service:
         except ClientGoneError:
             return
         except Exception as exc:  # noqa: BLE001  # the outermost layer: somebody has to answer
-            await outgoing.finish(self.answer_to(exc, exchange))
+            unread = receive if exchange.unread and _announces_body(headers) else None
+            await outgoing.finish(self.answer_to(exc, exchange), unread)
 
     def refuse(self, code: str, **values: Any) -> CallError:
         """The contract's exception for a code of the wording, for a handler to raise."""
@@ -257,10 +266,9 @@ class Service:
         _check_announced(headers, limit)
         if not operation.public:
             await self._admit(exchange, scope, headers)
-        if scope["method"] in _SAFE and b"content-length" not in headers:
-            exchange.body = b""
-        else:
+        if scope["method"] not in _SAFE or _announces_body(headers):
             exchange.body = await _read(receive, limit)
+        exchange.unread = False
         if operation.parse is not None:
             exchange.input = operation.parse(exchange.body)
         if operation.idempotent:
@@ -383,7 +391,8 @@ class Service:
         # Nothing leaves before it is recorded.
         try:
             try:
-                answer = await _collect(self.app, scope, receive)
+                with _Heartbeat(self.store, claim, self.lease):
+                    answer = await _collect(self.app, scope, receive)
             except FencedError:
                 raise
             except Exception as exc:  # noqa: BLE001  # a failure is an answer, too
@@ -472,6 +481,41 @@ class Service:
         return sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
 
 
+class _Heartbeat:
+    """
+    Renews a claim while its work is under way, three times a lease.
+
+    So the lease can be short, and a slow handler is not overtaken: only a dead one is.
+    """
+
+    __slots__ = ("_claim", "_lease", "_loop", "_store", "_task", "_timer")
+
+    def __init__(self, store: Store, claim: Claim, lease: float) -> None:
+        self._store, self._claim, self._lease = store, claim, lease
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._timer = self._loop.call_later(self._lease / 3, self._beat)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _beat(self) -> None:
+        self._task = self._loop.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        # A renewal that was not possible is tried again; one that came too late has no use.
+        held = True
+        with suppress(StoreBusyError):
+            held = await self._store.renew(self._claim, lease=self._lease)
+        if held and self._timer is not None:
+            self._timer = self._loop.call_later(self._lease / 3, self._beat)
+
+
 class _Outgoing:
     """The way out: adds what every answer carries, and refuses to answer twice."""
 
@@ -490,8 +534,17 @@ class _Outgoing:
             message["headers"] = self._dressed(message.get("headers", ()), message["status"])
         await self._send(message)
 
-    async def finish(self, answer: Answer) -> None:
-        """Send a whole answer, unless one is under way already."""
+    async def finish(self, answer: Answer, unread: Receive | None = None) -> None:
+        """
+        Send a whole answer, unless one is under way already.
+
+        Args:
+            answer: What to send.
+            unread: Where the rest of the request's body comes from, if it was not read. Were
+                the connection closed on it, the client's machine would throw the answer away
+                (RFC 9112, section 9.6); so it is read, for a while, and the connection not
+                used again.
+        """
         if self._started:
             # What was promised cannot be taken back; ending here tells the client it was cut.
             return
@@ -500,8 +553,15 @@ class _Outgoing:
             for name, value in answer.headers.items()
         ]
         fields.append((b"content-length", b"%d" % len(answer.body)))
+        if unread is not None:
+            fields.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": answer.status, "headers": fields})
-        await self._send({"type": "http.response.body", "body": b"" if self._head else answer.body})
+        body = b"" if self._head else answer.body
+        if unread is not None:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await _linger(unread)
+            body = b""
+        await self._send({"type": "http.response.body", "body": body})
 
     def expect_started(self) -> None:
         if not self._started:
@@ -546,6 +606,22 @@ async def _read(receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
+
+
+def _announces_body(headers: Mapping[bytes, bytes]) -> bool:
+    # RFC 9112, section 6. A request of HTTP/2 may have a body and say nothing of it beforehand.
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+async def _linger(receive: Receive) -> None:
+    left = LINGER_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

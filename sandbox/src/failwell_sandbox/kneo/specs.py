@@ -24,7 +24,7 @@ Step = Callable[[Input, Results], Generator[None, None, Any]]
 _SLICE = 1_000
 
 
-MOST_ROUNDS = 50_000_000
+MOST_ROUNDS = 20_000_000
 
 
 class StepError(Exception):

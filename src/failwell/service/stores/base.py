@@ -52,6 +52,9 @@ class Store(Protocol):
             keep: Seconds until a slot that nobody came back for is forgotten.
         """
 
+    async def renew(self, claim: Claim, /, *, lease: float) -> bool:
+        """Hold the claim for another `lease` seconds from now; False if it is no longer held."""
+
     async def commit(self, claim: Claim | None, effect: Callable[[Any], Answer], /, *, keep: float) -> Answer:
         """
         Carry out `effect` and record its answer, in one transaction.

@@ -276,6 +276,14 @@ class SQLiteStore:
         left = lease_until - self.clock()
         return InFlight(left) if left > 0 else None
 
+    async def renew(self, claim: Claim, /, *, lease: float) -> bool:
+        """See `Store.renew`."""
+        sql = (
+            "UPDATE failwell_idempotency SET lease_until = ? WHERE slot = ? AND token = ? AND status IS NULL"
+        )
+        facts = (self.clock() + lease, claim.slot, claim.token)
+        return await self._writer.run(lambda db: db.execute(sql, facts).rowcount == 1, lasting=False)
+
     async def commit(
         self,
         claim: Claim | None,
