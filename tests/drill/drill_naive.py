@@ -43,6 +43,7 @@ class Naive(Toy):
 
     name = "naive"
     modes = ("sync",)
+    engine_modules = ("builtins", "http")
 
     def __init__(self, *habits: str) -> None:
         super().__init__()
@@ -114,7 +115,11 @@ class _Client:
             if isinstance(exc, TimeoutError):
                 reason = "read_timeout"
             return Failure(**facts, reason=reason, effect=lost, retryable=True), exc, None
-        facts |= {"status": response.status, "effect": effect_of(method, response.status)}
+        facts |= {
+            "request_id": response.headers["X-Request-ID"],
+            "status": response.status,
+            "effect": effect_of(method, response.status),
+        }
         try:
             content = self._read(response, began)
         except IncompleteRead as exc:
@@ -179,4 +184,14 @@ class _Result:
         self.answer, self.content, self.status = answer, answer.body, answer.status
 
 
-_FACTS = ("method", "status", "message", "retry_after", "reason", "effect", "retryable", "idempotency_key")
+_FACTS = (
+    "request_id",
+    "method",
+    "status",
+    "message",
+    "retry_after",
+    "reason",
+    "effect",
+    "retryable",
+    "idempotency_key",
+)

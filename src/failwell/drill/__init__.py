@@ -175,7 +175,9 @@ def _plan(chosen: Sequence[Subject], only: Sequence[str] | None, modes: Sequence
         if mode in modes
     ]
     if not plan:
-        raise UsageError("there is nothing to rehearse: no SDK is installed, or none was named")
+        raise UsageError(
+            "there is nothing to rehearse: install an SDK and failwell-sandbox, or name a subject"
+        )
     return plan
 
 

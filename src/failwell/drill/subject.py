@@ -135,6 +135,7 @@ class Subject(ABC):
         logger: The logger the SDK writes its attempts to; "" for none.
         kinds: The kinds of call it has.
         modes: The forms its client has.
+        engine_modules: Where the exceptions of the engine live: `__cause__` has to be one of them.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Subject(ABC):
     logger: str = ""
     kinds: frozenset[Kind] = frozenset(Kind)
     modes: tuple[Mode, ...] = MODES
+    engine_modules: tuple[str, ...] = ("httpx2", "httpx")
 
     @abstractmethod
     def running(self) -> contextlib.AbstractContextManager[str]:

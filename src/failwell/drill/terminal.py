@@ -73,25 +73,33 @@ def show(result: DrillResult, console: Console) -> None:
     _show_score(result, console)
 
 
+# Narrower than this, an id and its sentence share a column, so that neither is torn.
+WIDE = 100
+
+
 def _table(subject: str, rows: Sequence[Row], console: Console) -> object:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     modes = list(dict.fromkeys(r.mode for r in rows))
+    wide = console.width >= WIDE
     table = Table(
         box=box.SIMPLE_HEAD, title=f"{subject}: what was rehearsed", title_justify="left", pad_edge=False
     )
-    table.add_column("scenario", no_wrap=console.width >= 100, overflow="fold", style="bold")
-    table.add_column("what happens", overflow="fold", ratio=1)
+    table.add_column("scenario", no_wrap=wide)
+    if wide:
+        table.add_column("what happens", overflow="fold", ratio=1)
     table.add_column("tries", justify="right")
     for mode in modes:
         table.add_column(mode, no_wrap=True)
     for scenario_id in dict.fromkeys(r.scenario.id for r in rows):
         group = {r.mode: r for r in rows if r.scenario.id == scenario_id}
-        first = next(iter(group.values()))
+        title = next(iter(group.values())).scenario.title
+        named = Text(scenario_id, "bold")
+        what = [named, Text(title)] if wide else [Text.assemble(named, "  ", title)]
         cells = [_verdict(group[m].verdict) if m in group else Text("") for m in modes]
-        table.add_row(scenario_id, Text(first.scenario.title), _tries(group.values()), *cells)
+        table.add_row(*what, _tries(group.values()), *cells)
     return table
 
 

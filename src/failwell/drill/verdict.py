@@ -154,8 +154,11 @@ def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Ite
     text = client.text.lower()
     if expect.says and not any(w in text for w in expect.says):
         yield Finding("FD-text", f"{client.text!r} says none of: {', '.join(expect.says)}")
-    if issubclass(expect.error, TransportError) and not client.cause:
-        yield Finding("FD-cause", "__cause__ is empty; the engine's own exception belongs there")
+    if issubclass(expect.error, TransportError):
+        if not client.cause:
+            yield Finding("FD-cause", "__cause__ is empty; the engine's own exception belongs there")
+        elif client.cause.partition(".")[0] not in subject.engine_modules:
+            yield Finding("FD-cause", f"__cause__ is {client.cause}, which is not the engine's own exception")
     for name, (found, right) in client.facts.items():
         if not right:
             yield Finding("FD-fact", f"{name} is {found}")
@@ -210,6 +213,24 @@ def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
         tries = expect.requests if expect.tries is None else expect.tries
         if len(client.attempts) != tries:
             yield Finding("FD-count", f"the client reports {len(client.attempts)} tries, not {tries}")
+        yield from _statuses(client.attempts, evidence)
+
+
+def _statuses(attempts: Sequence[Attempt], evidence: Evidence) -> Iterator[Finding]:
+    """What the client says it was answered is what was passed on to it."""
+    requests = evidence.wire.requests_of(MAIN)
+    sent = [a for a in attempts if was_sent(a)]
+    for attempt, request in zip(sent, requests, strict=False):
+        if request.status is not None and attempt.status != request.status:
+            yield Finding(
+                "FD-count", f"try {attempt.number} reports status {attempt.status}, it was {request.status}"
+            )
+    failure = evidence.client.failure
+    last = requests[-1] if requests else None
+    if failure is None or last is None or last.status is None or last.request_id is None:
+        return
+    if failure.request_id != last.request_id:
+        yield Finding("FD-fact", f"request_id is {failure.request_id}, the service's was {last.request_id}")
 
 
 def was_sent(attempt: Attempt) -> bool:

@@ -40,7 +40,10 @@ class SandboxSubject(Subject):
         with running((self.name,), wait=PATIENCE_WITH_TWINS) as sandbox:
             self.service = sandbox[self.name]
             self._new_keys: list[str] = []
+            self._twins: list[threading.Thread] = []
             yield self.service.url + self.path
+            for twin in self._twins:  # a service that ends under a request complains
+                twin.join(30)
 
     def key(self, name: str) -> str:
         """The API key called `name`: "good", "once_an_hour", or one of the demo keys' names."""
@@ -81,7 +84,9 @@ class SandboxSubject(Subject):
             {"content-type": "application/json", **headers},
         )
         claims, ended = self._claims(), list[str]()
-        threading.Thread(target=_carry_out, args=(request, ended), daemon=True).start()
+        twin = threading.Thread(target=_carry_out, args=(request, ended), daemon=True)
+        self._twins.append(twin)
+        twin.start()
         for _ in range(500):
             if self._claims() > claims:
                 return
