@@ -81,8 +81,8 @@ def _of_exception(exc: BaseException, now: datetime | None) -> Failure | None:
     for index, each in enumerate(line):
         if isinstance(each, CallError):
             return each.failure
-        # The request is often known further out than the reason is.
-        asked = _asked([*reversed(line[: index + 1])])
+        # The request is often known further out than the reason is, or only by who made it.
+        asked = _asked([*reversed(line[: index + 1]), *_requests_in_frames(line)])
         hops = [hop for e in line for hop in _hops_in_frames(e)]
         failure = _of_one(each, line[index:], asked, now)
         if failure is not None:
@@ -106,7 +106,10 @@ def _of_one(
                 # A success that could not be used: its status is known, its content is not.
                 return _of_broken(exc, judged or (Phase.ANSWERED, Reason.FORMAT), asked, answer.status)
             return _with_words_of(exc, failure)
-    return None if judged is None else _of_broken(exc, judged, asked)
+    if judged is None:
+        return None
+    status = None if judged[0] is Phase.NOT_SENT else _status_in_frames(inside)
+    return _of_broken(exc, judged if status is None else (Phase.ANSWERED, judged[1]), asked, status)
 
 
 # --- What was asked -------------------------------------------------------------------------
@@ -222,6 +225,9 @@ def _answer_on(exc: BaseException, names: tuple[str, ...]) -> Answer | None:
         status = _status_in(exc, "code")
         return None if status is None else _answer_of_google(status, exc)
     status = _status_in(exc, "status_code", "http_status", "status")
+    details = _get(exc, "details")
+    if status is None and isinstance(details, dict):  # pyreqwest
+        status = details.get("status") if isinstance(details.get("status"), int) else None
     if status is None:
         many = re.search(r"too many (\d{3}) error responses", str(exc))
         return Answer(int(many[1])) if many and names[0].startswith("urllib3.") else None
@@ -500,7 +506,7 @@ def _judged(exc: BaseException, names: tuple[str, ...], inside: list[BaseExcepti
     """How far the request came and why it broke; None if this exception does not say."""
     judged = _by_table(exc, names)
     if judged is None:
-        return _by_system(exc) if isinstance(exc, OSError) else None
+        return _by_system(exc) if isinstance(exc, OSError) and _is_of_system(exc) else None
     phase, reason = judged
     if phase is _ANSWERED:
         return phase, reason
@@ -523,10 +529,8 @@ def _by_table(exc: BaseException, names: tuple[str, ...]) -> Judged | None:
             return _by_causes(exc, judged)
         if last == "RemoteProtocolError":
             return _by_text(str(exc))
-        if last == "ClientPayloadError" and "ontent-" in str(exc) + str(exc.__cause__) + str(exc.__context__):
-            # "Can not decode content-encoding: gzip", against "ContentLengthError"
-            coded = "content-encoding" in f"{exc} {exc.__cause__} {exc.__context__}".lower()
-            return (_ANSWERED, Reason.ENCODING) if coded else judged
+        if last == "ClientPayloadError" and "content-encoding" in f"{exc} {exc.__cause__}":
+            return _ANSWERED, Reason.ENCODING
         return judged
     return None
 
@@ -546,13 +550,15 @@ def _by_causes(exc: BaseException, judged: Judged) -> Judged:
 
     Only "client error (Connect)" among them proves that nothing was sent.
     """
-    details = _get(exc, "details")
-    causes = " ".join(map(str, (details or {}).get("causes") or ())) if isinstance(details, dict) else ""
+    causes = " / ".join(_causes(exc))
     phase, reason = judged
     if "client error (Connect)" not in causes:
-        if "dns error" in causes:
-            return _NOT, Reason.DNS
-        return (phase, Reason.CLOSED) if "connection closed before message" in causes else judged
+        if "client error (SendRequest)" in causes and phase is _ANSWERED:
+            return _SENT, Reason.NOT_HTTP
+        if "connection closed before message" in causes:
+            return _SENT, Reason.CLOSED
+        coded = re.search(r"gzip|deflate|brotli|zstd|corrupt|Invalid .{0,20}header", causes)
+        return (phase, Reason.ENCODING) if coded and phase is _ANSWERED else judged
     if "dns error" in causes:
         return _NOT, Reason.DNS
     if "refused" in causes:
@@ -562,6 +568,12 @@ def _by_causes(exc: BaseException, judged: Judged) -> Judged:
     if "tls" in causes.lower() or "handshake" in causes:
         return _NOT, Reason.TLS
     return _NOT, Reason.CONNECT_TIMEOUT if reason is Reason.READ_TIMEOUT else Reason.UNREACHABLE
+
+
+def _causes(exc: BaseException) -> list[str]:
+    details = _get(exc, "details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    return [str(c.get("message", "")) for c in causes or () if isinstance(c, dict)]
 
 
 def _finer(reason: Reason, seen: Reason) -> Reason:
@@ -661,7 +673,7 @@ def _frames(exc: BaseException) -> Iterator[FrameType]:
 
 def _of_broken(exc: BaseException, judged: Judged, asked: Asked, status: int | None = None) -> Failure:
     phase, reason = judged
-    text = _clean(str(exc), asked.secrets)
+    text = _clean(_text_of(exc), asked.secrets)
     words = outcome.WORDS[reason]
     failure = Failure(
         method=asked.method,
@@ -684,7 +696,7 @@ def _of_stranger(line: list[BaseException]) -> Failure | None:
         if any(name in _MISUSE for name in names) or not any(name in _STRANGERS for name in names):
             continue
         asked = _asked(reversed(line[: index + 1]))
-        text = _clean(str(exc), asked.secrets)
+        text = _clean(_text_of(exc), asked.secrets)
         failure = Failure(
             method=asked.method,
             url=None if asked.url is None else kept_url(asked.url),
@@ -726,6 +738,95 @@ def _effect_of_hop(hop: Hop) -> Effect:
     if hop.status is None or hop.status in (301, 302):
         return Effect.UNKNOWN  # in practice a service that has acted answers 302, too
     return contract.effect_of(hop.method, hop.status)
+
+
+# Where a response is in the hands of a function that reads its body: module, local name.
+_READING = {
+    "httpx._client": "response",
+    "httpx2._client": "response",
+    "requests.models": "self",
+    "requests.sessions": "r",
+    "urllib3.response": "self",
+    "http.client": "self",
+    "aiohttp.client_reqrep": "self",
+}
+
+
+def _status_in_frames(line: list[BaseException]) -> int | None:
+    """
+    The status of an answer that broke while its body was read.
+
+    The exceptions do not carry it, and it decides whether a POST was carried out.
+    """
+    for exc in line:
+        for frame in _frames(exc):
+            name = _READING.get(frame.f_globals.get("__name__", ""))
+            holder = None if name is None else frame.f_locals.get(name)
+            status = (
+                _status_in(holder, "status_code", "status") if _get(holder, "headers") is not None else None
+            )
+            if status is not None:
+                return status
+    return None
+
+
+class _Seen(NamedTuple):
+    """A request as the function that made it has it among its locals."""
+
+    method: str
+    url: str
+    headers: Any
+
+    @property
+    def request(self) -> _Seen:
+        return self
+
+
+def _requests_in_frames(line: list[BaseException]) -> Iterator[_Seen]:
+    for exc in line:
+        for frame in _frames(exc):
+            seen = _seen_in_frame(frame)
+            if seen is not None:
+                yield seen
+
+
+def _seen_in_frame(frame: FrameType) -> _Seen | None:
+    # `f_locals` only of the libraries' own functions, which have ended: the snapshot of a frame that
+    # still runs would keep alive what its owner drops.
+    match frame.f_globals.get("__name__"), frame.f_code.co_name:
+        case "aiohttp.client", "_request":
+            local = frame.f_locals
+            return _Seen(str(local.get("method")), str(local.get("str_or_url")), local.get("headers"))
+        case "urllib3.connectionpool", "urlopen":
+            local = frame.f_locals
+            pool, path = local.get("self"), str(local.get("url"))
+            port = f":{_get(pool, 'port')}" if _get(pool, "port") else ""
+            url = path if "://" in path else f"{_get(pool, 'scheme')}://{_get(pool, 'host')}{port}{path}"
+            return _Seen(str(local.get("method")), url, local.get("headers"))
+        case "urllib.request", "do_open":
+            local = frame.f_locals
+            asked = local.get("req")
+            method = str(_called(_get(asked, "get_method")))
+            return _Seen(method, str(_get(asked, "full_url")), local.get("headers"))
+        case "botocore.client", "_make_api_call":
+            asked = frame.f_locals.get("request_dict")
+            if not isinstance(asked, dict):
+                return None
+            return _Seen(str(asked.get("method")), str(asked.get("url")), asked.get("headers"))
+        case "stripe._api_requestor", "request":
+            local = frame.f_locals
+            key = _get(local.get("requestor"), "api_key")
+            # It knows the path alone; the key is here because Stripe's messages may quote it.
+            return _Seen(str(local.get("method")), "", {"authorization": key} if isinstance(key, str) else {})
+        case "aiohttp.client_reqrep", _:
+            asked = _get(frame.f_locals.get("self"), "request_info")
+        case "requests.models", _:
+            asked = _get(frame.f_locals.get("self"), "request")
+        case _:
+            return None
+    if asked is None:
+        return None
+    return _Seen(str(_get(asked, "method")), str(_get(asked, "url")), _get(asked, "headers"))
 
 
 def _is_safe(method: str | None) -> bool:
@@ -836,6 +937,15 @@ def _get(thing: Any, name: str) -> Any:
         return getattr(thing, name, None)
     except Exception:  # noqa: BLE001 - httpx raises RuntimeError for a request that was never set
         return None
+
+
+def _text_of(exc: BaseException) -> str:
+    causes = _causes(exc)
+    if causes:  # pyreqwest: the innermost says most
+        return f"{_get(exc, 'message')}: {causes[-1]}"
+    # What is raised with several arguments prints as a tuple.
+    first = exc.args[0] if exc.args else None
+    return first if isinstance(first, str) and str(exc).startswith("(") else str(exc)
 
 
 def _called(function: Any) -> Any:
