@@ -505,6 +505,21 @@ def test_with_a_client_of_httpx_the_cause_is_an_exception_of_httpx(nobody_listen
     assert isinstance(caught.value.__cause__, httpx.HTTPError)
 
 
+def test_the_same_with_an_awaiting_client_of_httpx(nobody_listens: str, key: str) -> None:
+    async def main() -> BaseException | None:
+        async with (
+            httpx.AsyncClient(trust_env=False) as http,
+            AsyncKneoClient(
+                key, base_url=nobody_listens, engine=http, retry=RetryPolicy(max_attempts=1)
+            ) as client,
+        ):
+            with pytest.raises(KneoNetworkError) as caught:
+                await client.platform.health.readyz()
+            return caught.value.__cause__
+
+    assert isinstance(asyncio.run(main()), httpx.HTTPError)
+
+
 def test_a_server_that_says_nothing_is_a_timeout(use: Use) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 import failwell
-from failwell import Answer, Effect
+from failwell import Answer, Effect, Failure, FieldError
 from kneo_client.core import errors
 from kneo_client.core.errors import (
     CONTRACT,
@@ -404,6 +404,23 @@ def test_a_bare_error_is_encoded_as_itself_even_where_a_key_was_sent(cls: type[K
     answer = CONTRACT.encode(cls("went wrong"))
 
     assert type(CONTRACT.decode(answer, idempotency_key="key_1")) is cls
+
+
+def test_a_field_says_no_more_than_is_known() -> None:
+    fields = (
+        FieldError(("body", "steps", 0), "too long", "too_long"),
+        FieldError(("body",), "odd"),
+        FieldError((), None, "missing"),
+    )
+    error = KneoError.from_failure(Failure(status=422, code="validation_failed", fields=fields))
+
+    answer = CONTRACT.encode(error)
+
+    assert json.loads(answer.body)["error"]["fields"][1:] == [
+        {"path": ["body"], "message": "odd"},
+        {"path": [], "code": "missing"},
+    ]
+    assert from_response(answer).fields == fields
 
 
 def test_a_401_says_how_to_authenticate() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from failwell import ArgumentTypeError, ConfigurationError, UsageError
 from kneo_client import KneoClient
+from kneo_client.core import profile
 from kneo_client.core.profile import config_file, resolve
 
 FILE = """
@@ -164,8 +165,15 @@ def test_a_missing_base_url_names_all_three_places(write: Write, config_home: Pa
         resolve(profile="a", environ=_env(config_home))
 
 
+def test_a_file_without_the_default_profile_is_no_mistake(write: Write, config_home: Path) -> None:
+    write('[profiles.staging]\napi_key = "key-staging"\n')
+
+    with pytest.raises(ConfigurationError, match=r"^no API key: pass api_key=.*KNEO_API_KEY.*default"):
+        resolve(environ=_env(config_home))
+
+
 @pytest.mark.parametrize(
-    ("text", "profile", "says"),
+    ("text", "named", "says"),
     [
         (FILE, "prod", "profile 'prod' .the argument profile. is not in .*'default', 'staging', 'half'"),
         ("", "prod", "it has no profiles"),
@@ -180,13 +188,13 @@ def test_a_missing_base_url_names_all_three_places(write: Write, config_home: Pa
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(
-    write: Write, config_home: Path, text: str | bytes | None, profile: str | None, says: str
+    write: Write, config_home: Path, text: str | bytes | None, named: str | None, says: str
 ) -> None:
     if text is not None:
         write(text)
 
     with pytest.raises(ConfigurationError, match=says):
-        resolve(profile=profile, environ=_env(config_home))
+        resolve(profile=named, environ=_env(config_home))
 
 
 def test_a_profile_that_the_environment_names_must_exist(write: Write, config_home: Path) -> None:
@@ -321,6 +329,23 @@ def test_a_file_with_keys_that_others_may_read_is_warned_of(
     told = [r.getMessage() for r in caplog.records if r.name == "kneo_client.profile"]
     assert told == [f"{path} holds an API key and other users may read it: chmod 600 {path}"] * warned
     assert all(r.levelno == logging.WARNING for r in caplog.records)
+
+
+def test_a_file_that_goes_away_while_it_is_read_has_been_read(
+    write: Write, config_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write()
+    read = profile._read
+
+    def read_and_remove(path: Path) -> dict[str, Any] | None:
+        data = read(path)
+        path.unlink()
+        return data
+
+    monkeypatch.setattr(profile, "_read", read_and_remove)
+
+    assert str(resolve(environ=_env(config_home)).api_key) == "key-default"
+    assert not path.exists()
 
 
 def test_a_file_without_keys_may_be_read_by_all(

@@ -187,8 +187,7 @@ def _profile(name: str | None, named_by: str, env: Mapping[str, str]) -> tuple[d
         env: Environment variables.
     """
     path = config_file(env)
-    data = None if path is None else _read(path)
-    if data is None:
+    if path is None or (data := _read(path)) is None:
         if name is None:
             return {}, ""
         raise ConfigurationError(f"profile {name!r} ({named_by}): there is no file {path or 'for profiles'}")
@@ -245,18 +244,17 @@ def _parsed(path: Path) -> tuple[dict[str, Any] | None, str]:
         return None, str(exc)
 
 
-def _warn_if_open(path: Path | None) -> None:
+def _warn_if_open(path: Path) -> None:
     """
     Say so if other users can read the keys.
 
     A warning in the log and not a refusal: containers mount such files with fixed modes. Not in
     the `warnings` module either, where `-W error` would turn a good key into a crash.
     """
-    if path is None or os.name != "posix":
-        return
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except OSError:  # gone since it was read
         return
-    if mode & 0o077:
+    # Other systems keep rights elsewhere, and report a mode that means nothing.
+    if os.name == "posix" and mode & 0o077:
         log.warning("%s holds an API key and other users may read it: chmod 600 %s", path, path)
