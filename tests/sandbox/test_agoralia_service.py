@@ -500,6 +500,50 @@ def test_campaigns_come_a_page_at_a_time(agoralia: Any, sandbox: Sandbox) -> Non
     assert set(made) <= set(seen)
 
 
+@pytest.mark.parametrize(
+    ("query", "msg", "kind"),
+    [
+        ("limit=0", "ensure this value is greater than or equal to 1", "value_error.number.not_ge"),
+        ("limit=101", "ensure this value is less than or equal to 100", "value_error.number.not_le"),
+        ("limit=x", "value is not a valid integer", "type_error.integer"),
+    ],
+)
+def test_a_page_that_cannot_be_is_a_422(
+    agoralia: Any, sandbox: Sandbox, query: str, msg: str, kind: str
+) -> None:
+    answer = agoralia("GET", f"/api/v1/campaigns?{query}", key=sandbox.agoralia.keys.full)
+
+    finding = {"loc": ["query", "limit"], "msg": msg, "type": kind}
+    is_refusal(answer, 422, {"detail": [finding]}, "validation_failed")
+
+
+def test_an_agent_is_found_by_its_id(agoralia: Any, sandbox: Sandbox) -> None:
+    answer = agoralia("GET", "/api/v1/agents/1", key=sandbox.agoralia.keys.full)
+
+    assert said(answer) == {"id": 1, "name": "Quotes", "lang": "en-GB", "voice_engine": "aria"}
+
+
+def test_a_campaign_without_contacts_or_schema_calls_the_address_book(
+    agoralia: Any, sandbox: Sandbox
+) -> None:
+    full = sandbox.agoralia.keys.full
+    body = {"name": "Book", "purpose": "test", "budget_cents": 900}
+    campaign_id = said(agoralia("POST", "/api/v1/campaigns", key=full, json_body=body))["id"]
+    wait_for(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
+    found = said(agoralia("GET", f"/api/v1/campaigns/{campaign_id}/results", key=full))
+
+    assert [r["extracted"]["budget"] for r in found["items"]] == [1200.0, None, None]
+    assert [r["extracted"]["email"] for r in found["items"]] == ["ada@example.com", "bo@example.org", None]
+
+
+def test_a_campaign_that_calls_nobody_is_completed(agoralia: Any, sandbox: Sandbox) -> None:
+    full = sandbox.agoralia.keys.full
+    body = {**CAMPAIGN, "contacts": []}
+    campaign_id = said(agoralia("POST", "/api/v1/campaigns", key=full, json_body=body))["id"]
+
+    assert wait_for(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")["status"] == "completed"
+
+
 def test_doubles_are_called_once(agoralia: Any, sandbox: Sandbox) -> None:
     full = sandbox.agoralia.keys.full
     contacts = [{"name": "Ada Lovelace Byron"}, {"name": "ada lovelace  byron"}, {"name": "Bo"}]

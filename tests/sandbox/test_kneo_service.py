@@ -167,6 +167,55 @@ def test_a_run_whose_step_cannot_go_on_fails_and_says_why(kneo: Any, sandbox: Sa
     assert "not JSON" in run["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("spec_id", "given", "status", "output"),
+    [
+        ("spec_chunks", {"text": "abcde", "chunk_size": 2}, "succeeded", ["ab", "cd", "e"]),
+        ("spec_json_shape", {"text": '{"a": 1, "b": []}'}, "succeeded", {"a": "int", "b": "list"}),
+        ("spec_json_shape", {"text": "[1]"}, "failed", None),
+        ("spec_text_stats", {"text": 7}, "failed", None),
+        ("spec_hash_chain", {"text": "x", "rounds": "many"}, "failed", None),
+        ("spec_hash_chain", {"text": "", "rounds": 0}, "succeeded", ""),
+    ],
+)
+def test_each_spec_does_what_it_says(
+    kneo: Any, sandbox: Sandbox, spec_id: str, given: dict[str, Any], status: str, output: Any
+) -> None:
+    full = sandbox.kneo.keys.full
+    body = {"spec_id": spec_id, "input": given}
+    run = finished(kneo, full, said(kneo("POST", "/v1/runs", key=full, json_body=body))["id"])
+
+    assert (run["status"], run["output"]) == (status, output)
+
+
+def test_an_etag_that_is_none_of_ours_never_matches(kneo: Any, sandbox: Sandbox) -> None:
+    full = sandbox.kneo.keys.full
+    run_id = said(kneo("POST", "/v1/runs", key=full, json_body=LONG))["id"]
+    path = f"/v1/runs/{run_id}/cancel"
+
+    assert kneo("POST", path, key=full, headers={"If-Match": 'W/"x"'}).status == 409
+    assert kneo("POST", path, key=full, headers={"If-Match": "*"}).status == 200
+
+
+def test_what_was_made_is_found_again(kneo: Any, sandbox: Sandbox) -> None:
+    full, name = sandbox.kneo.keys.full, f"env-{uuid4()}"
+    body = {"name": name, "variables": {"A": "b"}}
+    made = said(kneo("POST", "/v1/environments", key=full, json_body=body))
+    listed = said(kneo("GET", "/v1/environments?limit=100", key=full))["items"]
+
+    assert said(kneo("GET", f"/v1/environments/{made['id']}", key=full)) == made
+    assert made in listed
+    assert "env_default" in {environment["id"] for environment in listed}
+
+
+def test_changing_what_is_not_there_is_a_404(kneo: Any, sandbox: Sandbox) -> None:
+    body = {"name": "x", "definition": {"steps": ["hash"]}}
+
+    answer = kneo("PUT", "/v1/specs/spec_42", key=sandbox.kneo.keys.full, json_body=body)
+
+    is_refusal(answer, 404, KneoNotFoundError, code="spec_not_found")
+
+
 def test_a_long_run_is_cancelled_midway(kneo: Any, sandbox: Sandbox) -> None:
     full = sandbox.kneo.keys.full
     run_id = said(kneo("POST", "/v1/runs", key=full, json_body=LONG))["id"]

@@ -17,6 +17,7 @@ from sandbox_caller import Caller
 
 import failwell_sandbox
 from failwell_sandbox import ledger
+from failwell_sandbox.worker import Worker
 
 
 def test_nothing_is_left_behind() -> None:
@@ -109,3 +110,30 @@ def test_an_effect_is_found_by_each_of_its_facts() -> None:
         assert sandbox.kneo.effects() == 0
         with pytest.raises(ValueError, match="colour"):
             ledger.effects(sandbox.kneo.store, colour="red")
+
+
+def test_a_service_that_cannot_start_says_so_and_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Worker) -> None:
+        raise LookupError("no worker today")
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(Worker, "start", broken)
+    with pytest.raises(RuntimeError, match="did not start"), failwell_sandbox.running(("kneo",)):
+        pass
+
+    assert before >= set(threading.enumerate())
+
+
+def test_it_listens_on_ipv6_too() -> None:
+    with failwell_sandbox.running(("kneo",), host="::1") as sandbox:
+        assert sandbox.kneo.url.startswith("http://[::1]:")
+        assert Caller(sandbox.kneo.url, "Authorization", "Bearer ")("GET", "/livez").status == 200
+
+
+def test_a_key_may_be_made_for_any_purpose() -> None:
+    with failwell_sandbox.running(("kneo",)) as sandbox:
+        ask = Caller(sandbox.kneo.url, "Authorization", "Bearer ")
+        poor = sandbox.kneo.new_key(["specs:read"], tenant="globex")
+
+        assert ask("GET", "/v1/specs", key=poor).status == 200
+        assert ask("GET", "/v1/runs", key=poor).status == 403

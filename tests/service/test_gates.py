@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 from service_asgi import ask
-from service_world import World, world
+from service_world import KEYS, World, world
+from starlette.applications import Starlette
 
 import failwell
 from failwell.answer import Answer
 from failwell.contract import STANDARD
-from failwell.service import KeyFormat, Limit, Operation, Service, gates, install
+from failwell.service import KeyFormat, Limit, Operation, Service, gates, install, routes_for
 
 
 class Thing(BaseModel):
@@ -357,3 +359,26 @@ def test_fastapi_speaks_the_contract_too(here: World) -> None:
     error = failwell.decode(refused)
     assert error is not None
     assert {("path", "number"), ("body", "name")} == {field.path for field in error.fields}
+
+
+def test_a_handler_raises_any_code_of_the_wording(tmp_path: Path) -> None:
+    wording = {"insufficient_scope": (403, "Get {scope} first")}
+    with world(tmp_path, wording=wording, codes={"insufficient_scope": "needs"}) as here:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            raise here.service.refuse("insufficient_scope", scope="gold")
+
+        here.service.app = app
+        answer = call(here, "GET", "/open")
+
+    assert (answer.status, code_of(answer)) == (403, "needs")
+    assert json.loads(answer.body)["detail"] == "Get gold first"
+
+
+def test_without_fastapi_starlette_is_enough(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi.exceptions", None)
+    app = Starlette(routes=routes_for(here.operations))
+    here.service = install(app, STANDARD, store=here.store, keys=KEYS, operations=here.operations)
+
+    assert call(here, "GET").status == 200
+    assert call(here, json_body={"name": "a", "before": "http"}).status == 418

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from service_asgi import ask
-from service_world import SCHEMA, Clock, World, world
+from service_world import KEYS, SCHEMA, Clock, World, world
 
 from failwell.answer import Answer
 from failwell.service import FencedError, SQLiteStore
@@ -543,6 +543,40 @@ def test_who_was_too_slow_answers_with_the_outcome_of_who_took_over(here: World)
     assert here.things() == ["a"]
 
 
+def test_who_was_overtaken_by_a_failure_is_told_to_come_back(here: World) -> None:
+    """
+    The heir's work failed and freed the key: the late worker has no outcome to answer with.
+    """
+
+    async def overtaken() -> Answer:
+        here.gate = asyncio.Event()
+        slow = asyncio.create_task(post(here, {"name": "a"}))
+        while here.handled == 0:
+            await asyncio.sleep(0)
+        held, here.gate = here.gate, None
+        here.clock.now += 31.0
+        heir = await here.store.claim(
+            *slot_and_fingerprint(here, {"name": "a"}), "heir", lease=30.0, keep=3600.0
+        )
+        assert isinstance(heir, Claim)
+        await here.store.release(heir)
+        held.set()
+        return await slow
+
+    answer = asyncio.run(overtaken())
+
+    assert (answer.status, code_of(answer)) == (409, "idempotency_in_flight")
+    assert answer.headers["retry-after"] == "1"
+    assert here.things() == []
+    assert run(here, {"name": "a"}).status == 201
+
+
+def slot_and_fingerprint(here: World, body: Any) -> tuple[bytes, bytes]:
+    principal = KEYS.public_part(here.key)
+    fingerprint = fingerprint_of("/things", b"", json.dumps(body).encode())
+    return slot_of("t1", principal, "POST", "/things", "k"), fingerprint
+
+
 def test_a_locked_database_is_a_503_and_the_key_stays_good(here: World) -> None:
     db = sqlite3.connect(here.store.path, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
@@ -575,3 +609,27 @@ def test_a_database_locked_after_the_claim_leaves_no_effect(here: World) -> None
     here.gate = None
     here.clock.now += 30.0  # the claim could not be released either
     assert run(here, {"name": "a"}).status == 201
+
+
+def test_a_claim_that_cannot_be_released_is_left_to_its_lease(
+    here: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    db = sqlite3.connect(here.store.path, isolation_level=None)
+
+    async def lock_midway() -> Answer:
+        here.gate = asyncio.Event()
+        task = asyncio.create_task(post(here, {"name": "a", "before": "not_found"}))
+        while here.handled == 0:
+            await asyncio.sleep(0)
+        db.execute("BEGIN IMMEDIATE")
+        here.gate.set()
+        return await task
+
+    refused = asyncio.run(lock_midway())
+    db.execute("ROLLBACK")
+    db.close()
+    here.gate = None
+
+    assert refused.status == 404, "the answer is the handler's, whatever became of the claim"
+    assert "could not release" in caplog.text
+    assert run(here, {"name": "a"}).status == 409

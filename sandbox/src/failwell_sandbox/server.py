@@ -10,6 +10,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 
 import uvicorn
 
-from failwell.service import KeyFormat, Limit, Service, SQLiteStore
+from failwell.service import KeyFormat, Limit, Service, SQLiteStore, stored
 from failwell_sandbox import ledger
 from failwell_sandbox.agoralia import app as agoralia
 from failwell_sandbox.demo_keys import DemoKeys, seed_keys
@@ -114,8 +115,6 @@ class RunningService:
             limit: How often it may ask; None for the service's limit.
             expires_at: Unix seconds; None for never.
         """
-        from failwell.service import stored
-
         kind = KINDS[self.name]
         key = kind.keys.new()
         record = stored(
@@ -252,7 +251,7 @@ def serve(
     """
     Serve the sandbox until Ctrl-C or SIGTERM; prints where, and the demo keys.
 
-    On the way out the services first refuse new work for a moment, then end.
+    From then on new work is refused with a 503, and what was begun is finished.
 
     Args:
         services: Which ones, by name.
@@ -330,6 +329,8 @@ def _served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[None
         _wait_until_started([server for server, _ in servers], thread, failed)
         yield
     finally:
+        for service, _ in listening:
+            service.draining = True
         for server, _ in servers:
             server.should_exit = True
         thread.join()
@@ -342,8 +343,6 @@ async def _serve_all(servers: Sequence[tuple[uvicorn.Server, socket.socket]]) ->
 def _wait_until_started(
     servers: Sequence[uvicorn.Server], thread: threading.Thread, failed: Sequence[BaseException]
 ) -> None:
-    import time
-
     deadline = time.monotonic() + START_SECONDS
     while not all(server.started for server in servers):
         if not thread.is_alive() or time.monotonic() > deadline:

@@ -18,7 +18,7 @@ import queue
 import sqlite3
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.answer import Answer
@@ -35,7 +35,7 @@ from failwell.service.limits import MICROSECONDS, Decision, Limit, decision
 from failwell.service.stores.base import FencedError, StoreBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from failwell.service.idempotency import Claimed
@@ -157,9 +157,12 @@ class SQLiteStore:
             db.execute("DELETE FROM failwell_idempotency WHERE expires_at <= ?", (clock(),))
         self._reader = self._connect(self.path, patience)
         self._reader.execute("PRAGMA query_only = ON")
-        # On the loop's thread nothing may wait for long, not even for another process.
-        self._limits = self._connect(f"{self.path}-limits", min(patience, 0.05))
+        # Asked by the loop's thread and, for tests and tools, by others.
+        self._reading = threading.Lock()
+        self._limits = self._connect(f"{self.path}-limits", patience)
         self._limits.executescript(_LIMITS_SCHEMA)
+        # On the loop's thread nothing may wait for long, not even for another process.
+        self._limits.execute(f"PRAGMA busy_timeout = {int(min(patience, 0.05) * 1000)}")
         self._forget_limits()
         self._writer = _Writer(self._open_for_writing)
 
@@ -237,10 +240,8 @@ class SQLiteStore:
         self, slot: bytes, fingerprint: bytes, request_id: str, /, *, lease: float, keep: float = KEPT_FOR
     ) -> Claimed:
         """See `Store.claim`."""
-        try:
-            standing = self._standing(self._reader, slot, fingerprint)
-        except sqlite3.OperationalError as exc:
-            raise _busy_or(exc) from exc
+        with self._read_lock() as db:
+            standing = self._standing(db, slot, fingerprint)
         if standing is not None:
             return standing
         claim = Claim(slot, os.urandom(16), request_id)
@@ -334,10 +335,16 @@ class SQLiteStore:
         Raises:
             StoreBusyError: another process keeps the file to itself.
         """
-        try:
-            return self._reader.execute(sql, parameters).fetchall()
-        except sqlite3.OperationalError as exc:
-            raise _busy_or(exc) from exc
+        with self._read_lock() as db:
+            return db.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def _read_lock(self) -> Iterator[sqlite3.Connection]:
+        with self._reading:
+            try:
+                yield self._reader
+            except sqlite3.OperationalError as exc:
+                raise _busy_or(exc) from exc
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
