@@ -7,8 +7,8 @@ Source:
 
 from __future__ import annotations
 
-from failwell.dialects import general
 from failwell.dialects.base import Said
+from failwell.dialects.field_errors import mapped_fields, whole_map
 from failwell.dialects.parts import JSON, json_bytes, sentence, without_none, word
 
 TYPE_CHECKING = False
@@ -35,10 +35,10 @@ class DjangoREST:
         detail = body.get("detail")
         if isinstance(detail, str) and set(body) <= {"detail", "code"}:
             return Said(message=sentence(detail), code=word(body.get("code"), answer.status))
-        if not body or not all(isinstance(v, (list, dict)) and v for v in body.values()):
+        if not whole_map(body):
             return None
-        said = general.read(body, answer.status, answer.headers)
-        return said if said.fields and said.message == said.fields[0].message else None
+        fields = mapped_fields(body)
+        return Said(message=next((f.message for f in fields if f.message), None), fields=fields)
 
     def write(self, failure: Failure) -> tuple[str, bytes]:
         if not failure.fields:

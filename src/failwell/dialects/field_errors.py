@@ -30,7 +30,7 @@ LISTS = listed(
     """errors fielderrors validationerrors validationerror violations fieldviolations invalidparams
     invalidparameters invalidfields validationresults validation validations issues modelstate
     formerrors constraintviolations paramerrors parametererrors inputerrors problems failures
-    causes fields errordetails errordetail errorlist errormessages detailederrors"""
+    causes fields errordetails errordetail fieldlist errorlist errormessages detailederrors"""
 )
 _LISTS = frozenset(LISTS)
 WEAK_LISTS = listed("error details detail extra context contextinfo data params messages message meta info")
@@ -380,12 +380,12 @@ def _walk_weak(value: Any, found: _Found, status: int) -> None:
         _walk(value, (), found, 0)
 
 
-def whole_map(body: Any, status: int) -> bool:
+def whole_map(body: Any) -> bool:
     """
     Whether the body itself is a map from fields to lists of messages: a refused input with
     no member that an error has.
     """
-    if status not in REFUSALS or not isinstance(body, dict):
+    if not isinstance(body, dict):
         return False
     for value in body.values():
         if not isinstance(value, (list, dict)):
@@ -407,24 +407,23 @@ _OWN_LISTS = frozenset(
 def _is_map(value: dict[str, Any]) -> bool:
     """Whether an object is a map from fields to messages: lists of sentences, or nothing but sentences."""
     entries = list(value.values())
-    if any(isinstance(e, list) and e and _is_message(e) for e in entries):
-        return all(isinstance(e, (list, dict)) for e in entries)
-    return (bool(entries) and all(isinstance(e, str) and " " in e for e in entries)) or (
-        bool(entries) and all(isinstance(e, dict) and _has_lists([e]) for e in entries)
-    )
+    if not entries:
+        return False
+    if all(isinstance(e, str) for e in entries):
+        return all(" " in e for e in entries)
+    return all(isinstance(e, (list, dict)) for e in entries) and any(_leads_to_message(e, 0) for e in entries)
 
 
-def _is_message(entries: list[Any]) -> bool:
-    """Whether a list is of messages, of objects that have one, or of branches that lead to some."""
-    first = entries[0]
-    return isinstance(first, str) or (isinstance(first, dict) and _is_item(first)) or _has_lists(entries)
-
-
-def _has_lists(entries: list[Any]) -> bool:
-    """Whether objects in `entries` hold lists of sentences themselves."""
-    return any(
-        isinstance(v, list) and v and isinstance(v[0], str)
-        for e in entries
-        if isinstance(e, dict)
-        for v in e.values()
-    )
+def _leads_to_message(value: Any, depth: int) -> bool:
+    """Whether `value` is a list of messages, or a branch at whose end there is one."""
+    if depth > _DEPTH:
+        return False
+    if isinstance(value, dict):
+        if not all(isinstance(e, (list, dict)) for e in value.values()):
+            return False  # an error with members of its own, not a branch
+        return any(_leads_to_message(e, depth + 1) for e in value.values())
+    if not value:
+        return False
+    if isinstance(value[0], str) or (isinstance(value[0], dict) and _is_item(value[0])):
+        return True
+    return any(isinstance(e, dict) and _leads_to_message(e, depth + 1) for e in value)

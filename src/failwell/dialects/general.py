@@ -29,6 +29,7 @@ import re
 from failwell.dialects.base import Said, Tree
 from failwell.dialects.body import strict_json
 from failwell.dialects.field_errors import (
+    REFUSALS,
     fields_in,
     holds_error,
     is_field_item,
@@ -101,7 +102,7 @@ class _Reader:
         if isinstance(body, str):
             return Said(message=_tidy(body))
         nodes, items = error_nodes(body)
-        if whole_map(body, self.status):
+        if self.status in REFUSALS and whole_map(body):
             fields = mapped_fields(body)
             message = next((f.message for f in fields if f.message), None)
             return Said(message=message, code=header_code(headers), fields=fields)
