@@ -163,16 +163,14 @@ def rate_limit(headers: Mapping[str, str], now: datetime | None = None) -> RateL
     if not buckets:
         return None
     policy = next((b.policy for b in buckets if b.policy), None)
-    known = [b for b in buckets if b.limit is not None or b.left is not None or b.reset is not None]
+    known = [b for b in buckets if b.limit is not None or b.left is not None or b.reset]
     if not known:
         return None if policy is None else RateLimit(policy=policy)
     least = min(known, key=lambda b: (b.left is None, b.left or 0, b.reset is None))
-    return RateLimit(
-        limit=least.limit,
-        remaining=least.left,
-        reset_at=_point(least, headers, now),
-        policy=least.policy or policy,
-    )
+    reset_at = _point(least, headers, now)
+    if least.limit is None and least.left is None and reset_at is None and policy is None:
+        return None
+    return RateLimit(least.limit, least.left, reset_at, least.policy or policy)
 
 
 def write(failure: Failure) -> dict[str, str]:
@@ -246,9 +244,9 @@ def seconds_of(text: str) -> float | None:
     return total if isfinite(total) else None
 
 
-_NUMBER = re.compile(r"\d{1,32}(?:\.\d{0,16})?|\.\d{1,16}")
-_DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|us|µs|ns|d|h|m|s)")
-_DURATION = re.compile(r"(?:p?t?(?:\d{1,12}(?:\.\d{1,12})?\s?(?:ms|us|µs|ns|d|h|m|s)\s?t?)+)")
+_NUMBER = re.compile(r"\d{1,32}(?:\.\d{0,16})?|\.\d{1,16}", re.ASCII)
+_DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s?(ms|us|µs|ns|d|h|m|s)", re.ASCII)
+_DURATION = re.compile(r"(?:p?t?(?:\d{1,12}(?:\.\d{1,12})?\s?(?:ms|us|µs|ns|d|h|m|s)\s?t?)+)", re.ASCII)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MONTHS = {
     "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
