@@ -14,6 +14,7 @@ from failwell.answer import Answer
 from failwell.errors import (
     APIError,
     CallError,
+    CircuitOpenError,
     ConfigurationError,
     UsageError,
 )
@@ -98,6 +99,36 @@ class Rule:
         return self.when is None or self.when(failure)
 
 
+class Reading:
+    """
+    What a contract reads in a failed answer.
+
+    Attributes:
+        failure: What is known.
+        raises: The exception class.
+        headline: The headline the contract fixes; None to take what the service says.
+        retry: Whether the contract says that another try can help; None if it does not say.
+    """
+
+    __slots__ = ("failure", "headline", "raises", "retry")
+
+    def __init__(
+        self,
+        failure: Failure,
+        raises: type[CallError],
+        headline: str | None = None,
+        retry: bool | None = None,
+    ) -> None:
+        self.failure = failure
+        self.raises = raises
+        self.headline = headline
+        self.retry = retry
+
+    def error(self) -> CallError:
+        """The exception, not raised."""
+        return self.raises.from_failure(self.failure, self.headline)
+
+
 class Contract:
     """
     Which failure of a service is which exception.
@@ -136,7 +167,8 @@ class Contract:
         self._known_dialect = dialect
         self.success = frozenset(success)
         self.idempotency_header = idempotency_header.lower()
-        for cls in (base, *(r.raises for r in self.rules), *self.broken.values()):
+        named: tuple[Any, ...] = (base, *(r.raises for r in self.rules), *self.broken.values())
+        for cls in named:
             if not (isinstance(cls, type) and issubclass(cls, CallError)):
                 raise ConfigurationError(f"contract {name!r}: {cls!r} is not a CallError")
 
@@ -177,11 +209,11 @@ class Contract:
         Raises:
             ArgumentTypeError: `answer` is no answer. No answer, however broken, raises.
         """
-        failure, rule = self.read(
+        reading = self.read(
             Answer.of(answer), now=now, method=method, url=url, idempotency_key=idempotency_key,
             secrets=secrets,
         )  # fmt: skip
-        return None if failure is None else self.error(failure, rule)
+        return None if reading is None else reading.error()
 
     def raise_for(self, answer: Any, **facts: Any) -> None:
         """Raise what `decode` finds, if it finds anything."""
@@ -198,14 +230,16 @@ class Contract:
         url: str | None = None,
         idempotency_key: str | None = None,
         secrets: Iterable[str] = (),
-    ) -> tuple[Failure | None, Rule | None]:
-        """What is known of a failed answer and the row it falls under; (None, None) for a success."""
+    ) -> Reading | None:
+        """What a failed answer means; None for a success. Arguments as for `decode`."""
         said = dialects.read(answer, self._known_dialect)
         status = answer.status
         if status in self.success and said.meaning is None:
-            return None, None
+            return None
         cls = meaning.standard_class(status, said, answer.headers)
-        wait = headers.retry_after(answer.headers, now, throttled=status in (429, 503) or cls.kind == "rate_limited")
+        wait = headers.retry_after(
+            answer.headers, now, throttled=status in (429, 503) or cls.kind == "rate_limited"
+        )
         failure = Failure(
             method=method,
             url=None if url is None else kept_url(url),
@@ -225,25 +259,17 @@ class Contract:
         )
         if secrets:
             failure = scrubbed(failure, secrets)
-        return self._ruled(failure)
-
-    def error(self, failure: Failure, rule: Rule | None = None) -> CallError:
-        """The exception for an answered `failure` that falls under `rule`."""
-        if rule is not None:
-            return rule.raises.from_failure(failure, rule.message)
-        if self.base is APIError and not self.rules:
-            return meaning.standard_class_of(failure).from_failure(failure)
-        return self.base.from_failure(failure)
-
-    def _ruled(self, failure: Failure) -> tuple[Failure, Rule | None]:
         rule = next((r for r in self.rules if r.matches(failure)), None)
-        if rule is not None and (rule.effect is not None or rule.retry is not None):
+        if rule is None:
+            # Without a base of its own a contract falls back on the meaning, not on `APIError`.
+            return Reading(failure, cls if self.base is APIError else self.base)
+        if rule.effect is not None or rule.retry is not None:
             failure = replace(
                 failure,
                 effect=failure.effect if rule.effect is None else rule.effect,
                 retryable=failure.retryable if rule.retry is None else rule.retry,
             )
-        return failure, rule
+        return Reading(failure, rule.raises, rule.message, rule.retry)
 
     def encode(self, error: CallError) -> Answer:
         """
@@ -282,7 +308,8 @@ class Contract:
         return standard in self.broken
 
 
-STANDARD = Contract("standard")
+# A client without a contract of its own has a breaker, because this one says what it raises.
+STANDARD = Contract("standard", broken={CircuitOpenError: CircuitOpenError})
 
 
 def decode(answer: Any, *, now: datetime | None = None) -> CallError | None:
@@ -312,7 +339,7 @@ def effect_of(method: str | None, status: int) -> Effect:
         return Effect.NOT_APPLIED
     if 200 <= status < 300 or status == 303:
         return Effect.APPLIED
-    if 400 <= status < 500 and status not in _UNSURE or status in (300, 301, 305, 307, 308, 501, 505):
+    if (400 <= status < 500 and status not in _UNSURE) or status in (300, 301, 305, 307, 308, 501, 505):
         return Effect.NOT_APPLIED
     return Effect.UNKNOWN
 
@@ -331,7 +358,9 @@ def scrubbed(failure: Failure, secrets: Iterable[str]) -> Failure:
         "request_id": failure.request_id, "url": failure.url,
     }  # fmt: skip
     clean = {name: scrub(value, kept) for name, value in texts.items() if value}
-    fields = tuple(replace(f, message=scrub(f.message, kept), path=scrub(f.path, kept)) for f in failure.fields)
+    fields = tuple(
+        replace(f, message=scrub(f.message, kept), path=scrub(f.path, kept)) for f in failure.fields
+    )
     return replace(failure, **clean, fields=fields)
 
 

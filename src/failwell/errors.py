@@ -673,7 +673,7 @@ class UploadError(OperationError):
     kind = "upload"
 
 
-class BatchError(OperationError, ExceptionGroup):
+class BatchError(OperationError, ExceptionGroup):  # type: ignore[misc]  # both have a `message`; ours wins
     """
     Some items of a batch failed.
 
@@ -697,7 +697,8 @@ class BatchError(OperationError, ExceptionGroup):
         CallError.__init__(self, message, failure=failure)
         self.args = (message, list(exceptions))
 
-    def derive(self, excs: Sequence[Exception], /) -> Self:
+    # Only Exceptions go in, and only they can come out.
+    def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]
         """The same error about some of its items; `split` and `except*` use it."""
         return type(self)(self.args[0], list(excs), failure=self.failure)
 
@@ -717,9 +718,7 @@ def _restore(
 
 def _lineage(cls: type) -> list[str]:
     """The names under which `cls` and its bases can be found, nearest first."""
-    return [
-        f"{c.__module__}:{c.__qualname__}" for c in cls.__mro__ if issubclass(c, Error)
-    ]
+    return [f"{c.__module__}:{c.__qualname__}" for c in cls.__mro__ if issubclass(c, Error)]
 
 
 def _find(name: str, load: bool) -> type[Error] | None:

@@ -8,7 +8,7 @@ Nothing here holds a request, a response, a socket or a traceback. Whatever is p
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 
 TYPE_CHECKING = False
@@ -166,8 +166,7 @@ class Failure:
         try:
             if "fields" in facts:
                 facts["fields"] = tuple(
-                    FieldError(tuple(f["path"]), f.get("message"), f.get("code"))
-                    for f in facts["fields"]
+                    FieldError(tuple(f["path"]), f.get("message"), f.get("code")) for f in facts["fields"]
                 )
             if "attempts" in facts:
                 facts["attempts"] = tuple(Attempt(**a) for a in facts["attempts"])
@@ -195,7 +194,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return value
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).isoformat()
+        return value.astimezone(UTC).isoformat()
     if isinstance(value, (FieldError, RateLimit, Attempt)):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, (list, tuple)):

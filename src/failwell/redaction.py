@@ -79,11 +79,7 @@ class Secret(str):
 
 def kept_header(name: str) -> bool:
     """Whether the header `name` (lower case) may be kept."""
-    return (
-        name in KEPT_HEADERS
-        or name.endswith(KEPT_SUFFIXES)
-        or any(part in name for part in KEPT_PARTS)
-    )
+    return name in KEPT_HEADERS or name.endswith(KEPT_SUFFIXES) or any(part in name for part in KEPT_PARTS)
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:

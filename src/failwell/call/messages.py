@@ -17,7 +17,9 @@ from failwell.redaction import kept_url
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
-    from typing import Any, TypeAlias
+    from typing import Any
+
+    CallFlow = Generator["Send | Sleep", "Reply", "Response"]
 
 
 class Phase(Enum):
@@ -89,9 +91,14 @@ class Response:
         raw_headers: Pairs of bytes or of text, as the engine gives them.
         content: The body, content encoding undone.
         url: The URL that answered.
+
+    Attributes:
+        attempts: Every try of the call that brought it, in order.
     """
 
-    __slots__ = ("_headers", "content", "raw_headers", "status", "url")
+    __slots__ = ("_headers", "attempts", "content", "raw_headers", "status", "url")
+
+    attempts: tuple[Attempt, ...]
 
     def __init__(
         self,
@@ -104,6 +111,7 @@ class Response:
         self.raw_headers = raw_headers
         self.content = content
         self.url = url
+        self.attempts = ()
         self._headers: dict[str, str] | None = None
 
     def __repr__(self) -> str:
@@ -229,19 +237,3 @@ class Reply:
 
     now: float
     result: Response | Broken | None = None
-
-
-CallFlow: TypeAlias = "Generator[Send | Sleep, Reply, Response]"
-
-__all__ = [
-    "Broken",
-    "CallFlow",
-    "Phase",
-    "Reason",
-    "Reply",
-    "Request",
-    "Response",
-    "Send",
-    "Sleep",
-    "Timeouts",
-]

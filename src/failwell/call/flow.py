@@ -1,0 +1,336 @@
+"""
+Decide what one call does next: no I/O, no clock, no dice. Drivers act on the effects.
+
+Theory of operation. A call is a row of attempts within one deadline. Before each attempt the
+breaker is asked; after it, the answer is one of four:
+
+1. a success: the budget is refilled, the response is returned;
+2. a redirect of a safe method: the same call goes on at the new address, without credentials if
+   that is another origin;
+3. a failure that may be repeated: its effect is harmless or its repetition is (an idempotent
+   method, or a key on the wire), there are tries, time and budget left. One sleep, and again;
+4. any other failure: raised, with every attempt on it and the reason it was not tried again.
+
+What an earlier attempt left open stays open: a refusal of the second try says nothing about the
+first, whose answer was lost. `effect_of_call` keeps that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from math import inf
+from urllib.parse import urljoin, urlsplit
+
+from failwell import headers as header_facts
+from failwell.answer import Answer
+from failwell.call import outcome
+from failwell.call.messages import Broken, Reason, Request, Response, Send, Sleep, Timeouts
+from failwell.call.retry import IDEMPOTENT_METHODS
+from failwell.contract import SAFE_METHODS, scrubbed
+from failwell.errors import CallError, CircuitOpenError, DeadlineExceededError
+from failwell.failure import Attempt, Effect, Failure
+from failwell.redaction import kept_headers, kept_url
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from failwell.call.breaker import Circuit
+    from failwell.call.budget import RetryBudget
+    from failwell.call.messages import CallFlow
+    from failwell.call.retry import RetryPolicy
+    from failwell.contract import Contract
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5  # half of what RFC 9110 calls common; an API that needs more has a loop
+
+# Left behind when a redirect leads to another origin, besides the client's own credentials.
+ALWAYS_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+@dataclass(slots=True)
+class Call:
+    """
+    One logical call.
+
+    Attributes:
+        request: What to send.
+        contract: Which failure is which exception.
+        deadline: Seconds for the whole call.
+        key: The idempotency key that is on the wire; None if there is none.
+        secrets: Values that must not be kept, even if the service repeats them.
+        credentials: Names of headers that carry them.
+    """
+
+    request: Request
+    contract: Contract
+    deadline: float = inf
+    key: str | None = None
+    secrets: tuple[str, ...] = ()
+    credentials: frozenset[str] = ALWAYS_CREDENTIALS
+
+    def __repr__(self) -> str:
+        return f"<Call {self.request!r}>"
+
+
+@dataclass(slots=True)
+class Policies:
+    """What a client does by itself; shared by its calls."""
+
+    retry: RetryPolicy
+    timeouts: Timeouts
+    budget: RetryBudget | None = None
+    follow_redirects: bool = True
+
+
+def call_flow(
+    call: Call,
+    policies: Policies,
+    circuit: Circuit | None,
+    *,
+    now: float,
+    epoch: float,
+    random: Callable[[], float],
+) -> CallFlow:
+    """
+    Make `call` until it succeeds or may not go on.
+
+    Args:
+        call: What to do.
+        policies: How persistently.
+        circuit: The breaker's circuit for this call; None for no breaker.
+        now: Monotonic seconds.
+        epoch: The Unix time at which the monotonic clock read 0, for dates in headers.
+        random: Gives a number from 0 up to 1.
+
+    Returns:
+        By way of `StopIteration`, the successful response.
+
+    Raises:
+        CallError: the class that the call's contract names.
+    """
+    began, deadline = now, now + call.deadline
+    request, contract, retry = call.request, call.contract, policies.retry
+    attempts: list[Attempt] = []
+    effect = Effect.NOT_SENT
+    last: CallError | None = None
+    tries = redirects = 0
+    spent = 0.0
+    if now >= deadline:
+        raise _refused(call, DeadlineExceededError, "the deadline has passed", ())
+
+    while True:
+        # 1. Ask the breaker.
+        if circuit is not None and (pause := circuit.admit(now)):
+            if last is not None:
+                raise _closed(last, attempts, effect, "circuit_open")
+            raise _refused(
+                call, CircuitOpenError, f"the circuit is open, try again in {pause:.1f} s", (), pause
+            )
+
+        # 2. One attempt. Whoever ends the call here must give a probe's place back.
+        recorded = circuit is None
+        try:
+            reply = yield Send(request, policies.timeouts, deadline, len(attempts) + 1)
+            started, now, result = now, reply.now, reply.result
+            if circuit is not None:
+                circuit.record(now, failed=_counts_as_failure(result))
+                recorded = True
+        finally:
+            if not recorded and circuit is not None:
+                circuit.release()
+
+        # 3. A success.
+        if type(result) is Response and result.status in contract.success:
+            if policies.budget is not None:
+                policies.budget.succeeded(spent)
+            attempts.append(Attempt(len(attempts) + 1, started - began, now - started, "ok", result.status))
+            result.attempts = tuple(attempts)
+            return result
+
+        # 4. A redirect that may be followed.
+        if (
+            type(result) is Response
+            and result.status in REDIRECTS
+            and policies.follow_redirects
+            and request.method in SAFE_METHODS
+            and redirects < MAX_REDIRECTS
+            and (onward := _redirected(request, result, call.credentials)) is not None
+        ):
+            redirects += 1
+            attempts.append(
+                Attempt(len(attempts) + 1, started - began, now - started, "redirect", result.status)
+            )
+            request = onward
+            continue
+
+        # 5. A failure. What is known of it, and may it be repeated?
+        tries += 1
+        error, retry_said = _failed(call, request, result, epoch + now)
+        failure = error.failure
+        effect = outcome.effect_of_call(effect, failure.effect)
+        why = retry.why_not(
+            failure,
+            tries,
+            wanted=_wanted(failure, retry_said, result, retry),
+            repeatable=call.key is not None or request.method in IDEMPOTENT_METHODS,
+        )
+        delay = 0.0
+        if not why:
+            delay = retry.delay_after(tries, failure.retry_after, random)
+            # A sleep that no attempt can follow would only postpone this same error.
+            if now + delay >= deadline:
+                why = "deadline"
+            elif policies.budget is not None:
+                throttled = failure.status == 429 or failure.retry_after is not None
+                cost = policies.budget.spend(throttled=throttled)
+                why, spent = ("budget_exhausted", spent) if cost is None else ("", cost)
+        attempts.append(
+            Attempt(
+                number=len(attempts) + 1,
+                start=started - began,
+                duration=now - started,
+                outcome=failure.reason or "status",
+                status=failure.status,
+                request_id=failure.request_id,
+                wait=0.0 if why else delay,
+                stopped=why,
+            )
+        )
+        if why:
+            raise _closed(error, attempts, effect, why)
+        last = error
+        now = (yield Sleep(delay, attempts[-1], _why(error, failure))).now
+
+
+def _counts_as_failure(result: Response | Broken | None) -> bool:
+    """Whether an attempt speaks against the service's health."""
+    if isinstance(result, Response):
+        return result.status >= 500 and result.status != 501
+    # An answer that is too large or in another format came from a service that lives; a full
+    # pool is our own doing.
+    return isinstance(result, Broken) and result.reason not in (
+        Reason.TOO_LARGE,
+        Reason.FORMAT,
+        Reason.POOL_TIMEOUT,
+        Reason.BAD_URL,
+    )
+
+
+def _failed(
+    call: Call, request: Request, result: Response | Broken | None, wall_now: float
+) -> tuple[CallError, bool | None]:
+    """The exception for a failed attempt, and whether the contract says that another helps."""
+    if isinstance(result, Broken):
+        return _broken(call, request, result), None
+    if not isinstance(result, Response):
+        raise TypeError(f"a driver answered Send with {type(result).__name__}")
+    reading = call.contract.read(
+        Answer(result.status, result.headers, result.content),
+        now=datetime.fromtimestamp(wall_now, UTC),
+        method=request.method,
+        url=request.url,
+        idempotency_key=call.key,
+        secrets=call.secrets,
+    )
+    if reading is None:
+        raise TypeError(f"{call.contract!r} calls {result.status} a success and a failure")
+    return reading.error(), reading.retry
+
+
+def _broken(call: Call, request: Request, broken: Broken) -> CallError:
+    """The exception for an attempt that brought no usable answer."""
+    heads = Response(broken.status or 0, broken.raw_headers).headers
+    failure = Failure(
+        method=request.method,
+        url=kept_url(request.url),
+        status=broken.status,
+        headers=kept_headers(heads),
+        message=outcome.words(broken),
+        request_id=header_facts.request_id(heads),
+        idempotency_key=call.key,
+        reason=broken.reason.value,
+        cause=outcome.engine_words(broken) or None,
+        effect=outcome.effect_of_broken(request.method, broken),
+        retryable=broken.reason not in outcome.LASTING,
+    )
+    if call.secrets:
+        failure = scrubbed(failure, call.secrets)
+    cls = call.contract.class_for(outcome.STANDARD_CLASS[broken.reason])
+    error = cls.from_failure(failure)
+    error.__cause__ = broken.cause
+    return error
+
+
+def _wanted(
+    failure: Failure, ruled: bool | None, result: Response | Broken | None, retry: RetryPolicy
+) -> bool:
+    """Whether another try could bring something else; `ruled` is the contract's own word on it."""
+    if not isinstance(result, Response):
+        # A body cut behind a failing status is worth what the status is worth.
+        if failure.status is not None and failure.status >= 300:
+            return failure.status in retry.statuses
+        return failure.retryable
+    if ruled is not None:
+        return ruled
+    said = header_facts.should_retry(result.headers)
+    if said is not None:
+        return said
+    # A body can say that a 429 is a spent quota, or that a 403 is a full minute.
+    return failure.retryable and failure.status in retry.statuses
+
+
+def _redirected(request: Request, answer: Response, credentials: frozenset[str]) -> Request | None:
+    """The request to where `answer` points; None if it may not be followed."""
+    location = answer.headers.get("location")
+    if not location:
+        return None
+    try:
+        url = urljoin(request.url, location)
+        here, there = urlsplit(request.url), urlsplit(url)
+        same = (here.scheme, here.hostname, here.port) == (there.scheme, there.hostname, there.port)
+    except ValueError:
+        return None
+    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
+        return None
+    kept = request.headers
+    if not same:
+        kept = {n: v for n, v in kept.items() if n not in credentials and n not in ALWAYS_CREDENTIALS}
+    return Request(request.method, url.partition("#")[0], kept, request.content)
+
+
+def _refused(
+    call: Call,
+    standard: type[CallError],
+    why: str,
+    attempts: tuple[Attempt, ...],
+    retry_after: float | None = None,
+) -> CallError:
+    """The error of a call that was not sent at all."""
+    failure = Failure(
+        method=call.request.method,
+        url=kept_url(call.request.url),
+        message=f"Not sent: {why}",
+        idempotency_key=call.key,
+        retry_after=retry_after,
+        reason=standard.kind,
+        attempts=attempts,
+        effect=Effect.NOT_SENT,
+        retryable=True,
+        stopped=standard.kind,
+    )
+    return call.contract.class_for(standard).from_failure(failure)
+
+
+def _closed(error: CallError, attempts: list[Attempt], effect: Effect, why: str) -> CallError:
+    """`error` with what the whole call knows: every attempt, the effect of all, why it ended."""
+    if attempts[-1].stopped != why:
+        attempts[-1] = replace(attempts[-1], wait=attempts[-1].wait, stopped=why)
+    error.failure = replace(error.failure, attempts=tuple(attempts), effect=effect, stopped=why)
+    return error
+
+
+def _why(error: CallError, failure: Failure) -> str:
+    """What went wrong with one attempt, for a log line."""
+    return error.headline() if failure.status is None else f"HTTP {failure.status}"

@@ -1,0 +1,743 @@
+"""
+The client: two thin drivers, blocking and awaiting, over one flow.
+
+Everything that is decided is decided in `failwell.call`; everything that is sent is sent by an
+engine. What is left here is building a request once per call and acting on effects.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import platform
+import random as _random
+import re
+from datetime import UTC, datetime
+from json import JSONEncoder
+from math import inf, isnan
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import failwell
+from failwell.call.breaker import Breaker, Circuit
+from failwell.call.budget import RetryBudget
+from failwell.call.flow import ALWAYS_CREDENTIALS, Call, Policies, call_flow
+from failwell.call.idempotency import KEYED_METHODS, checked_key
+from failwell.call.messages import Broken, Reason, Reply, Request, Response, Send, Sleep, Timeouts
+from failwell.call.outcome import WORDS
+from failwell.call.retry import RetryPolicy
+from failwell.clock import SystemClock
+from failwell.contract import STANDARD, Contract, effect_of, scrubbed
+from failwell.engines import open_async_engine, open_engine
+from failwell.engines.base import Connections
+from failwell.errors import (
+    ArgumentTypeError,
+    BadAnswerError,
+    CallError,
+    CircuitOpenError,
+    ConfigurationError,
+    UsageError,
+)
+from failwell.failure import Failure
+from failwell.headers import rate_limit, request_id
+from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url
+from failwell.telemetry import Event, Kind, log_wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
+
+    from failwell.call.messages import CallFlow
+    from failwell.call.operation import Operation
+    from failwell.call.pacing import Pacer
+    from failwell.clock import Clock
+    from failwell.telemetry import Listener
+
+T = TypeVar("T")
+
+DEFAULT_DEADLINE = 60.0
+
+# RFC 9110, section 5.6.2 and 5.5: what a header's name and value may hold.
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+_encode_json = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_calls = itertools.count(1)
+
+
+class _Setup:
+    """What both clients are made of: how to build a call and what to do by itself."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        contract: Contract = STANDARD,
+        credentials: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        budget: RetryBudget | None = None,
+        breaker: Breaker | bool | None = None,
+        pacing: Pacer | None = None,
+        deadline: float | None = DEFAULT_DEADLINE,
+        timeouts: Timeouts | None = None,
+        idempotency: bool = True,
+        follow_redirects: bool = True,
+        name: str | None = None,
+        listeners: Sequence[Listener] = (),
+        clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self.base_url = _checked_base(base_url)
+        self.contract = contract
+        self.retry = retry or RetryPolicy()
+        self.budget = RetryBudget() if budget is None else budget
+        self.breaker = _breaker(breaker, contract)
+        self.pacing = pacing
+        self.timeouts = timeouts or Timeouts()
+        self.listeners = tuple(listeners)
+        self.clock: Clock = clock or SystemClock()
+        self.random = random or _random.random
+        self.log = logging.getLogger(f"{name or _package(contract)}.transport")
+        self.policies = Policies(self.retry, self.timeouts, self.budget, follow_redirects)
+        self._deadline = _checked_deadline(deadline)
+        self._idempotency = idempotency
+        secrets = {_header_name(n): _header_value(n, v) for n, v in (credentials or {}).items()}
+        self._credentials = ALWAYS_CREDENTIALS | secrets.keys()
+        self._secrets = tuple(s for v in secrets.values() for s in _secret_parts(v))
+        self._headers = {
+            "accept": "application/json",
+            "user-agent": f"failwell/{failwell.__version__} python/{platform.python_version()}",
+            **{_header_name(n): _header_value(n, v) for n, v in (headers or {}).items()},
+            **{n: Secret(v) for n, v in secrets.items()},
+        }
+        self._host = urlsplit(self.base_url).netloc.rpartition("@")[2]
+        self._circuit = None if self.breaker is None else self.breaker.circuit(self._host)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        json: Any,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
+        idempotency_key: str | None,
+        deadline: float | None,
+    ) -> Call:
+        """One logical call, ready to be made; wrong arguments are refused here."""
+        method = _text("method", method).upper()
+        path = _text("path", path)
+        fields = self._headers.copy()
+        if json is not None:
+            if content is not None:
+                raise UsageError("give json or content, not both")
+            content = _json_body(json)
+            fields["content-type"] = "application/json"
+        elif content is not None and not isinstance(content, bytes):
+            raise ArgumentTypeError(f"content is a {type(content).__name__}; give bytes")
+        secrets = self._secrets
+        if headers:
+            for name, value in headers.items():
+                lower = _header_name(name)
+                fields[lower] = _header_value(name, value)
+                if lower in self._credentials:
+                    secrets = (*secrets, *_secret_parts(value))
+        key = idempotency_key
+        if key is not None:
+            fields[self.contract.idempotency_header] = checked_key(key)
+        elif method in KEYED_METHODS:
+            key = fields.get(self.contract.idempotency_header)
+            if key is not None:
+                checked_key(key)
+            elif self._idempotency:
+                # 128 bits from the system: as unique as a UUID, and a third of its price.
+                key = fields[self.contract.idempotency_header] = os.urandom(16).hex()
+        return Call(
+            Request(method, self._url(path, params), fields, content),
+            self.contract,
+            self._deadline if deadline is None else _checked_deadline(deadline),
+            key,
+            secrets,
+            self._credentials,
+        )
+
+    def flow(self, call: Call, scope: str) -> CallFlow:
+        """The flow that decides `call`."""
+        now = self.clock.monotonic()
+        circuit: Circuit | None = self._circuit
+        if scope and self.breaker is not None:
+            circuit = self.breaker.circuit(f"{self._host} {scope}")
+        return call_flow(
+            call, self.policies, circuit, now=now, epoch=self.clock.unix() - now, random=self.random
+        )
+
+    def _url(self, path: str, params: Mapping[str, Any] | None) -> str:
+        if path.startswith("/"):
+            url = self.base_url + path
+        elif "://" in path:
+            # The credentials of this client are for one origin; another needs a client of its own.
+            if not path.startswith((self.base_url + "/", self.base_url + "?")):
+                raise UsageError(f"{kept_url(path)} is not below this client's base URL {self.base_url}")
+            url = path
+        else:
+            url = f"{self.base_url}/{path}"
+        if not url.isascii() or " " in url:
+            url = quote(url, safe=_URL_SAFE)
+        if params:
+            pairs = {n: _query_value(v) for n, v in params.items() if v is not None}
+            if pairs:
+                url = f"{url}{'&' if '?' in url else '?'}{urlencode(pairs, doseq=True)}"
+        return url
+
+    def pause(self) -> float:
+        """Seconds the pacer wants to wait before a call; 0.0 without one."""
+        return 0.0 if self.pacing is None else self.pacing.wait(self.clock.monotonic())
+
+    def learn(self, result: Response | Broken) -> None:
+        """Tell the pacer what an answer says about the rate limit."""
+        if self.pacing is None or not isinstance(result, Response):
+            return
+        wall = datetime.fromtimestamp(self.clock.unix(), UTC)
+        self.pacing.learn(rate_limit(result.headers, wall), self.clock.monotonic(), wall)
+
+    def parsed(self, operation: Operation[T], call: Call, response: Response) -> T:
+        """
+        The result of `operation`.
+
+        Raises:
+            BadAnswerError: the answer is not in the promised format, or the class the contract
+                names for it.
+        """
+        try:
+            return operation.parse(response)
+        except (ValueError, TypeError, LookupError, AttributeError) as exc:
+            # The frames below hold the whole answer; its text says enough.
+            raise self._unreadable(call, response, exc) from exc.with_traceback(None)
+
+    def _unreadable(self, call: Call, response: Response, exc: Exception) -> CallError:
+        method = call.request.method
+        kind = response.headers.get("content-type", "no content type")
+        failure = Failure(
+            method=method,
+            url=kept_url(response.url or call.request.url),
+            status=response.status,
+            headers=kept_headers(response.headers),
+            body=response.text[:BODY_LIMIT] or None,
+            message=f"{WORDS[Reason.FORMAT]} ({kind}): {type(exc).__name__}: {exc}",
+            request_id=request_id(response.headers),
+            idempotency_key=call.key,
+            reason=Reason.FORMAT.value,
+            cause=f"{type(exc).__name__}: {exc}",
+            attempts=response.attempts,
+            effect=effect_of(method, response.status),
+            stopped="not_retryable",
+        )
+        if call.secrets:
+            failure = scrubbed(failure, call.secrets)
+        return self.contract.class_for(BadAnswerError).from_failure(failure)
+
+
+class _Watch:
+    """Tells listeners what a call does; made only where there are listeners."""
+
+    def __init__(self, setup: _Setup, call: Call) -> None:
+        self._listeners = setup.listeners
+        self._clock = setup.clock
+        self._number = next(_calls)
+        self._method = call.request.method
+        self._began = self._since = self._clock.monotonic()
+        self._url = kept_url(call.request.url)
+        self._attempt = 0
+
+    def _tell(self, kind: Kind, seconds: float = 0.0, **facts: Any) -> None:
+        event = Event(kind, self._number, self._method, self._url, self._attempt, seconds, **facts)
+        for listen in self._listeners:
+            listen(event)
+
+    def sending(self, order: Send) -> None:
+        self._attempt = order.number
+        self._url = kept_url(order.request.url)
+        self._since = self._clock.monotonic()
+        self._tell(Kind.ATTEMPT_STARTED)
+
+    def sent(self, result: Response | Broken) -> None:
+        took = self._clock.monotonic() - self._since
+        if isinstance(result, Response):
+            outcome = "ok" if result.status < 400 else "status"
+            self._tell(Kind.ATTEMPT_ENDED, took, outcome=outcome, status=result.status)
+        else:
+            self._tell(
+                Kind.ATTEMPT_ENDED,
+                took,
+                outcome=result.reason.value,
+                status=result.status,
+                why=WORDS[result.reason],
+            )
+
+    def waiting(self, effect: Sleep) -> None:
+        self._tell(Kind.WAITING, effect.seconds, why=effect.why)
+
+    def ended(self, error: BaseException | None) -> None:
+        took = self._clock.monotonic() - self._began
+        self._tell(Kind.CALL_ENDED, took, outcome="ok" if error is None else type(error).__name__)
+
+
+class Client:
+    """
+    Calls an HTTP API, blocking.
+
+    Args:
+        base_url: Scheme and host, and a path that all calls share.
+        contract: Which failure is which exception; the standard ones by default.
+        credentials: Headers that carry secrets, such as `{"authorization": "Bearer ..."}`. They
+            are sent to this origin only and appear in no error, log or `repr`.
+        headers: Further headers of every call.
+        retry: Which failures are tried again.
+        budget: Shared with other clients of the same service, if you have several.
+        breaker: True or a `Breaker` for one, False for none; by default the contract decides.
+        pacing: A `Pacer` to slow down before a rate limit is reached.
+        deadline: Seconds for a whole call, all tries and waits included; None for no limit.
+        timeouts: For each wait within an attempt.
+        idempotency: Whether writes get an idempotency key by themselves.
+        follow_redirects: Whether safe methods follow redirects. Writes never do.
+        engine: "httpx" (default) or "pyreqwest"; or a client or transport of httpx2 or httpx
+            that you bring, and close.
+        connections: How the engine connects.
+        name: What the logger is called: `<name>.transport`.
+        listeners: Called with each `failwell.telemetry.Event`.
+        clock: The time to go by; for tests.
+        random: Gives a number from 0 up to 1; for tests.
+
+    Raises:
+        ConfigurationError: the base URL or the engine cannot be used.
+        UsageError: another setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        contract: Contract = STANDARD,
+        credentials: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        budget: RetryBudget | None = None,
+        breaker: Breaker | bool | None = None,
+        pacing: Pacer | None = None,
+        deadline: float | None = DEFAULT_DEADLINE,
+        timeouts: Timeouts | None = None,
+        idempotency: bool = True,
+        follow_redirects: bool = True,
+        engine: Any = "httpx",
+        connections: Connections | None = None,
+        name: str | None = None,
+        listeners: Sequence[Listener] = (),
+        clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self._setup = _Setup(
+            base_url,
+            contract=contract,
+            credentials=credentials,
+            headers=headers,
+            retry=retry,
+            budget=budget,
+            breaker=breaker,
+            pacing=pacing,
+            deadline=deadline,
+            timeouts=timeouts,
+            idempotency=idempotency,
+            follow_redirects=follow_redirects,
+            name=name,
+            listeners=listeners,
+            clock=clock,
+            random=random,
+        )
+        self._engine = open_engine(engine, connections or Connections())
+
+    def __repr__(self) -> str:
+        return _shown(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Calling twice is harmless."""
+        self._engine.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
+    ) -> Response:
+        """
+        Make one call.
+
+        Args:
+            method: The HTTP method.
+            path: Below the base URL.
+            params: The query; None values are left out, lists are repeated.
+            json: The body as JSON types; None for none.
+            content: The body as bytes.
+            headers: Added to the client's.
+            idempotency_key: Sent with every try; by default a write gets one by itself.
+            deadline: Seconds for the whole call; None for the client's.
+
+        Raises:
+            CallError: it did not succeed; the class is the one the contract names.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
+        # A traceback that shows locals must not show what was passed.
+        params = json = content = headers = None
+        return self._run(call, "")
+
+    def call(
+        self, operation: Operation[T], *, idempotency_key: str | None = None, deadline: float | None = None
+    ) -> T:
+        """
+        Carry out one operation of an API.
+
+        Args:
+            operation: What to ask and how to read the answer.
+            idempotency_key: Sent with every try; by default a write gets one by itself.
+            deadline: Seconds for the whole call; None for the operation's or the client's.
+
+        Raises:
+            CallError: it did not succeed; the class is the one the contract names.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        call = _call_of(self._setup, operation, idempotency_key, deadline)
+        response = self._run(call, operation.scope)
+        return self._setup.parsed(operation, call, response)
+
+    def _run(self, call: Call, scope: str) -> Response:
+        """Drive the flow to its response, blocking in the engine."""
+        setup = self._setup
+        watch = _Watch(setup, call) if setup.listeners else None
+        if pause := setup.pause():
+            setup.clock.sleep(pause)
+        flow = setup.flow(call, scope)
+        error: BaseException | None = None
+        try:
+            effect = next(flow)
+            while True:
+                reply = self._perform(effect, watch)
+                try:
+                    effect = flow.send(reply)
+                except StopIteration as done:
+                    response: Response = done.value
+                    return response
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            flow.close()  # Ctrl-C in the engine never enters the flow; this gives a probe back
+            if watch is not None:
+                watch.ended(error)
+            del error
+
+    def _perform(self, effect: Send | Sleep, watch: _Watch | None) -> Reply:
+        setup = self._setup
+        if type(effect) is Sleep:
+            _announce(setup, effect, watch)
+            setup.clock.sleep(effect.seconds)
+            return Reply(setup.clock.monotonic())
+        assert isinstance(effect, Send)
+        if watch is not None:
+            watch.sending(effect)
+        result = self._engine.send(effect)
+        if watch is not None:
+            watch.sent(result)
+        if setup.pacing is not None:
+            setup.learn(result)
+        return Reply(setup.clock.monotonic(), result)
+
+
+class AsyncClient:
+    """
+    Calls an HTTP API, awaiting: under asyncio or trio on the httpx family, under asyncio on
+    aiohttp and pyreqwest.
+
+    Arguments as for `Client`; `engine` may also be "aiohttp".
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        contract: Contract = STANDARD,
+        credentials: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
+        budget: RetryBudget | None = None,
+        breaker: Breaker | bool | None = None,
+        pacing: Pacer | None = None,
+        deadline: float | None = DEFAULT_DEADLINE,
+        timeouts: Timeouts | None = None,
+        idempotency: bool = True,
+        follow_redirects: bool = True,
+        engine: Any = "httpx",
+        connections: Connections | None = None,
+        name: str | None = None,
+        listeners: Sequence[Listener] = (),
+        clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self._setup = _Setup(
+            base_url,
+            contract=contract,
+            credentials=credentials,
+            headers=headers,
+            retry=retry,
+            budget=budget,
+            breaker=breaker,
+            pacing=pacing,
+            deadline=deadline,
+            timeouts=timeouts,
+            idempotency=idempotency,
+            follow_redirects=follow_redirects,
+            name=name,
+            listeners=listeners,
+            clock=clock,
+            random=random,
+        )
+        self._engine = open_async_engine(engine, connections or Connections())
+
+    def __repr__(self) -> str:
+        return _shown(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Calling twice is harmless."""
+        await self._engine.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        deadline: float | None = None,
+    ) -> Response:
+        """
+        Make one call.
+
+        Args:
+            method: The HTTP method.
+            path: Below the base URL.
+            params: The query; None values are left out, lists are repeated.
+            json: The body as JSON types; None for none.
+            content: The body as bytes.
+            headers: Added to the client's.
+            idempotency_key: Sent with every try; by default a write gets one by itself.
+            deadline: Seconds for the whole call; None for the client's.
+
+        Raises:
+            CallError: it did not succeed; the class is the one the contract names.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
+        # A traceback that shows locals must not show what was passed.
+        params = json = content = headers = None
+        return await self._run(call, "")
+
+    async def call(
+        self, operation: Operation[T], *, idempotency_key: str | None = None, deadline: float | None = None
+    ) -> T:
+        """
+        Carry out one operation of an API.
+
+        Args:
+            operation: What to ask and how to read the answer.
+            idempotency_key: Sent with every try; by default a write gets one by itself.
+            deadline: Seconds for the whole call; None for the operation's or the client's.
+
+        Raises:
+            CallError: it did not succeed; the class is the one the contract names.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        call = _call_of(self._setup, operation, idempotency_key, deadline)
+        response = await self._run(call, operation.scope)
+        return self._setup.parsed(operation, call, response)
+
+    async def _run(self, call: Call, scope: str) -> Response:
+        """Drive the flow to its response, awaiting the engine."""
+        setup = self._setup
+        watch = _Watch(setup, call) if setup.listeners else None
+        if pause := setup.pause():
+            await setup.clock.asleep(pause)
+        flow = setup.flow(call, scope)
+        error: BaseException | None = None
+        try:
+            effect = next(flow)
+            while True:
+                reply = await self._perform(effect, watch)
+                try:
+                    effect = flow.send(reply)
+                except StopIteration as done:
+                    response: Response = done.value
+                    return response
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            flow.close()  # a cancelled task never enters the flow; this gives a probe back
+            if watch is not None:
+                watch.ended(error)
+            del error
+
+    async def _perform(self, effect: Send | Sleep, watch: _Watch | None) -> Reply:
+        setup = self._setup
+        if type(effect) is Sleep:
+            _announce(setup, effect, watch)
+            await setup.clock.asleep(effect.seconds)
+            return Reply(setup.clock.monotonic())
+        assert isinstance(effect, Send)
+        if watch is not None:
+            watch.sending(effect)
+        result = await self._engine.send(effect)
+        if watch is not None:
+            watch.sent(result)
+        if setup.pacing is not None:
+            setup.learn(result)
+        return Reply(setup.clock.monotonic(), result)
+
+
+def _shown(client: Client | AsyncClient) -> str:
+    # A traceback that shows locals asks this of a client whose constructor refused its arguments.
+    setup, engine = client.__dict__.get("_setup"), client.__dict__.get("_engine")
+    where = f"{setup.base_url} on {engine.name}" if setup is not None and engine is not None else "unmade"
+    return f"<{type(client).__name__} {where}>"
+
+
+def _announce(setup: _Setup, effect: Sleep, watch: _Watch | None) -> None:
+    if effect.after is not None:
+        log_wait(setup.log, effect, effect.after)
+    if watch is not None:
+        watch.waiting(effect)
+
+
+def _call_of(
+    setup: _Setup, operation: Operation[Any], idempotency_key: str | None, deadline: float | None
+) -> Call:
+    return setup.call(
+        operation.method,
+        operation.path,
+        operation.params,
+        operation.json,
+        None,
+        operation.headers,
+        idempotency_key,
+        operation.deadline if deadline is None else deadline,
+    )
+
+
+def _breaker(wanted: Breaker | bool | None, contract: Contract) -> Breaker | None:
+    if isinstance(wanted, Breaker):
+        return wanted
+    if wanted is None:
+        wanted = contract.names(CircuitOpenError)
+    return Breaker() if wanted else None
+
+
+def _package(contract: Contract) -> str:
+    return "failwell" if contract is STANDARD else contract.name
+
+
+def _checked_base(url: object) -> str:
+    url = _text("base_url", url)
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port  # raises for a port that is no number
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or parts.query or parts.fragment or " " in url.strip():
+        raise ConfigurationError(
+            f"base_url {kept_url(url)!r} cannot be used: it is http:// or https://, a host and "
+            "perhaps a path, without query and in ASCII"
+        )
+    if parts.username or parts.password:
+        raise ConfigurationError("base_url holds a user name or password: give it in `credentials`")
+    return url.strip().rstrip("/")
+
+
+def _checked_deadline(seconds: object) -> float:
+    if seconds is None:
+        return inf
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise ArgumentTypeError(f"deadline is a {type(seconds).__name__}; give seconds")
+    if isnan(seconds) or seconds < 0:
+        raise UsageError(f"deadline is {seconds}; it is a number of seconds, 0 or more")
+    return float(seconds)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"{name} is a {type(value).__name__}; give a string")
+    return value
+
+
+def _header_name(name: object) -> str:
+    name = _text("a header's name", name)
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name[:40]!r} is no header name")
+    return name.lower()
+
+
+def _header_value(name: object, value: object) -> str:
+    value = _text(f"the value of header {name!r}", value)
+    if not _VALUE.fullmatch(value):
+        # The value may be a secret with a line break behind it: it is not repeated.
+        raise UsageError(
+            f"the value of header {name!r} has characters that cannot be sent, such as a line break"
+        )
+    return value.strip(" \t")
+
+
+def _secret_parts(value: str) -> tuple[str, ...]:
+    """What must not be kept of a credential: all of it, and the token behind its scheme."""
+    _scheme, space, token = value.partition(" ")
+    return (Secret(value), Secret(token)) if space and token else (Secret(value),)
+
+
+def _json_body(value: Any) -> bytes:
+    try:
+        return _encode_json(value).encode("utf-8")
+    except TypeError as exc:
+        raise ArgumentTypeError(f"json cannot be encoded: {exc}") from None
+    except (ValueError, RecursionError) as exc:
+        raise UsageError(f"json cannot be encoded: {exc}") from None
+
+
+def _query_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return [_query_value(v) for v in value]
+    return value
+
+
+_URL_SAFE = "%/:?#[]@!$&'()*+,;=~-._"
