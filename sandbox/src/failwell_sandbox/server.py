@@ -260,17 +260,17 @@ def serve(
         state: See `running`.
         out: Where to print; standard output by default.
     """
-    out = sys.stdout if out is None else out
+    screen = sys.stdout if out is None else out
     ended = threading.Event()
     previous = {number: signal.signal(number, lambda *_: ended.set()) for number in _ENDINGS}
     try:
         with running(services, host=host, ports=ports, state=state) as sandbox:
             for service in sandbox:
-                out.write(f"{service.name}  {service.url}\n")
+                screen.write(f"{service.name}  {service.url}\n")
                 for field in fields(service.keys):
-                    out.write(f"  {field.name:<13} {getattr(service.keys, field.name)}\n")
-            out.write("Stop with Ctrl-C.\n")
-            out.flush()
+                    screen.write(f"  {field.name:<13} {getattr(service.keys, field.name)}\n")
+            screen.write("Stop with Ctrl-C.\n")
+            screen.flush()
             ended.wait()
     finally:
         for number, handler in previous.items():

@@ -307,22 +307,21 @@ class Kneo:
 
     async def _carry_out(self, seq: int, steps: list[str], given: dict[str, Any]) -> None:
         results: dict[str, Any] = {}
-        try:
-            for name in steps:
-                work = STEPS[name](given, results)
-                while True:
-                    try:
-                        next(work)
-                    except StopIteration as done:
-                        results[name] = done.value
-                        break
-                    await asyncio.sleep(0)
-                    if self._status(seq) != "running":
-                        return
-        except (StepError, ValueError, TypeError, ArithmeticError) as exc:
-            error = {"code": "step_failed", "step": name, "message": str(exc)}
-            await self._end(seq, "failed", error=json.dumps(error))
-            return
+        for name in steps:
+            work = STEPS[name](given, results)
+            while True:
+                try:
+                    next(work)
+                except StopIteration as done:
+                    results[name] = done.value
+                    break
+                except (StepError, ValueError, TypeError, ArithmeticError) as exc:
+                    error = {"code": "step_failed", "step": name, "message": str(exc)}
+                    await self._end(seq, "failed", error=json.dumps(error))
+                    return
+                await asyncio.sleep(0)
+                if self._status(seq) != "running":
+                    return
         await self._end(seq, "succeeded", output=json.dumps(results[steps[-1]]))
 
     async def _end(self, seq: int, status: str, **columns: Any) -> None:

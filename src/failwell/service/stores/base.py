@@ -31,9 +31,11 @@ class Store(Protocol):
 
     async def find_key(self, public: str, /) -> StoredKey | None:
         """The key with this public part, as it is now: a revocation counts at once."""
+        ...
 
     async def take(self, subject: str, limit: Limit, /) -> Decision:
         """Count one request of `subject`, unless that breaks `limit`; a refused one costs nothing."""
+        ...
 
     async def claim(
         self, slot: bytes, fingerprint: bytes, request_id: str, /, *, lease: float, keep: float
@@ -51,9 +53,11 @@ class Store(Protocol):
             lease: Seconds until the claim lapses.
             keep: Seconds until a slot that nobody came back for is forgotten.
         """
+        ...
 
     async def renew(self, claim: Claim, /, *, lease: float) -> bool:
         """Hold the claim for another `lease` seconds from now; False if it is no longer held."""
+        ...
 
     async def commit(self, claim: Claim | None, effect: Callable[[Any], Answer], /, *, keep: float) -> Answer:
         """
@@ -67,6 +71,7 @@ class Store(Protocol):
         Raises:
             FencedError: the claim is no longer held; the effect was rolled back.
         """
+        ...
 
     async def record(self, claim: Claim, answer: Answer, /, *, keep: float) -> None:
         """
@@ -75,9 +80,12 @@ class Store(Protocol):
         Raises:
             FencedError: the claim is no longer held.
         """
+        ...
 
     async def release(self, claim: Claim, /) -> None:
         """Free the slot, if the claim still holds it."""
+        ...
 
     async def aclose(self) -> None:
         """Finish what was begun and let go of everything. May be called again."""
+        ...
