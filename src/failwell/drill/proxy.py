@@ -34,8 +34,9 @@ HOP_BY_HOP = frozenset(
      b"upgrade", b"content-length", b"host", b"expect"}
 )  # fmt: skip
 SERVICE_TIMEOUT = 20.0  # seconds for the service to answer the proxy
-# Long enough for a client's thread to read what was sent before it learns of the reset.
-BEFORE_RESET = 0.05
+# Long enough for a client to read what was sent before it meets the damage: what it can know by
+# then is part of what is rehearsed, and must not depend on which bytes shared a packet.
+BEFORE_DAMAGE = 0.05
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -403,7 +404,7 @@ class FaultProxy:
         wire.end = how.name
         if how is Action.RST:
             if wire.bytes_out:
-                self._stop.wait(BEFORE_RESET)
+                self._stop.wait(BEFORE_DAMAGE)
             # Linger of 0 seconds: close() discards and resets instead of closing in order.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif how is Action.SILENCE:
@@ -456,9 +457,10 @@ class FaultProxy:
         part = content[:kept]
         if fault.chunked and part:
             part = b"%x\r\n%s\r\n" % (len(part), part)
-        if fault.action is Action.BAD_CHUNK:
-            part += b"zz\r\n" + content[kept:]
         self._send(sock, wire, part)
+        if fault.action is Action.BAD_CHUNK:
+            self._stop.wait(BEFORE_DAMAGE)
+            self._send(sock, wire, b"zz\r\n" + content[kept:])
         self._end(sock, wire, Action.RST if fault.action is Action.RST else Action.FIN)
 
     def _drip(self, sock: socket.socket, wire: WireRequest, fault: Fault, content: bytes) -> None:

@@ -21,12 +21,14 @@ from failwell.drill.proxy import FaultProxy
 from failwell.drill.scenarios import Scenario
 from failwell.drill.subject import Call, Kind, Mode, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
+from failwell.errors import Error
 from failwell.failure import Attempt
 from failwell.telemetry import Event
 from failwell.telemetry import Kind as EventKind
 
 # A client that has not come back by then never will: every scenario's deadline is far below.
 HANGS_AFTER = 40.0
+IDLE_SECONDS = 0.05
 
 
 def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, seed: int = 0) -> Evidence:
@@ -90,7 +92,8 @@ class _Play:
         seed: int,
         witness: ClientWitness,
     ) -> None:
-        self.subject, self.scenario, self.mode, self.proxy = subject, scenario, mode, proxy
+        self.subject, self.scenario, self.proxy = subject, scenario, proxy
+        self.mode: Mode = mode
         self.steps, self.main, self.witness = steps, main, witness
         self.told: list[tuple[float, Event]] = []
         self.settings = replace(
@@ -123,6 +126,8 @@ class _Play:
                 await self._awaited(self.subject.call(client, step))
                 if plan.all:
                     self.proxy.wait_closed(f"before-{number}")
+                    # Idle means that time passes: an event loop has to see the end of the connection.
+                    await self._pass_time(IDLE_SECONDS)
             for step_of_cause in () if self.scenario.cause is None else self.scenario.cause.before:
                 await self._awaited(step_of_cause(client, self.main))
             if self._comes_later:
@@ -132,6 +137,12 @@ class _Play:
             await self._main(client)
         finally:
             await self._awaited(self.subject.close(client))
+
+    async def _pass_time(self, seconds: float) -> None:
+        if self.mode == "async":
+            await asyncio.sleep(seconds)
+        else:
+            time.sleep(seconds)  # noqa: ASYNC251 - there is no event loop in this form
 
     async def _awaited(self, value: Any) -> Any:
         if not inspect.isawaitable(value):
@@ -244,7 +255,7 @@ def _leaks(error: Exception, logs: list[str], subject: Subject) -> list[str]:
     }
     with contextlib.suppress(Exception):
         places["its pickle"] = pickle.dumps(error).decode("latin-1")
-    if hasattr(error, "to_dict"):
+    if isinstance(error, Error):
         with contextlib.suppress(Exception):
             places["error.to_dict()"] = json.dumps(error.to_dict())
     secrets = [s for s in subject.secrets() if s]
