@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
+import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
 from engine_carriers import ENGINES, Carrier
@@ -82,3 +85,20 @@ def in_child() -> Callable[[Callable[[], str]], str]:
             os.close(reading)
 
     return run
+
+
+@pytest.fixture
+def forget_abandoned() -> Iterator[None]:
+    """
+    Drops what engines keep of loops that ended without `aclose`.
+
+    They keep it so that nobody is warned in the middle of something else; Python warns of it when
+    it goes, which here would be at the end of the test run.
+    """
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("failwell.engines.httpx", "failwell.engines.aiohttp"):
+            if name in sys.modules:
+                sys.modules[name]._abandoned.clear()
+        gc.collect()

@@ -40,6 +40,7 @@ class Faults:
         self.connections = 0
         self.over = threading.Event()
         self.noted = threading.Event()
+        self._open: list[socket.socket] = []
         self._behave = behave
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -61,6 +62,7 @@ class Faults:
                 connection.close()
                 return
             self.connections += 1
+            self._open.append(connection)
             thread = threading.Thread(target=self._serve, args=(connection, self.connections), daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -105,6 +107,9 @@ class Faults:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
         self._listener.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
 
