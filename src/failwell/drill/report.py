@@ -25,6 +25,7 @@ LIMITS = (
     "The ledger is the sandbox's own database: a pass says nothing about your provider's idempotency.",
     "Refused connections and name look-ups are counted inside this process, as Python announces them.",
     "Gateway answers (429, 5xx) are real bytes on a real socket, written by the drill, not by your gateway.",
+    "Client, proxy and service share one process and its cores: times are good to some milliseconds.",
     "Nothing was killed: what a crash of the service leaves behind is not rehearsed here.",
 )
 ORDER = (Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.UNPROVABLE, Verdict.SKIPPED, Verdict.PASS)

@@ -453,22 +453,23 @@ def _caused(cause: Cause) -> Scenario:
     if cause.claims is not None:
         claim = cause.claims
     return Scenario(
-        f"E-{cause.raises.__name__}-{cause.name}",
+        f"E-{'' if cause.raises is None else cause.raises.__name__ + '-'}{cause.name}",
         cause.title,
         cause.kind,
         Schedule(),
         Expect(
-            error=CallError,
+            error=None if cause.raises is None else CallError,
             own=cause.raises,
             status=cause.status,
             requests=cause.requests,
+            wait_at_least=cause.wait_at_least,
             claim=claim,
             effects=frozenset({cause.effects}) if cause.kind is not READ else frozenset(),
             facts=cause.facts,
         ),
         cause.settings,
         cause=cause,
-        proves=(f"S40-{cause.status}",) if ordinary and cause.requests == 1 else (),
+        proves=(*cause.proves, *((f"S40-{cause.status}",) if ordinary and cause.requests == 1 else ())),
     )
 
 

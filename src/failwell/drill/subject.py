@@ -82,23 +82,25 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Cause:
     """
-    A real reason for one documented exception.
+    A real reason for one documented exception, or for a wait that ends well.
 
     Attributes:
         name: Short, for the scenario's id: "revoked-key".
         title: A sentence: what is wrong.
-        raises: The SDK's class that must come of it, exactly.
+        raises: The SDK's class that must come of it, exactly; None if the client has to master it.
         status: The status that the service answers.
         call: Makes the call with a client; awaited if that is needed.
         kind: What the call asks for.
         key: Which API key the client gets: a name that `Subject.client` knows.
         settings: How patient the client is.
         requests: Requests the service must see.
+        wait_at_least: Seconds between two of them.
         before: Calls made first by the same client, which must succeed.
         arrange: Brings the service into the state that causes it, and back on exit; while it
             lasts no other rehearsal runs.
         facts: Attributes of the error and what they must be; a callable value is a test.
         effects: Effects of this call in the ledger.
+        proves: Ids of the catalogue that this is about, besides S40.
         claims: What the error may say of the effect; None for what its status says: a 4xx was not
             applied, anything else is open.
         alone: Whether no other rehearsal may run meanwhile, although nothing is arranged: it keeps
@@ -107,17 +109,19 @@ class Cause:
 
     name: str
     title: str
-    raises: type[CallError]
+    raises: type[CallError] | None
     call: Callable[[Any, Call], Any]
     status: int | None = None
     kind: Kind = Kind.READ
     key: str = "good"
     settings: Settings = field(default_factory=Settings)
     requests: int = 1
+    wait_at_least: float = 0.0
     before: tuple[Callable[[Any, Call], Any], ...] = ()
     arrange: Callable[[], contextlib.AbstractContextManager[object]] | None = None
     facts: tuple[tuple[str, Any], ...] = ()
     effects: int = 0
+    proves: tuple[str, ...] = ()
     claims: frozenset[Effect] | None = None
     alone: bool = False
 

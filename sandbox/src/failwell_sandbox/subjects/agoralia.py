@@ -97,6 +97,9 @@ class AgoraliaSubject(SandboxSubject):
             Cause("limit", "The key's rate limit is reached", errors.AgoraliaRateLimitError, _list, 429,
                   key="once_an_hour", before=(_list,),
                   facts=(("retry_after", _is_long), ("rate_limit", bool))),
+            Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
+                  _list, key="two_in_two_seconds", before=(_list, _list), requests=2, wait_at_least=1.0,
+                  proves=("S42",)),
             Cause("bug", "The service has a bug: it divides by zero", errors.AgoraliaServerError,
                   lambda client, call: _create(
                       client, call.marker, extra={"contacts": [], "budget_cents": 100}),

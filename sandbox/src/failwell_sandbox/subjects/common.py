@@ -18,6 +18,9 @@ from failwell_sandbox.server import RunningService, running
 
 # One request in an hour: the second is refused, and no client waits that long.
 ONCE_AN_HOUR = Limit(1, 3600.0)
+# Two at once, then one a second: the third is refused for a second, which a client waits out.
+TWO_IN_TWO = Limit(2, 2.0)
+LIMITS = {"once_an_hour": ONCE_AN_HOUR, "two_in_two_seconds": TWO_IN_TWO}
 
 # Seconds a request waits for another one with its key before it gets a 409.
 PATIENCE_WITH_TWINS = 0.05
@@ -46,9 +49,9 @@ class SandboxSubject(Subject):
                 twin.join(30)
 
     def key(self, name: str) -> str:
-        """The API key called `name`: "good", "once_an_hour", or one of the demo keys' names."""
-        if name == "once_an_hour":
-            made = self.service.new_key(limit=ONCE_AN_HOUR)
+        """The API key called `name`: "good", one of `LIMITS`, or one of the demo keys' names."""
+        if name in LIMITS:
+            made = self.service.new_key(limit=LIMITS[name])
             self._new_keys.append(made)
             return made
         return str(getattr(self.service.keys, "full" if name == "good" else name))
