@@ -227,6 +227,16 @@ def test_a_long_run_is_cancelled_midway(kneo: Any, sandbox: Sandbox) -> None:
     assert said(kneo("GET", f"/v1/runs/{run_id}", key=full))["status"] == "cancelled"
 
 
+def test_a_long_run_does_not_keep_the_others_waiting(kneo: Any, sandbox: Sandbox) -> None:
+    full = sandbox.kneo.keys.full
+    long_id = said(kneo("POST", "/v1/runs", key=full, json_body=LONG))["id"]
+    short_id = said(kneo("POST", "/v1/runs", key=full, json_body=RUN))["id"]
+    short = finished(kneo, full, short_id)
+    long = said(kneo("POST", f"/v1/runs/{long_id}/cancel", key=full))
+
+    assert (short["status"], long["status"]) == ("succeeded", "cancelled")
+
+
 def test_a_run_that_ended_cannot_be_cancelled(kneo: Any, sandbox: Sandbox) -> None:
     full = sandbox.kneo.keys.full
     run_id = said(kneo("POST", "/v1/runs", key=full, json_body=RUN))["id"]

@@ -69,6 +69,9 @@ TENANTS = ("acme", "globex", "initech")
 LIMIT = Limit(60_000, 60.0)
 STRANGER_LIMIT = Limit(60_000, 60.0)
 
+# Runs at once: a long one must not keep the short ones waiting.
+WORKERS = 4
+
 SCHEMA = (
     ledger.SCHEMA
     + """
@@ -158,11 +161,11 @@ class NewEnvironment(BaseModel):
 
 
 class Kneo:
-    """The service's handlers and its worker, around one store."""
+    """The service's handlers and its workers, around one store."""
 
     def __init__(self, store: SQLiteStore) -> None:
         self.store = store
-        self.worker = Worker(self._run_next, "kneo-runs")
+        self.workers = [Worker(self._run_next, f"kneo-runs-{n}") for n in range(WORKERS)]
         store.write_blocking(self._seed)
         self.operations = (
             Operation("POST", "/v1/runs", self.create_run, scope="runs:write", idempotent=True,
@@ -208,12 +211,14 @@ class Kneo:
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        """The worker lives as long as the application."""
-        self.worker.start()
+        """The workers live as long as the application."""
+        for worker in self.workers:
+            worker.start()
         try:
             yield
         finally:
-            await self.worker.stop()
+            for worker in self.workers:
+                await worker.stop()
 
     # --- runs ---
 
@@ -242,7 +247,8 @@ class Kneo:
             return json_answer(run, 201, {"location": f"/v1/runs/{run_id}", "etag": '"1"'})
 
         answer = await exchange.commit(insert)
-        self.worker.wake()
+        for worker in self.workers:
+            worker.wake()
         return respond(answer)
 
     async def _admitted(self, definition: dict[str, Any], given: dict[str, Any]) -> int:
