@@ -43,12 +43,15 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from failwell.failure import Attempt, Effect, Failure, FieldError, RateLimit
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, ClassVar, Self
+
+    from failwell.failure import Attempt, Effect, Failure, FieldError, RateLimit
+
+# `failwell.failure` is imported where an error is made: `dataclasses` costs more than all of
+# this module, and who only catches errors need not pay for it.
 
 # A line for a person: longer messages are in `failure.message`.
 HEADLINE_LIMIT = 300
@@ -72,9 +75,9 @@ class Error(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """This error as JSON types, for queues and logs; `from_dict` reads it back."""
-        failure = self.__dict__.get("failure")
+        failure: Failure | None = self.__dict__.get("failure")
         data: dict[str, Any] = {"type": _lineage(type(self)), "args": _json_args(self.args)}
-        if isinstance(failure, Failure):
+        if failure is not None:
             data["failure"] = failure.to_dict()
         if isinstance(self, BaseExceptionGroup):
             data["exceptions"] = [
@@ -98,6 +101,8 @@ class Error(Exception):
             lineage, args = list(data["type"]), tuple(data["args"])
         except (TypeError, KeyError) as exc:
             raise ValueError("not an error as written by to_dict(): no type or args") from exc
+        from failwell.failure import Failure
+
         state: dict[str, Any] = {}
         if "failure" in data:
             state["failure"] = Failure.from_dict(data["failure"])
@@ -167,7 +172,11 @@ class CallError(Error):
 
     def __init__(self, message: str = "", *, failure: Failure | None = None) -> None:
         super().__init__(message)
-        self.failure = Failure(message=message or None) if failure is None else failure
+        if failure is None:
+            from failwell.failure import Failure
+
+            failure = Failure(message=message or None)
+        self.failure = failure
 
     @classmethod
     def from_failure(cls, failure: Failure, message: str | None = None) -> Self:
@@ -712,6 +721,8 @@ def _restore(
     error.args = args
     error.__dict__.update(state)
     if isinstance(error, CallError) and "failure" not in error.__dict__:
+        from failwell.failure import Failure
+
         error.failure = Failure(message=str(args[0]) if args else None)
     return error
 

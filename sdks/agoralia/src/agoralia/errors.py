@@ -27,7 +27,6 @@ Each of them is also the standard class of failwell that says what it means.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from failwell.errors import (
     APIError,
@@ -48,13 +47,13 @@ from failwell.errors import (
     TransportError,
     UnavailableError,
 )
-from failwell.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
     from agoralia.contract import CONTRACT as CONTRACT
+    from failwell.failure import Failure
 
 UNKNOWN = "Unknown error"  # the document's word for an answer that says nothing
 
@@ -92,6 +91,8 @@ class AgoraliaAPIError(CallError):
         self._note_reset()
         if self.detail != detail:
             # Nothing the service could answer reads as this: keep it as it was given.
+            from dataclasses import replace
+
             self.failure = replace(self.failure, details={GIVEN: detail})
 
     @classmethod
@@ -452,6 +453,8 @@ def _failure_saying(status: int | None, detail: Any) -> Failure:
         reading = CONTRACT.read(Answer(status, headers, body))
         assert reading is not None  # no status from 400 on is a success
         return reading.failure
+    from failwell.failure import Failure
+
     return Failure(status=status, message=said if isinstance(said, str) else None)
 
 

@@ -22,8 +22,6 @@ is read, so that a module which only catches these classes costs next to nothing
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from failwell.errors import (
     AuthenticationError,
     CallError,
@@ -35,7 +33,6 @@ from failwell.errors import (
     ServerError,
     TransportError,
 )
-from failwell.failure import Effect, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +88,7 @@ class KneoError(CallError):
         idempotency_key: str | None = None,
     ) -> None:
         from failwell.contract import TRANSIENT, effect_of
+        from failwell.failure import Effect, Failure
         from kneo_client.core.dialect import said
 
         means = status if status is not None else type(self).usual_status
@@ -222,6 +220,8 @@ class KneoRateLimited(KneoError, RateLimitError):
         super().__init__(
             message, status=status, body=body, request_id=request_id, idempotency_key=idempotency_key
         )
+        from dataclasses import replace
+
         self.failure = replace(self.failure, retry_after=retry_after)
 
 
