@@ -659,7 +659,8 @@ def test_a_bug_in_a_handler_is_not_the_failure_it_handles() -> None:
         KeyError("x"), ValueError("x"), FileNotFoundError(2, "no"), PermissionError(13, "no"),
         KeyboardInterrupt(), asyncio.CancelledError(), SystemExit(404),
         requests.exceptions.InvalidHeader("x"), json.JSONDecodeError("x", "", 0),
-        failwell.ConfigurationError("x"), RuntimeError("x"), httpx.ResponseNotRead(), ExceptionGroup("x", [KeyError("x")]),
+        failwell.ConfigurationError("x"), RuntimeError("x"), httpx.ResponseNotRead(),
+        ExceptionGroup("x", [KeyError("x")]),
     ],
     ids=lambda t: type(t).__name__,
 )  # fmt: skip

@@ -41,7 +41,10 @@ def run(arguments: list[str]) -> int:
         show = getattr(exc, "format_message", None)
         if show is None:
             raise
-        return _refuse(f"{show()} See failwell --help.")
+        from failwell.cli import tokens
+
+        # What was typed in the wrong place may be a key.
+        return _refuse(f"{tokens.masked(show()).rstrip('.')}. See failwell --help.")
 
 
 def _refuse(sentence: str) -> int:

@@ -59,7 +59,7 @@ def explain(given: Given, known: Known, now: datetime | None = None) -> list[Exp
 
         if given.status or given.headers or given.body is not None:
             raise UnreadableError(
-                f"{given.what!r} is a name; --status, --header and --body describe an answer. Use one."
+                f"{tokens.masked(given.what)!r} is a name; --status, --header and --body describe an answer."
             )
         return [names.explain(given.what, known, moment)]
     exchanges = _exchanges(given)

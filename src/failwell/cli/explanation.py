@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 # Raised with every change that could break a reader; members are only added within one.
 SCHEMA = 1
+# RFC 9110, RFC 5789 (PATCH), RFC 4918 (WebDAV), the QUERY draft, and what caches made up.
+METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "PROPFIND",
+     "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "PURGE"}
+)  # fmt: skip
 # More than this of one text helps nobody.
 TEXT_LIMIT = 2000
 FIELDS_LIMIT = 100
@@ -85,6 +90,8 @@ class Explanation:
 
 def of_exchange(exchange: Exchange, known: Known, now: datetime) -> Explanation:
     """What `exchange` means. `now` is an aware time: dates in the answer are held against it."""
+    if exchange.method not in METHODS:
+        exchange.method = None
     if exchange.broken is not None:
         return _of_broken(exchange, known)
     status, notes = exchange.status, list(exchange.notes)
@@ -114,12 +121,29 @@ def of_exchange(exchange: Exchange, known: Known, now: datetime) -> Explanation:
     explanation = _explained(exchange, shown, cls, raises, now, title=_title(exchange.status, status))
     explanation.said["dialect"] = dialects.read(answer).dialect
     explanation.notes = notes + explanation.notes
+    if status < 400 and reading.raises is APIError:
+        _add_no_error(explanation, status)
     return explanation
+
+
+def _add_no_error(explanation: Explanation, status: int) -> None:
+    """An answer that is neither a success nor a failure: the exception is all that is wrong with it."""
+    if status < 200:
+        text, again = "An interim answer: the final one is still to come.", "No: wait for the final answer."
+    elif status == 304:
+        text, again = "Nothing has changed since you last asked: use what you have.", "No need to."
+    else:
+        text, again = "The service points elsewhere, with Location.", "Not here: ask at the address it gives."
+    explanation.means |= {"text": text, "do": None}
+    explanation.retry |= {"retryable": False, "text": again}
 
 
 def _status_of_words(exchange: Exchange, notes: list[str]) -> int | None:
     """The status that a body without one usually comes with, by what it calls itself."""
     said = dialects.read(Answer(200, exchange.headers, exchange.body))
+    if said.fields:
+        notes.append("Fields are refused, which usually comes with 400 or 422; it is read as a 422.")
+        return 422
     kind = said.meaning or meaning.named_inside((said.code,) if said.code else (), said.message)
     cls = meaning.BY_KIND.get(kind or "")
     if cls is None or cls.usual_status is None or cls is APIError:
@@ -136,7 +160,7 @@ def _of_unknown(exchange: Exchange, known: Known, notes: list[str]) -> Explanati
     )
     failure = Failure() if reading is None else reading.failure
     failure = replace(failure, status=None, effect=Effect.UNKNOWN, retryable=False, retry_after=None)
-    explanation = _explained(exchange, failure, APIError, [], None, title="An error without a status")
+    explanation = _explained(exchange, failure, APIError, [], None, title="An answer without a status")
     explanation.means["text"] = (
         "The service answered with an error. Its kind depends on the status, which is not in the input."
     )
@@ -231,7 +255,7 @@ def _explained(
         "exception": public_name(cls),
         "kind": cls.kind,
         "text": first_paragraph(cls),
-        "do": _DO.get(cls.kind) or section(cls, "What to do"),
+        "do": _DO[cls.kind] if cls.kind in _DO else section(cls, "What to do"),
     }
     explanation.effect = {"value": failure.effect.value, "text": effect_text(failure)}
     explanation.retry = retry(failure, cls.kind, date, now)
@@ -246,9 +270,7 @@ def _explained(
     explanation.support = {
         "request_id": clean(failure.request_id),
         "date": _iso(date),
-        "endpoint": explanation.url
-        if explanation.method is None
-        else f"{explanation.method} {explanation.url or ''}".strip(),
+        "endpoint": explanation.url and " ".join(filter(None, (explanation.method, explanation.url))),
         "status": failure.status,
         "code": explanation.said["code"],
         "idempotency_key": clean(failure.idempotency_key),
@@ -261,8 +283,7 @@ def _asked(exchange: Exchange) -> tuple[str | None, str | None]:
     url = (
         None if exchange.url is None else tokens.masked(kept_url(exchange.url[:TEXT_LIMIT]), exchange.secrets)
     )
-    method = exchange.method
-    return (method if method is None or method.isalpha() else None), url
+    return exchange.method, url
 
 
 def _when(contract: Contract, failure: Failure) -> str | None:
@@ -309,14 +330,15 @@ _NOT_AGAIN = {
 
 
 # What a person does about an answer. The classes' own documentation speaks to a program's author.
-_DO = {
+_DO: dict[str, str | None] = {
+    "api": None,
     "invalid_request": "Change what the message and the fields name.",
     "authentication": "Check which key is sent, that it is whole, and that it is not revoked or expired.",
     "payment_required": "Buy credits, or change the means of payment.",
     "permission_denied": "Ask for the scope or role it names, or use another key.",
     "not_found": "Check the id, the path and the account the key belongs to.",
     "conflict": "Read the current state, decide again, and send a request that fits it.",
-    "idempotency_mismatch": "Use a new key for a new request. If it was meant to be the first one, make the payload equal.",
+    "idempotency_mismatch": "Use a new key for a new request; for the first one again, the first payload.",
     "too_large": "Send less at once, or in parts.",
     "rate_limited": "Wait that long. If it keeps happening, send less at once, or ask for a higher limit.",
     "quota_exceeded": "Wait until the allowance is renewed, or get a larger one.",
@@ -348,7 +370,10 @@ def _yes(failure: Failure, when: str) -> str:
         return f"Yes, {when}, with the same idempotency key."
     if failure.method is None:
         return f"Yes, {when}. A write only with the idempotency key of the first try."
-    return f"Only if doing it twice does no harm: the {failure.method} had no idempotency key. Then {when}."
+    return (
+        f"Only if doing it twice does no harm: no idempotency key is seen with the {failure.method}. "
+        f"Then {when}."
+    )
 
 
 def _when_text(after: float | None, at: datetime | None, now: datetime | None) -> str:
@@ -390,7 +415,7 @@ def moment(at: datetime, now: datetime | None) -> str:
 
 def _title(stated: int | None, status: int) -> str:
     if stated is None:
-        return "An error without a status"
+        return "An answer without a status"
     return f"{status} {phrase(status)}".strip()
 
 

@@ -14,6 +14,7 @@ import failwell
 from failwell.answer import Answer
 from failwell.call import outcome
 from failwell.call.messages import Phase, Reason
+from failwell.cli import tokens
 from failwell.cli.exchange import Exchange, UnreadableError
 from failwell.cli.explanation import (
     Explanation,
@@ -282,7 +283,8 @@ def _miss(wanted: str, known: Known) -> str:
     names |= {c.lower(): c for each in known.contracts.values() for r in each.rules for c in r.codes or ()}
     last = wanted.lower().rpartition(".")[2]
     close = list(dict.fromkeys(names[m] for m in get_close_matches(last, names, n=3, cutoff=0.6)))
-    shown = wanted if len(wanted) <= 60 else wanted[:59] + "…"
+    shown = tokens.masked(wanted[:200])
+    shown = shown if len(shown) <= 60 else shown[:59] + "…"
     if close:
         return f"Nothing is called {shown!r} here. Did you mean {' or '.join(close)}?"
     return (

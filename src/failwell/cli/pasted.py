@@ -165,7 +165,7 @@ def _fields(text: bytes, position: int, indent: bytes = b"") -> tuple[dict[str, 
         if field is not None:
             pairs.append((field[1].decode("latin-1"), _text(field[2]).strip()))
         elif line[:1] in b" \t" and pairs:
-            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {_text(line).strip()}")
+            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {_text(line).strip()}".strip())
         else:
             break  # no empty line: the body begins here, or the head was cut
         position = end
@@ -173,15 +173,13 @@ def _fields(text: bytes, position: int, indent: bytes = b"") -> tuple[dict[str, 
 
 
 def _unwoven(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """The three streams that `curl -v` weaves into one: the last request, the answers, the output."""
+    """The three streams that `curl -v` weaves into one: the requests, the answers, the output."""
     asked: list[bytes] = []
     shown: list[bytes] = []
     said: list[bytes] = []
     for line in re.findall(rb"[^\n]*\n|[^\n]+", data):  # not splitlines: a terminal writes CR CR LF
         mark = line[:2]
         if mark == b"> " or line.rstrip() == b">":
-            if _REQUEST.match(line[2:]):
-                asked = []
             asked.append(line[2:])
         elif mark == b"< " or line.rstrip() == b"<":
             if _HEAD.match(line[2:]):
@@ -232,7 +230,8 @@ _TAKES_DATA = (
 _TAKES_VALUE = frozenset(
     {"-A", "-b", "-c", "-C", "-e", "-E", "-m", "-o", "-u", "-U", "-w", "-x", "--cacert", "--cert",
      "--connect-timeout", "--cookie", "--cookie-jar", "--key", "--max-time", "--oauth2-bearer",
-     "--output", "--pass", "--proxy", "--proxy-user", "--referer", "--resolve", "--retry", "--user", "--user-agent", "--write-out"}
+     "--output", "--pass", "--proxy", "--proxy-user", "--referer",
+     "--resolve", "--retry", "--user", "--user-agent", "--write-out"}
 )  # fmt: skip
 _SECRET_OPTIONS = frozenset(
     {"-u", "--user", "-b", "--cookie", "--oauth2-bearer", "--pass", "-U", "--proxy-user", "-E", "--cert"}
@@ -462,7 +461,7 @@ def _bare(data: bytes) -> Exchange:
             raise UnreadableError("The input is compressed and damaged. Use `curl --compressed`.") from None
     if not _is_text(data):
         raise UnreadableError(
-            "The input is not text. Give me the output of `curl -i` (with --compressed), an error body, or a HAR."
+            "The input is not text. Give me the output of `curl -i` (with --compressed), a body, or a HAR."
         )
     body = _without_prompt(data) if data.lstrip()[:1] in (b"{", b"[") else data
     exchange = Exchange("a body without its head", None, {}, body)

@@ -61,6 +61,7 @@ _USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^/@\s'\"<>]{1,512}@
 _QUERY = re.compile(r"([?&;])([\w.\-\[\]%]{1,80})=([^&;\s'\"<>)\]}]{1,4096})")
 _LONG = re.compile(r"[A-Za-z0-9+/=_~-]{20,}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_INNER_CAPITAL = re.compile(r"[a-z][A-Z]|\d[A-Z]|[A-Z]\d")
 _PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
@@ -211,8 +212,28 @@ def _long(found: re.Match[str], text: str, keep: tuple[str, ...]) -> str:
     if _UUID.fullmatch(word):
         return word
     if word.startswith("/") or text[: found.start()].endswith(("://", ".")):
-        return "/".join(MASK if _is_random(part) else part for part in word.split("/"))
+        return _path(word)
     return MASK if _is_random(word) else word
+
+
+def _path(word: str) -> str:
+    """A path with its random parts masked: single ones, and base64 with slashes of its own."""
+    parts = word.split("/")
+    start = 0
+    while start < len(parts):
+        end = start + 1
+        if _is_random(parts[start]):
+            parts[start] = MASK
+        # Paths are short words, too; what is drawn by lot has capitals in the middle of its parts.
+        while end < len(parts) and len("/".join(parts[start : end + 1])) <= 64:
+            end += 1
+        for stop in range(end, start + 1, -1):
+            whole = parts[start:stop]
+            if sum(_INNER_CAPITAL.search(p) is not None for p in whole) >= 2 and _is_random("/".join(whole)):
+                parts[start:stop] = [MASK]
+                break
+        start += 1
+    return "/".join(parts)
 
 
 def _is_random(word: str) -> bool:
