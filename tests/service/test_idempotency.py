@@ -26,6 +26,7 @@ from failwell.service.idempotency import (
     parse_key,
     slot_of,
 )
+from failwell.service.stores import sqlite
 
 SLOT, OTHER = slot_of("t", "p", "POST", "/things", "k"), slot_of("t", "p", "POST", "/things", "other")
 SAME, CHANGED = fingerprint_of("/things", b"", b"{}"), fingerprint_of("/things", b"", b"{ }")
@@ -229,6 +230,18 @@ def test_expired_records_are_forgotten_at_the_next_start(tmp_path: Path) -> None
     store.close()
 
     assert [tuple(row) for row in rows] == [(0,)]
+
+
+def test_a_service_that_never_restarts_forgets_expired_records_too(
+    store: SQLiteStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "CLAIMS_BETWEEN", 10)
+    for number in range(9):
+        claim(store, slot=b"%d" % number)
+    clock.now += 3601
+    claim(store)
+
+    assert [bytes(slot) for (slot,) in store.read("SELECT slot FROM failwell_idempotency")] == [SLOT]
 
 
 # --- killed ---

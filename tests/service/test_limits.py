@@ -14,6 +14,7 @@ from service_world import Clock
 
 from failwell.service import Decision, Limit, SQLiteStore, StoreBusyError
 from failwell.service.limits import MICROSECONDS, decision
+from failwell.service.stores import sqlite
 
 
 @pytest.fixture
@@ -116,6 +117,21 @@ def test_what_says_nothing_any_more_is_forgotten(tmp_path: Path, clock: Clock) -
     db.close()
 
     assert rows == []
+
+
+def test_a_service_that_never_restarts_forgets_too(
+    store: SQLiteStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "TAKES_BETWEEN", 10)
+    for number in range(9):
+        take(store, Limit(1, 60.0), f"address:{number}")
+    clock.now += 61
+    take(store, Limit(1, 60.0), "last")
+    db = sqlite3.connect(f"{store.path}-limits")
+    rows = db.execute("SELECT subject FROM failwell_limits").fetchall()
+    db.close()
+
+    assert rows == [("last",)]
 
 
 def test_a_locked_file_is_said_to_be_busy(tmp_path: Path, store: SQLiteStore) -> None:

@@ -15,8 +15,8 @@ The gates, in their order, and what they answer:
     key reuse  409   a record is replayed, a claim is taken, or it is a conflict
     handler
 
-A gate that refuses has changed nothing, except that a request let through by the limit is
-counted, replay or not.
+A gate that refuses has changed nothing, except that every request with a good key is counted by
+its limit, replays and refusals included, so that each answer says truly what is left.
 """
 
 from __future__ import annotations

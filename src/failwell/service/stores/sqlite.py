@@ -72,6 +72,7 @@ CREATE TABLE IF NOT EXISTS failwell_idempotency (
     headers TEXT,
     body BLOB
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS failwell_idempotency_ends ON failwell_idempotency (expires_at);
 """
 
 _LIMITS_SCHEMA = """
@@ -80,7 +81,12 @@ CREATE TABLE IF NOT EXISTS failwell_limits (
     tat INTEGER NOT NULL,
     allowed INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS failwell_limits_whole ON failwell_limits (tat);
 """
+
+# Between two clean-ups, so that each has little to do and none is waited for.
+TAKES_BETWEEN = 1000
+CLAIMS_BETWEEN = 100
 
 # Expressions on the right see the row as it was. `min` forgives a clock that was set back:
 # nobody is locked out for longer than a window.
@@ -150,11 +156,13 @@ class SQLiteStore:
             raise RuntimeError(f"SQLite {'.'.join(map(str, LEAST_SQLITE))} or newer is needed")
         self.path = os.fspath(path)
         self.clock = clock
+        self._takes = 0
+        self._claims = 0
         self._durable = durable
         self._patience = patience
         with closing(self._connect(self.path, patience)) as db:
             db.executescript(_SCHEMA + schema)
-            db.execute("DELETE FROM failwell_idempotency WHERE expires_at <= ?", (clock(),))
+            self._forget_records(db)
         self._reader = self._connect(self.path, patience)
         self._reader.execute("PRAGMA query_only = ON")
         # Asked by the loop's thread and, for tests and tools, by others.
@@ -220,6 +228,9 @@ class SQLiteStore:
 
     async def take(self, subject: str, limit: Limit, /) -> Decision:
         """See `Store.take`."""
+        self._takes += 1
+        if self._takes % TAKES_BETWEEN == 0:
+            self._forget_limits()
         now = int(self.clock() * MICROSECONDS)
         facts = {"subject": subject, "now": now, "interval": limit.interval, "span": limit.span}
         try:
@@ -251,12 +262,18 @@ class SQLiteStore:
         }  # fmt: skip
 
         def insert(db: sqlite3.Connection) -> Claimed:
+            self._claims += 1
+            if self._claims % CLAIMS_BETWEEN == 0:
+                self._forget_records(db)
             if db.execute(_CLAIM, facts).fetchall():
                 return claim
             # Somebody was faster. What cannot be seen any more was released in between.
             return self._standing(db, slot, fingerprint) or InFlight(lease)
 
         return await self._writer.run(insert, lasting=False)
+
+    def _forget_records(self, db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM failwell_idempotency WHERE expires_at <= ?", (self.clock(),))
 
     def _standing(
         self, db: sqlite3.Connection, slot: bytes, fingerprint: bytes
