@@ -8,7 +8,11 @@ from typing import ClassVar
 
 
 class TinyService:
-    """Answers GET with `BODY`, and POST the same with 201 and one more effect."""
+    """
+    Answers GET with `BODY`, and POST the same with 201 and one more effect.
+
+    `/empty` is answered with 204, `/short` with a body of one byte.
+    """
 
     BODY: ClassVar[bytes] = b'{"things": ["one", "two", "three"]}'
 
@@ -28,11 +32,23 @@ class TinyService:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(service.BODY)))
                 self.end_headers()
-                self.wfile.write(service.BODY)
+                if self.command != "HEAD":
+                    self.wfile.write(service.BODY)
 
             def do_GET(self) -> None:
-                service.seen.append(("GET", self.path, b""))
-                self.reply(200)
+                service.seen.append((self.command, self.path, b""))
+                if self.path == "/empty":
+                    self.send_response(204)
+                    self.end_headers()
+                elif self.path == "/short":
+                    self.send_response(200)
+                    self.send_header("Content-Length", "1")
+                    self.end_headers()
+                    self.wfile.write(b"1")
+                else:
+                    self.reply(200)
+
+            do_HEAD = do_GET
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))

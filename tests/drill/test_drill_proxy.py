@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -340,3 +341,42 @@ def test_expect_100_continue_is_answered(proxy: FaultProxy, service: TinyService
         assert one_answer(sock).startswith(b"HTTP/1.1 201 ")
 
     assert service.effects == 1
+
+
+def test_an_answer_without_a_body_is_passed_on_as_it_is(proxy: FaultProxy) -> None:
+    proxy.begin("main")
+    with dial(proxy) as sock:
+        sock.sendall(READ.replace(b"/things", b"/empty"))
+        head = sock.recv(65536)
+        sock.sendall(READ.replace(b"GET", b"HEAD").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        answer = everything(sock)
+
+    assert head.startswith(b"HTTP/1.1 204 ")
+    assert b"content-length" not in head.lower()
+    assert b"Content-Length: %d" % len(TinyService.BODY) in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_a_body_of_one_byte_cannot_be_cut_and_the_fault_does_not_count_as_fired(proxy: FaultProxy) -> None:
+    data = ask(proxy, once(faults.cut_body()), READ.replace(b"/things", b"/short"))
+
+    assert data.endswith(b"\r\n\r\n1")
+    assert proxy.journal.fired == []
+
+
+def test_a_connection_the_client_closes_by_itself_has_no_idle_time(proxy: FaultProxy) -> None:
+    request = READ.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+    assert ask(proxy, once(faults.idle_close()), request).endswith(TinyService.BODY)
+    assert proxy.journal.fired == []
+
+
+def test_a_proxy_that_is_closed_ends_a_drip_and_its_threads(service: TinyService) -> None:
+    with FaultProxy(service.url) as proxy:
+        proxy.begin("main", once(faults.drip(30.0)))
+        sock = dial(proxy)
+        sock.sendall(READ)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+    sock.close()
+
+    assert [t for t in threading.enumerate() if t.name == f"drill-proxy-{proxy.port}"] == []

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from drill_naive import Naive
-from drill_toy import KEY, Toy
+from drill_toy import KEY, Toy, ToyNotFoundError
 
 import failwell.drill
-from failwell.drill import DrillResult, Progress, load
-from failwell.drill.scenarios import called, scenarios
+from failwell.drill import DrillResult, Progress, load, rehearsal
+from failwell.drill.scenarios import called, catalogue
+from failwell.drill.subject import Kind
 from failwell.drill.verdict import Verdict
 from failwell.errors import UsageError
+from failwell.failure import Failure
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_every_scenario_of_the_first_version_is_in_the_catalogue(whole: DrillRes
 
 
 def test_rows_come_in_the_order_of_the_catalogue_whatever_ended_first(whole: DrillResult) -> None:
-    expected = [(s.id, mode) for s in scenarios(Toy()) for mode in ("sync", "async")]
+    expected = [(s.id, mode) for s in catalogue(Toy()) for mode in ("sync", "async")]
 
     assert [(r.scenario.id, r.mode) for r in whole.rows] == expected
 
@@ -79,7 +81,7 @@ def test_the_result_is_json_and_holds_no_key(whole: DrillResult) -> None:
 def test_the_page_needs_nothing_else_and_shows_each_scenario(whole: DrillResult) -> None:
     page = whole.to_html()
 
-    assert all(f'<span class="id">{s.id}</span>' in page for s in scenarios(Toy()))
+    assert all(f'<span class="id">{s.id}</span>' in page for s in catalogue(Toy()))
     assert "http://" not in page.replace("http://127.0.0.1", "")
     assert "https://" not in page.replace("https://127.0.0.1", "")
     assert page.count("<svg") > len(whole.rows)
@@ -122,7 +124,7 @@ def test_one_form_can_be_rehearsed_alone() -> None:
 
 
 def test_only_means_one_scenario_by_its_id_or_all_its_variants() -> None:
-    listed = scenarios(Toy())
+    listed = catalogue(Toy())
 
     assert [s.id for s in called("s54-fin", listed)] == ["S54-fin"]
     assert {s.id for s in called("S08", listed)} == {"S08-once", "S08-always"}
@@ -203,3 +205,129 @@ def test_a_client_that_never_comes_back_is_given_up(monkeypatch: pytest.MonkeyPa
     # Nothing was sent, so nothing was rehearsed either; what is known is that it hangs.
     assert row.verdict is Verdict.NOT_EXERCISED
     assert [f.code for f in row.findings] == ["FD-hang"]
+
+
+class NeedsTwo(Exception):
+    """Its constructor takes more than its args: pickle cannot make it again."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+
+
+class Forgets(ToyNotFoundError):
+    """Pickles without what it knows."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Forgets, (str(self.args[0]),)
+
+
+class Shrinks(ToyNotFoundError):
+    """Pickles as its base."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ToyNotFoundError, (str(self.args[0]),)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (NeedsTwo(404, "gone"), "does not survive pickle"),
+        (Forgets.from_failure(Failure(message="gone", code="x", request_id="r")), "pickle"),
+        (Shrinks.from_failure(Failure(message="gone")), "pickle turns it into ToyNotFoundError"),
+    ],
+)
+def test_an_error_that_pickle_does_not_bring_back_breaks_its_promise(error: Exception, says: str) -> None:
+    class Raises(Toy):
+        def call(self, client: object, call: object) -> object:
+            raise error
+
+    row = failwell.drill.run([Raises()], only=["S57"], modes=("sync",)).rows[0]
+    (found,) = rehearsal._not_pickled(error)
+
+    assert says in found
+    assert row.verdict is Verdict.FAIL
+
+
+def test_an_error_whose_facts_pickle_changes_breaks_its_promise() -> None:
+    error = Forgets.from_failure(Failure(message="gone", retryable=True))
+
+    assert rehearsal._not_pickled(error) == ["pickle changes what it knows"]
+
+
+def test_ctrl_c_ends_the_drill_and_its_threads() -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failwell.drill.run([Toy()], only=["S08", "S42"], progress=interrupt)
+    assert [t.name for t in threading.enumerate() if t.name.startswith("drill")] == []
+
+
+def test_without_a_ledger_a_write_is_unprovable_which_fails_nothing_and_is_not_green() -> None:
+    class NoLedger(Toy):
+        def ids_of(self, marker: str) -> None:
+            return None
+
+    result = failwell.drill.run([NoLedger()], only=["S54-fin"], modes=("sync",))
+
+    assert result.rows[0].verdict is Verdict.UNPROVABLE
+    assert result.ok
+    assert "cannot be read" in result.to_html()
+
+
+def test_the_page_shows_what_was_skipped_what_hung_and_what_could_not_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken(Toy):
+        def client(self, *_: object, **__: object) -> object:
+            raise OSError("no engine")
+
+    monkeypatch.setattr("failwell.drill.scenarios._has_trustme", lambda: False)
+    result = failwell.drill.run([Broken()], only=["S05", "S57"], modes=("sync",))
+    result.rows += failwell.drill.run([Toy()], only=["S03"], modes=("sync",)).rows
+    hung = failwell.drill.run([Toy()], only=["S57"], modes=("sync",)).rows[0]
+    assert hung.evidence is not None
+    hung.evidence.client.succeeded, hung.evidence.client.error, hung.evidence.client.ended = False, "", None
+    result.rows.append(hung)
+    page = result.to_html()
+
+    assert "making a certificate needs trustme" in page
+    assert "no engine" in page
+    assert "never came back" in page
+    assert "nobody listens, while the connection is made" in page
+
+
+def test_nothing_to_rehearse_is_refused() -> None:
+    class Nothing(Toy):
+        modes = ()
+
+    with pytest.raises(UsageError, match="nothing to rehearse"):
+        failwell.drill.run([Nothing()])
+
+
+def test_an_sdk_that_is_not_installed_is_named_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("failwell.drill.clients.find_spec", lambda name: None)
+
+    assert failwell.drill.known() == []
+    with pytest.raises(UsageError, match="the drill of kneo needs kneo_client and failwell_sandbox"):
+        load("kneo")
+
+
+def test_a_service_that_says_when_not_to_come_back_is_only_asked_where_the_sdk_comes_back() -> None:
+    class NeverAgain(Toy):
+        retried = frozenset({503})
+
+    ids = {s.id for s in catalogue(NeverAgain())}
+
+    assert "S42-read" not in ids
+    assert "S41-503-always" in ids
+
+
+def test_a_subject_without_writes_is_rehearsed_with_reads_alone() -> None:
+    class Reads(Toy):
+        kinds = frozenset({Kind.READ})
+
+    kinds = {s.kind for s in catalogue(Reads())}
+
+    assert kinds == {Kind.READ}

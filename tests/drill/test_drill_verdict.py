@@ -46,6 +46,10 @@ LIMITED = Scenario(
 )
 
 
+EXACT = replace(LIMITED, expect=replace(LIMITED.expect, own=ToyRateLimitError))
+SAYS = replace(LOST, expect=replace(LOST.expect, says=("reset",)))
+
+
 def request(number: int, *, key: str | None = "k", at: float = 10.0, effects: int = 0) -> WireRequest:
     return WireRequest(
         number, MAIN, number, False, at, "POST", "/things", idempotency_key=key, effects=effects
@@ -162,6 +166,31 @@ def ledger_with(*ids: str) -> Callable[[Evidence], None]:
         pytest.param("FD-hang", LOST, lost(), client_with(ended=None), id="never came back"),
         pytest.param("FD-trouble", LOST, lost(), client_with(trouble="no client"), id="never began"),
         pytest.param("FD-class", LOST, lost(), client_with(error="x.Foreign"), id="not exported"),
+        pytest.param("FD-class", LOST, lost(), client_with(error_names=("ValueError",)), id="a bug"),
+        pytest.param("FD-class", EXACT, limited(), client_with(error="drill_toy.ToyError"), id="not exactly"),
+        pytest.param("FD-text", SAYS, lost(), client_with(text="something"), id="does not say what it is"),
+        pytest.param(
+            "FD-requests",
+            replace(LOST, expect=replace(LOST.expect, tries=3)),
+            lost(),
+            lambda e: None,
+            id="too few connections tried",
+        ),
+        pytest.param(
+            "FD-ledger",
+            replace(REPEATED, before=(Step(Kind.KEYED_WRITE),)),
+            repeated(),
+            lambda e: setattr(e.ledger, "before", (("a", "b"),)),
+            id="the call before was done twice",
+        ),
+        pytest.param(
+            "FD-unsound",
+            LOST,
+            lost(),
+            failure_with(effect=Effect.APPLIED),
+            id="claims applied",
+        ),
+        pytest.param("FD-unsound", LOST, lost(), failure_with(effect=Effect.NOT_SENT), id="claims not sent"),
         pytest.param(
             "FD-class",
             LOST,
@@ -275,6 +304,21 @@ def test_a_fault_that_never_acted_proves_nothing() -> None:
 
     assert row.verdict is Verdict.NOT_EXERCISED
     assert "never acted" in row.notes[0]
+
+
+def test_a_fault_for_every_attempt_must_act_at_least_once() -> None:
+    evidence = lost()
+    evidence.wire.fired.clear()
+
+    assert verdict(LOST, evidence).verdict is Verdict.NOT_EXERCISED
+
+
+def test_what_came_of_a_rehearsal_that_did_not_take_place_is_not_held_against_the_client() -> None:
+    evidence = repeated()
+    evidence.wire.fired.clear()
+    evidence.ledger.ids = ()
+
+    assert verdict(REPEATED, evidence).findings == []
 
 
 def test_a_client_that_stops_before_the_second_fault_fails_and_does_not_hide_behind_it() -> None:

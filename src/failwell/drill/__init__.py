@@ -22,7 +22,7 @@ from typing import Any
 
 from failwell.drill.clients import known, load
 from failwell.drill.rehearsal import listening, rehearse
-from failwell.drill.scenarios import Scenario, called, scenarios
+from failwell.drill.scenarios import Scenario, called, catalogue
 from failwell.drill.subject import MODES, Mode, Subject
 from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge
 from failwell.errors import UsageError
@@ -36,10 +36,10 @@ __all__ = [
     "Scenario",
     "Subject",
     "Verdict",
+    "catalogue",
     "known",
     "load",
     "run",
-    "scenarios",
 ]
 
 # Most of a rehearsal is waiting for sockets; more at once would starve timeouts on two cores.
@@ -164,7 +164,7 @@ Rehearsal = tuple[Subject, Scenario, Mode]
 
 def _plan(chosen: Sequence[Subject], only: Sequence[str] | None, modes: Sequence[Mode]) -> list[Rehearsal]:
     """Everything that is to be run, in order."""
-    everything = {s.name: scenarios(s) for s in chosen}
+    everything = {s.name: catalogue(s) for s in chosen}
     if only is not None:
         everything = _only(everything, only)
     plan: list[Rehearsal] = [

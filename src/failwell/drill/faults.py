@@ -106,11 +106,6 @@ class Fault:
         """Whether this platform can do it."""
         return self.platform is None or sys.platform == self.platform
 
-    @property
-    def service_acts(self) -> bool:
-        """Whether the service is asked, so that its effect is real although its answer is lost."""
-        return not self.on_connection and self.moment is not Moment.REQUEST
-
 
 @dataclass(frozen=True, slots=True)
 class Schedule:

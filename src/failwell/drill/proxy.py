@@ -425,10 +425,10 @@ class FaultProxy:
     ) -> None:
         """Send a whole answer, framed as HTTP wants it."""
         fields = [*headers, (b"Content-Length", str(len(content)).encode("ascii"))]
-        if status in (204, 304) or status < 200:
+        if status in (204, 304) or wire.method == "HEAD":
             fields, content = list(headers), b""
         data = reader.send(h11.Response(status_code=status, headers=fields)) or b""
-        if content and wire.method != "HEAD":
+        if content:
             data += reader.send(h11.Data(data=content)) or b""
         data += reader.send(h11.EndOfMessage()) or b""
         self._send(sock, wire, data)
@@ -513,10 +513,12 @@ class FaultProxy:
             upstream.endheaders(body or None)
             answer = upstream.getresponse()
             content = answer.read()
+            # What a GET would have brought is all that a HEAD says of the body.
+            dropped = HOP_BY_HOP - {b"content-length"} if method == "HEAD" else HOP_BY_HOP
             headers = [
                 (name.encode("latin-1"), value.encode("latin-1"))
                 for name, value in answer.getheaders()
-                if name.lower().encode("latin-1") not in HOP_BY_HOP
+                if name.lower().encode("latin-1") not in dropped
             ]
             return answer.status, headers, content
 

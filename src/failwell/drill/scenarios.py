@@ -129,7 +129,7 @@ class Scenario:
         return ""
 
 
-def scenarios(subject: Subject) -> list[Scenario]:
+def catalogue(subject: Subject) -> list[Scenario]:
     """Everything that is rehearsed with `subject`, in the order of the catalogue."""
     ordinary = [*_unconnected(), *_unanswered(), *_damaged(), *_statuses(subject), *_once_only()]
     return [s for s in ordinary if s.kind in subject.kinds] + [_caused(c) for c in subject.causes()]
