@@ -148,13 +148,22 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Way:
-    """How to reach one origin: what is told to aiohttp about it."""
+    """
+    How to reach one origin: what is told to aiohttp about it.
 
-    __slots__ = ("proxy", "proxy_headers", "ssl")
+    Attributes:
+        proxy: The proxy's URL without its user info.
+        proxy_headers: Headers for the proxy that opens a tunnel.
+        forward_headers: Headers for the proxy that forwards a request, which go with the request.
+        ssl: How certificates are checked.
+    """
 
-    def __init__(self, proxy: str | None, context: ssl.SSLContext | bool) -> None:
-        self.proxy = None
-        self.proxy_headers = None
+    __slots__ = ("forward_headers", "proxy", "proxy_headers", "ssl")
+
+    def __init__(self, proxy: str | None, tls: bool, context: ssl.SSLContext | bool) -> None:
+        self.proxy: str | None = None
+        self.proxy_headers: dict[str, str] | None = None
+        self.forward_headers: dict[str, str] | None = None
         self.ssl = context
         if proxy is not None:
             found = usable_proxy(proxy)
@@ -162,9 +171,11 @@ class _Way:
                 raise ConfigurationError("aiohttp knows no SOCKS proxies: use the engine 'httpx'.")
             self.proxy = str(found.url)
             if found.raw_auth is not None:
-                self.proxy_headers = {
-                    "Proxy-Authorization": f"Basic {b64encode(b':'.join(found.raw_auth)).decode()}"
-                }
+                basic = {"Proxy-Authorization": f"Basic {b64encode(b':'.join(found.raw_auth)).decode()}"}
+                if tls:
+                    self.proxy_headers = basic
+                else:
+                    self.forward_headers = basic
 
 
 class AiohttpEngine:
@@ -224,7 +235,7 @@ class AiohttpEngine:
                     request.method,
                     url,
                     data=_body(request.content),
-                    headers=_headers(request),
+                    headers=_headers(request, way),
                     allow_redirects=False,
                     proxy=way.proxy,
                     proxy_headers=way.proxy_headers,
@@ -352,8 +363,9 @@ class AiohttpEngine:
             way = self._ways.get(origin)
             if way is None:
                 proxy = proxy_for(httpx2.URL(str(origin)), self._connections)
-                tls = origin.scheme == "https" or (proxy or "").lower().startswith("https:")
-                way = _Way(proxy, self._tls_context() if tls else True)
+                tls = origin.scheme == "https"
+                checked = tls or (proxy or "").lower().startswith("https:")
+                way = _Way(proxy, tls, self._tls_context() if checked else True)
                 if len(self._ways) >= _MOST_URLS:
                     self._ways.clear()
                 self._ways[origin] = way
@@ -428,9 +440,11 @@ def _body(content: bytes | None) -> Any:
     return BytesIO(content) if content is not None and len(content) > _PLAIN_BODY_BYTES else content
 
 
-def _headers(request: Request) -> dict[str, str]:
+def _headers(request: Request, way: _Way) -> dict[str, str]:
     headers = request.headers
-    return headers if "accept-encoding" in headers else {**headers, "accept-encoding": ACCEPT_ENCODING}
+    if "accept-encoding" not in headers:
+        headers = {**headers, "accept-encoding": ACCEPT_ENCODING}
+    return headers if way.forward_headers is None else {**headers, **way.forward_headers}
 
 
 def _bad_url(request: Request) -> Broken:

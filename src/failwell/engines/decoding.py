@@ -120,7 +120,7 @@ def _inflated(body: bytes, coding: str, limit_bytes: int) -> bytes:
             raise UndecodableError(Reason.ENCODING, f"{len(body)} bytes after the end of a {coding} body")
         if body and not body.strip(b"\0"):
             break  # padding, which gzip itself ignores
-        if len(pieces) == _MOST_MEMBERS:
+        if body and len(pieces) == _MOST_MEMBERS:
             raise UndecodableError(Reason.ENCODING, f"more than {_MOST_MEMBERS} members in a {coding} body")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -73,7 +73,7 @@ class Pools:
     def __init__(self, connections: Connections, network: Any, *, awaited: bool) -> None:
         self._connections = connections
         self._network = network
-        self._kind: Any = httpcore2.AsyncConnectionPool if awaited else httpcore2.ConnectionPool
+        self._kind: Any = _AsyncPool if awaited else _Pool
         self._pools: dict[tuple[str | None, bool], AnyPool] = {}
         self._routes: dict[str, Route] = {}
         self._found: dict[str, tuple[httpcore2.URL, Route]] = {}
@@ -130,7 +130,7 @@ class Pools:
 
     def _new_pool(self, proxy: str | None, tls: bool) -> AnyPool:
         connections = self._connections
-        pool: AnyPool = self._kind(
+        pool: _Pool | _AsyncPool = self._kind(
             # Reading the machine's certificates takes tens of milliseconds: not for plain http.
             ssl_context=self._tls_context() if tls else None,
             proxy=None if proxy is None else self._proxy(proxy),
@@ -139,6 +139,7 @@ class Pools:
             keepalive_expiry=connections.idle_seconds,
             network_backend=self._network,
         )
+        pool.tunnels = tls and proxy is not None
         return pool
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -195,6 +196,57 @@ def usable_proxy(url: str) -> httpx2.Proxy:
                 "The proxy is a SOCKS proxy, which needs another package: pip install 'httpx2[socks]'."
             ) from None
     return proxy
+
+
+class _Pool(httpcore2.ConnectionPool):
+    """
+    A pool that gets the place of a failed tunnel back.
+
+    httpcore2 2.16 leaves a tunnel whose TLS handshake failed in the pool as if it were in use, so
+    that `max_connections` of them block the pool for good.
+    """
+
+    tunnels = False
+
+    def create_connection(self, origin: httpcore2.Origin) -> httpcore2.ConnectionInterface:
+        connection = super().create_connection(origin)
+        carry_out = connection.handle_request
+
+        def handle_request(request: httpcore2.Request) -> httpcore2.Response:
+            try:
+                return carry_out(request)
+            except httpcore2.ConnectionNotAvailable:
+                raise  # another request has it
+            except BaseException:
+                connection.close()
+                raise
+
+        if self.tunnels:
+            connection.handle_request = handle_request  # type: ignore[method-assign]
+        return connection
+
+
+class _AsyncPool(httpcore2.AsyncConnectionPool):
+    """As `_Pool`."""
+
+    tunnels = False
+
+    def create_connection(self, origin: httpcore2.Origin) -> httpcore2.AsyncConnectionInterface:
+        connection = super().create_connection(origin)
+        carry_out = connection.handle_async_request
+
+        async def handle_async_request(request: httpcore2.Request) -> httpcore2.Response:
+            try:
+                return await carry_out(request)
+            except httpcore2.ConnectionNotAvailable:
+                raise  # another request has it
+            except BaseException:
+                await connection.aclose()
+                raise
+
+        if self.tunnels:
+            connection.handle_async_request = handle_async_request  # type: ignore[method-assign]
+        return connection
 
 
 def parser_of(pool: AnyPool, stream: Any) -> Any:

@@ -333,7 +333,12 @@ def _proxy(url: str) -> Any:
     proxy = usable_proxy(url)
     if proxy.url.scheme.startswith("socks"):
         raise ConfigurationError("The engine 'pyreqwest' knows no SOCKS proxies: use the engine 'httpx'.")
-    built = ProxyBuilder.all(str(proxy.url))
+    try:
+        built = ProxyBuilder.all(str(proxy.url))
+    except ValueError:
+        built = None
+    if built is None:
+        raise ConfigurationError("The proxy's URL cannot be used.")
     return built if proxy.auth is None else built.basic_auth(*proxy.auth)
 
 
