@@ -7,49 +7,13 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from toy_contract import TOY
 
-from failwell import APIError, Contract, Rule
-from failwell import ConflictError as StandardConflict
-from failwell import RateLimitError as StandardLimit
 from failwell.cli import known, run
 from failwell.contract import STANDARD
-
-NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
-
-
-class ToyError(APIError):
-    """A call to the toy service failed."""
-
-
-class ToyBusyError(ToyError, StandardConflict):
-    """
-    The toy is in other hands.
-
-    ## Was it carried out?
-    No.
-
-    ## What to do
-    Wait for your turn.
-    """
-
-
-class ToyLimitError(ToyError, StandardLimit):
-    """Too many toys at once."""
-
-
-TOY = Contract(
-    "toy",
-    base=ToyError,
-    rules=[
-        Rule(ToyBusyError, status=409, code="toy_taken", means="Another child has it.", retry=True),
-        Rule(ToyBusyError, status=409),
-        Rule(ToyLimitError, status=429),
-    ],
-)
 
 
 @pytest.fixture

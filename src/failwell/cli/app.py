@@ -32,9 +32,12 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`). Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _nobody_reads()
+    except SystemExit as exc:
+        # typer ends the process itself when a command met a broken pipe.
+        if isinstance(exc.__context__, BrokenPipeError):
+            return _nobody_reads()
+        raise
     except typer.Abort:
         return INTERRUPTED
     except Exception as exc:
@@ -45,6 +48,12 @@ def run(arguments: list[str]) -> int:
 
         # What was typed in the wrong place may be a key.
         return _refuse(f"{tokens.masked(show()).rstrip('.')}. See failwell --help.")
+
+
+def _nobody_reads() -> int:
+    """Whoever read our output has seen enough (`| head`); without this Python complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    return 0
 
 
 def _refuse(sentence: str) -> int:

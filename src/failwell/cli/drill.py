@@ -68,6 +68,10 @@ def _run(sdks: list[str] | None, only: list[str] | None, seed: int, *, quiet: bo
     from failwell.drill.terminal import show, with_progress
 
     on = console()
+    if not on.is_terminal:  # a bar that nobody watches is noise
+        result = run(sdks, only=only, seed=seed)
+        show(result, on)
+        return result
     result = with_progress(on, lambda tell: run(sdks, only=only, seed=seed, progress=tell))
     show(result, on)
     return result

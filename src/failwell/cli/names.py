@@ -190,7 +190,8 @@ def _add(
         f"{cls.__module__}.{name}",
         *(f"{h}.{name}" for h in homes),
     ):
-        found.setdefault(spelled.lower(), (contract, cls))
+        if spelled:  # of `Error` nothing is left without its ending
+            found.setdefault(spelled.lower(), (contract, cls))
 
 
 def _kinds() -> dict[str, type[Error]]:
