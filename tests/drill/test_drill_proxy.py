@@ -380,3 +380,26 @@ def test_a_proxy_that_is_closed_ends_a_drip_and_its_threads(service: TinyService
     sock.close()
 
     assert [t for t in threading.enumerate() if t.name == f"drill-proxy-{proxy.port}"] == []
+
+
+def test_a_try_is_counted_before_the_system_call_and_the_last_one_opens_the_port(proxy: FaultProxy) -> None:
+    """Called by hand as well: Python traces nothing inside an audit hook."""
+    proxy.begin("main", once(faults.refuse()))
+    proxy._connecting()
+    assert proxy.journal.fired == [("main", 1, "refused")]
+    proxy._connecting()
+    proxy._connecting()
+
+    with dial(proxy) as sock:
+        sock.sendall(READ)
+        assert one_answer(sock).startswith(b"HTTP/1.1 200 ")
+    assert len(proxy.journal.connects["main"]) == 4
+
+
+def test_look_ups_are_counted_by_operation(proxy: FaultProxy) -> None:
+    proxy.begin("main", once(faults.dns()))
+    proxy._looking_up()
+    proxy._looking_up()
+
+    assert proxy.journal.fired == [("main", 1, "unknown name")]
+    assert len(proxy.journal.lookups["main"]) == 2

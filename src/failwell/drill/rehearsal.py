@@ -12,7 +12,7 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -200,14 +200,10 @@ class _Play:
         witness.broken_promises += _leaks(error, witness.logs, self.subject)
 
 
-def _finish(coroutine: Any) -> None:
+def _finish(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine that never waits to its end, without an event loop."""
-    try:
+    with contextlib.suppress(StopIteration):
         coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
-    raise _WrongFormError("the sync client waits for an event loop")
 
 
 class _WrongFormError(Exception):
