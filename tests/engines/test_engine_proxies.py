@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
+import select
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,18 +56,19 @@ class Proxy:
                 return
             port = int(request.split(b" ")[1].rpartition(b":")[2])
             with socket.create_connection(("127.0.0.1", port)) as onward:
-                back = threading.Thread(target=_copy, args=(onward, connection), daemon=True)
-                back.start()
-                _copy(connection, onward)
-                back.join(5)
+                _join(connection, onward)
             return
 
 
-def _copy(source: Any, target: Any) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
+def _join(one: Any, other: Any) -> None:
+    """Carry bytes both ways until either ends; in one thread, which is all that TLS sockets bear."""
+    while True:
+        ready = [s for s in (one, other) if getattr(s, "pending", int)()]
+        for source in ready or select.select([one, other], [], [], 20)[0]:
+            data = source.recv(65536)
+            if not data:
+                return
+            (other if source is one else one).sendall(data)
 
 
 @pytest.fixture
