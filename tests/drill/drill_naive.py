@@ -174,7 +174,8 @@ class _Client:
     def _error(self, failure: Failure, attempts: list[Attempt], answer: Any) -> Exception:
         shown = attempts[-1:] if "hides attempts" in self.habits else attempts
         known = {f: getattr(failure, f) for f in _FACTS} | {"attempts": tuple(shown), "stopped": "tries"}
-        cls = ToyNetworkError if failure.reason else type(TOY.decode(answer.answer))
+        known_as = None if failure.reason else TOY.decode(answer.answer)
+        cls = ToyNetworkError if known_as is None else type(known_as)
         text = f"failed with {self._api_key}" if "puts the key into the error" in self.habits else None
         return cls.from_failure(Failure(**known), text)
 

@@ -137,7 +137,7 @@ class Toy(Subject):
     name = "toy"
     title = "Toy"
     contract = TOY
-    exceptions = (
+    exceptions: tuple[type[BaseException], ...] = (
         ToyAuthError,
         ToyNotFoundError,
         ToyConflictError,
@@ -181,7 +181,7 @@ class Toy(Subject):
     def id_of(self, value: Any) -> str | None:
         return str(json.loads(value.content)["id"])
 
-    def ids_of(self, marker: str) -> Sequence[str]:
+    def ids_of(self, marker: str) -> Sequence[str] | None:
         return self.service.ids_of(marker)
 
     def secrets(self) -> Sequence[str]:

@@ -10,6 +10,7 @@ from drill_toy import Toy
 
 import failwell.drill
 from failwell.drill.terminal import show, with_progress
+from failwell.drill.verdict import coverage
 
 rich_console = pytest.importorskip("rich.console")
 
@@ -39,7 +40,7 @@ def test_a_failure_is_followed_by_what_is_wrong_and_the_command_that_repeats_it(
 
 def test_an_exception_nothing_raised_is_named() -> None:
     result = failwell.drill.run([Toy()], only=["S57"])
-    result.coverage = failwell.drill.coverage(Toy(), result.rows)
+    result.coverage = coverage(Toy(), result.rows)
 
     assert "toy ToyAuthError: no rehearsal raised it" in printed(result)
 

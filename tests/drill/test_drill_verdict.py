@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from drill_toy import Toy, ToyNetworkError, ToyRateLimitError
@@ -142,7 +144,11 @@ def failure_with(**facts: object) -> Callable[[Evidence], None]:
 
 
 def client_with(**facts: object) -> Callable[[Evidence], None]:
-    return lambda e: [setattr(e.client, name, value) for name, value in facts.items()] and None
+    def change(e: Evidence) -> None:
+        for name, value in facts.items():
+            setattr(e.client, name, value)
+
+    return change
 
 
 def not_applied_but_done(e: Evidence) -> None:
@@ -364,3 +370,11 @@ def test_coverage_counts_only_exceptions_raised_by_rehearsals_that_passed() -> N
 
     assert covered["ToyNetworkError"] == ("toy S09 sync",)
     assert covered["ToyAuthError"] == ()
+
+
+def test_every_rule_is_explained_in_the_docs() -> None:
+    root = Path(__file__).parents[2]
+    explained = (root / "docs" / "drill.md").read_text("utf-8")
+    code = "".join(f.read_text("utf-8") for f in (root / "src" / "failwell" / "drill").glob("*.py"))
+
+    assert sorted(c for c in set(re.findall(r"FD-[a-z]+", code)) if c not in explained) == []
