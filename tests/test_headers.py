@@ -136,7 +136,10 @@ def test_a_limit_that_is_not_spent_or_not_dated_says_no_wait(sent: dict[str, str
             RateLimit(100, 7, NOW + timedelta(seconds=60)),
         ),
         (
-            {"ratelimit-limit": "10", "ratelimit-remaining": "3", "ratelimit-reset": "60", "ratelimit-policy": "10;w=60"},
+            {
+                "ratelimit-limit": "10", "ratelimit-remaining": "3", "ratelimit-reset": "60",
+                "ratelimit-policy": "10;w=60",
+            },
             RateLimit(10, 3, NOW + timedelta(seconds=60), "10;w=60"),
         ),
         (
@@ -206,9 +209,8 @@ def test_the_service_may_say_whether_to_try_again(sent: dict[str, str], verdict:
 whole_seconds = st.datetimes(datetime(2002, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
     lambda d: d.replace(microsecond=0)
 )
-visible = st.text(
-    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=","), min_size=1, max_size=60
-)
+visible_letters = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=",")
+visible = st.text(visible_letters, min_size=1, max_size=60)
 
 
 @given(
@@ -256,7 +258,8 @@ header_names = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
         ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-limit",
-         "ratelimit", "ratelimit-reset", "ratelimit-policy", "date", "x-request-id", "cf-ray", "x-should-retry"]
+         "ratelimit", "ratelimit-reset", "ratelimit-policy", "date", "x-request-id", "cf-ray",
+         "x-should-retry"]
     ),
 )  # fmt: skip
 header_values = st.one_of(

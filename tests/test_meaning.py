@@ -9,16 +9,17 @@ from failwell.dialects.base import Said
 from failwell.failure import Failure
 
 BY_STATUS = {
-    300: "APIError", 302: "APIError", 304: "APIError",
-    400: "InvalidRequestError", 401: "AuthenticationError", 402: "PaymentRequiredError",
-    403: "PermissionDeniedError", 404: "NotFoundError", 405: "InvalidRequestError", 406: "InvalidRequestError",
+    300: "APIError", 302: "APIError", 304: "APIError", 400: "InvalidRequestError",
+    401: "AuthenticationError", 402: "PaymentRequiredError", 403: "PermissionDeniedError",
+    404: "NotFoundError", 405: "InvalidRequestError", 406: "InvalidRequestError",
     407: "AuthenticationError", 408: "UnavailableError", 409: "ConflictError", 410: "NotFoundError",
     411: "InvalidRequestError", 412: "ConflictError", 413: "TooLargeError", 414: "TooLargeError",
-    415: "InvalidRequestError", 418: "InvalidRequestError", 422: "InvalidRequestError", 423: "ConflictError",
-    428: "InvalidRequestError", 429: "RateLimitError", 431: "TooLargeError", 451: "PermissionDeniedError",
-    499: "InvalidRequestError", 500: "ServerError", 501: "ServerError", 502: "UnavailableError",
-    503: "UnavailableError", 504: "UnavailableError", 505: "ServerError", 507: "ServerError",
-    520: "UnavailableError", 524: "UnavailableError", 529: "UnavailableError", 555: "ServerError",
+    415: "InvalidRequestError", 418: "InvalidRequestError", 422: "InvalidRequestError",
+    423: "ConflictError", 428: "InvalidRequestError", 429: "RateLimitError", 431: "TooLargeError",
+    451: "PermissionDeniedError", 499: "InvalidRequestError", 500: "ServerError", 501: "ServerError",
+    502: "UnavailableError", 503: "UnavailableError", 504: "UnavailableError", 505: "ServerError",
+    507: "ServerError", 520: "UnavailableError", 524: "UnavailableError", 529: "UnavailableError",
+    555: "ServerError",
 }  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def test_a_code_goes_before_the_status_where_it_leaves_no_doubt(status: int, cod
         (403, "You have exceeded a secondary rate limit. Please wait.", "RateLimitError"),
         (400, "The rate limit must be a positive number.", "InvalidRequestError"),
         (403, "You may not change the limit of this project.", "PermissionDeniedError"),
-        (429, "You exceeded your current quota, please check your plan and billing details.", "QuotaExceededError"),
+        (429, "You exceeded your current quota, please check your plan.", "QuotaExceededError"),
         (429, "You have used up your monthly quota.", "QuotaExceededError"),
         (429, "Too many requests. Add a payment method to raise your limit.", "RateLimitError"),
         (400, "Your credit balance is too low to use this API.", "QuotaExceededError"),

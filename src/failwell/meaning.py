@@ -224,6 +224,7 @@ _SPENT_TEXT = re.compile(
 _THROTTLED_TEXT = re.compile(
     r"rate[- ]?limit(?:s|ed|ing)?\b(?! (?:of|must|should|is set|value|config))|too many (?:requests|calls)"
     r"|request was throttled|(?:are|been|being) (?:rate[- ]?limited|throttled)|throttling"
+    r"|(?:request|call|api|usage) limit (?:was |has been |is )?(?:reached|exceeded|hit)"
     r"|requests? (?:per|a) (?:second|minute|hour) (?:\w+ ){0,3}exceeded|slow down"
 )
 _DECLINED_CODE = re.compile(

@@ -207,9 +207,15 @@ def _decoded(raw: bytes, content_type: str) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         text = _decoded_otherwise(raw, content_type)
-    if "\x00" in text[:4]:  # UTF-16 without a mark is valid UTF-8, with a NUL for every other letter
-        text = raw.decode("utf-16-le" if raw[1:2] == b"\x00" else "utf-16-be", "replace")
+    if "\x00" in text[:2]:  # UTF-16 without a mark is valid UTF-8, with a NUL for every other letter
+        first, second = raw[0], raw[1] if len(raw) > 1 else 0
+        if _is_letter(first if second == 0 else second) and (first == 0 or second == 0):
+            text = raw.decode("utf-16-le" if second == 0 else "utf-16-be", "replace")
     return text.strip("\ufeff \t\r\n")
+
+
+def _is_letter(byte: int) -> bool:
+    return 0x20 <= byte < 0x7F
 
 
 def _decoded_otherwise(raw: bytes, content_type: str) -> str:

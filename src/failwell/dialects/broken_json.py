@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
         (?P<mark>[{}\[\]:,])
       | "(?P<text>(?:[^"\\]|\\.)*)(?P<close>"?)
-      | (?P<word>[^\s{}\[\]:,"]{1,400})
+      | (?P<word>[^\s{}\[\]:,"]+)
     )""",
     re.VERBOSE | re.DOTALL,
 )

@@ -51,7 +51,9 @@ class FastAPI:
 
 
 def _is_error(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("loc"), list) and "msg" in item
+    if not isinstance(item, dict) or "msg" not in item or not isinstance(item.get("loc"), list):
+        return False
+    return all(isinstance(part, (str, int)) for part in item["loc"])
 
 
 FASTAPI = FastAPI()

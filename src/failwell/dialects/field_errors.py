@@ -29,16 +29,15 @@ if TYPE_CHECKING:
 LISTS = listed(
     """errors fielderrors validationerrors validationerror violations fieldviolations invalidparams
     invalidparameters invalidfields validationresults validation validations issues modelstate
-    formerrors constraintviolations paramerrors parametererrors inputerrors problems failures
-    causes fields errordetails errordetail fieldlist errorlist errormessages detailederrors"""
+    formerrors constraintviolations paramerrors parametererrors inputerrors problems failures causes
+    fields errordetails errordetail fieldlist errorlist errormessages detailederrors"""
 )
 _LISTS = frozenset(LISTS)
 WEAK_LISTS = listed("error details detail extra context contextinfo data params messages message meta info")
 PATHS = listed(
-    """loc path field fieldname fieldpath pointer instancepath datapath property propertypath
-    propertyname param parameter paramname parametername attribute attributename argument
-    argumentname target jsonpath key keys fields membernames source element column input name
-    location"""
+    """loc path field fieldname fieldpath pointer instancepath datapath property propertypath propertyname
+    param parameter paramname parametername attribute attributename attr argument argumentname
+    target jsonpath key keys fields membernames source element column input name location"""
 )
 _ITEM_MESSAGES = listed(
     """detail message msg messages errormessage errordescription description defaultmessage explanation
@@ -124,7 +123,13 @@ def path_of(item: dict[str, Any]) -> Path | None:
             path = None
         if path is not None:
             return path
+    for name, value in item.items():  # made-up names: `requestField`, `invalidParameter`
+        if isinstance(value, str) and name.endswith(_PATH_ENDS) and name not in PATHS:
+            return _named_path(name, value, item)
     return None
+
+
+_PATH_ENDS = ("field", "fieldname", "parameter", "parametername", "property", "attribute", "pointer")
 
 
 def _listed_path(name: str, value: list[Any]) -> Path | None:
@@ -225,6 +230,11 @@ _LIST_RANK = {name: rank for rank, name in enumerate(LISTS)}
 _LIST_RANK |= {name: 100 + rank for rank, name in enumerate(WEAK_LISTS)}
 _ODD_RANK, _NO_LIST = 200, 999
 _ODD_LIST = re.compile(r"error|invalid|violation|issue|validation|problem|reject|failed")
+
+
+def is_list_name(name: str) -> bool:
+    """Whether a list of this name, squashed, is one of errors."""
+    return name == "details" or name in _LISTS or _ODD_LIST.search(name) is not None
 
 
 def _list_rank(name: str) -> int:
@@ -372,6 +382,10 @@ def _walk_weak(value: Any, found: _Found, status: int) -> None:
     inside = squashed_members(value)
     for name in LISTS:
         if isinstance(inside.get(name), (list, dict)) and inside[name]:
+            _walk(inside[name], (), found, 0)
+            return
+    for name in ("params", "details"):
+        if isinstance(inside.get(name), dict) and _is_map(inside[name]):
             _walk(inside[name], (), found, 0)
             return
     if any(leaf in value for leaf in _LEAF) or (

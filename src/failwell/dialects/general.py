@@ -33,6 +33,7 @@ from failwell.dialects.field_errors import (
     fields_in,
     holds_error,
     is_field_item,
+    is_list_name,
     mapped_fields,
     split_path,
     text_of,
@@ -233,11 +234,7 @@ class _Reader:
         )
 
     def _number(self, name: str, value: int) -> str | None:
-        if (
-            value == self.status
-            or value == 0
-            or name in ("id", "status", "key", "name", "type", "title", "errorid")
-        ):
+        if value == self.status or value == 0 or name in ("id", "status", "key", "name", "type", "title"):
             return None
         if name in ("statuscode", "errorstatus") and 100 <= value <= 999:
             return None
@@ -283,15 +280,25 @@ def error_nodes(body: Any) -> tuple[list[Node], list[Node]]:
             break
         node = node.child(name, inner)
         nodes.append(node)
+    if not items:
+        items = _listed_beside(node)
     if isinstance(body, Tree):
         _name_by_root(body, nodes)
     nodes.reverse()
-    if items and len(items[0]) == 1 and items[0].inner:  # [{"error": {...}}]
-        inside = items[0].inner[0][1]
-        if isinstance(inside, dict):
-            more, items = error_nodes(inside)
-            nodes = more + nodes
+    if items and items[0].inner and not any(name not in CARRIERS for _, name in items[0].messages):
+        # [{"error": {...}}], [{"status": "error", "errors": [...]}]
+        more, further = error_nodes(items[0].members)
+        if len(more) > 1 or further:
+            return more + nodes, further
     return nodes, items
+
+
+def _listed_beside(node: Node) -> list[Node]:
+    """The errors that `node` lists under another name than `errors`."""
+    for name, value in node.inner:
+        if isinstance(value, list) and isinstance(value[0], dict) and is_list_name(name):
+            return [Node(i) for i in value[:ITEM_LIMIT] if isinstance(i, dict)]
+    return []
 
 
 def _name_by_root(tree: Tree, nodes: list[Node]) -> None:
@@ -318,7 +325,7 @@ def _carrier(node: Node) -> str | None:
             return name
     objects = [(name, inner) for name, inner in node.inner if isinstance(inner, dict)]
     if not objects:
-        return None
+        return _weak_carrier(node)
     if len(node) == 1:
         name, only = objects[0]
         speaks = name != "errors" and (len(only) == 1 or _speaks(node.child(name, only)))
@@ -344,6 +351,12 @@ def _weak_carrier(node: Node) -> str | None:
         inner = node.get(name)
         if isinstance(inner, dict) and inner and _speaks(node.child(name, inner)):
             return name
+        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+            first = Node(inner[0])
+            if (first.messages and ("code" in first or "errorcode" in first)) or (
+                first.inner and _carrier(first) is not None
+            ):
+                return name
     return None
 
 
@@ -443,7 +456,7 @@ def _listed_messages(nodes: list[Node]) -> str | None:
 def _word_for_message(nodes: list[Node]) -> str | None:
     """The word that stands where a sentence would: {"ok": false, "error": "invalid_auth"}."""
     for node in nodes:
-        for name in ("error", "errors"):
+        for name in ("error", "errors", "exception"):
             text = text_of(node.get(name))
             if text:
                 return _tidy(text)

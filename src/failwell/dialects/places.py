@@ -19,33 +19,35 @@ if TYPE_CHECKING:
 # The sentence for people.
 MESSAGES = listed(
     """detail errordescription exceptionmessage errormessage errormessages errormsg errmsg message msg
-    messages usermessage displaymessage faultstring description desc explanation errortext errordetail
-    errordetails errorinfo statusmessage statusmsg developermessage localizedmessage reason reasonphrase
-    reasons summary title errorsummary errortitle error errors err fault string issue text #text value
-    debug cause info details statustext additionalinfo failure response result"""
+    messages usermessage displaymessage faultstring description desc explanation errortext
+    errordetail errordetails statusmessage statusmsg developermessage localizedmessage reason
+    reasonphrase reasons summary title errorsummary errortitle error errors err errorinfo fault
+    string issue text #text value debug cause info details statustext additionalinfo failure
+    response result"""
 )
 # The word for programs.
 CODES = listed(
     """errorcode code errcode errorcodes errorkey error errorname errortype errorid exceptioncode faultcode
     statuscode status reason reasoncode name key type err tag id errno errornum kind category slug
-    responsecode identifier exceptiontype errorstatus statusname retcode resultcode respcode returncode
-    subcode errorsubcode number title issue detailcode messagecode messageid messagekey i18nkey errorslug"""
+    responsecode identifier exceptiontype errorstatus statusname retcode resultcode respcode
+    returncode subcode errorsubcode errorref number title issue detailcode messagecode messageid
+    messagekey i18nkey errorslug"""
 )
 # Members that hold the error; then members that may, if nothing else says anything.
 CARRIERS = listed("error errors fault exception err apierror errorresponse responsestatus")
 WEAK_CARRIERS = listed(
-    """detail details problem response result status meta metadata message body data envelope errorinfo
-    errordetail errordetails payload content header head responsemetadata json"""
+    """detail details problem response result status meta metadata message messages body data envelope
+    errorinfo errordetail errordetails payload content header head responsemetadata json"""
 )
 # The request's id: how the name ends, the service's own ids before those of a trace.
 IDS = (
     (0, ("requestid",)),
     (1, ("debugid", "requestuuid", "reqid")),
     (2, ("correlationid",)),
-    (3, ("traceid", "transactionid", "logid", "trackingid", "incidentid", "rayid", "activityid", "eventid")),
+    (3, ("traceid", "transactionid", "logid", "trackingid", "incidentid", "problemid", "rayid")),
 )
 # The one parameter that an error is about.
-ONE_FIELD = listed("param parameter paramname parametername field fieldname attribute argument pointer")
+ONE_FIELD = listed("param parameter paramname parametername field fieldname attribute attr argument pointer")
 
 NO_RANK = 999
 # An id under these names counts only if its value looks like one.
@@ -54,6 +56,7 @@ DOUBTFUL_ID, ERROR_ID = 8, 4
 # A made-up name still ends or begins as these do: `apiErrorMessage`, `serviceErrorCode`.
 _MESSAGE_ENDS = ("message", "msg", "errordescription", "errordetail")
 _CODE_ENDS = ("errorcode", "errcode", "errortype")
+_OTHER_CODES = re.compile("status|http|zip|post|country|currency|lang|locale|area|phone|verification|auth")
 _FOREIGN_ID = re.compile("client|original|parent|session")
 _WAIT = re.compile(
     r"(?:retry(?:after|in|delay)|waitfor|waitseconds|tryagainin)(ms|millis|milliseconds|s|sec|secs|seconds)?$"
@@ -150,6 +153,8 @@ def _find_place(sent: str) -> _Place:
     code = _CODE_RANK.get(name, NO_RANK)
     if code == NO_RANK and name.endswith(_CODE_ENDS):
         code = _CODE_RANK["errorkey"]
+    elif code == NO_RANK and name.endswith("code") and not _OTHER_CODES.search(name):
+        code = len(CODES)
     place = (name, message, code, _id_rank(name), _wait_unit(name))
     if len(sent) <= _NAME_LIMIT:
         if len(_places) >= _PLACES_KEPT:

@@ -40,7 +40,8 @@ class Problem:
         said.message = sentence(body.get("detail")) or sentence(body.get("title")) or said.message
         kind = body.get("type")
         url = general.type_url(kind, answer.status) if isinstance(kind, str) else None
-        said.code = word(body.get("code"), answer.status) or word(body.get("errorCode")) or url
+        own = word(body.get("code"), answer.status) or word(body.get("errorCode")) or url
+        said.code = own or (said.code if said.code != body.get("title") else None)
         if url is not None:
             said.signals += (url.rstrip("/").rpartition("/")[2],)
         return said

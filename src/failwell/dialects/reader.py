@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 _BESIDE = frozenset(
     listed(
         """error errors fault ok success succeeded issuccess message msg code status statuscode type title
-    detail details errorcode errcode errmsg errno errormessage errordescription errortype
-    warning warnings requestid traceid correlationid timestamp time path meta metadata
-    responsemetadata data result results messages extensions needed provided id jsonrpc docs
-    documentationurl helpurl moreinfo info"""
+    detail details errorcode errcode returncode returnmessage retcode retmsg resultcode
+    resultmessage errmsg errno errormessage errordescription errortype warning warnings requestid
+    traceid correlationid timestamp time path meta metadata responsemetadata data result results
+    messages extensions needed provided jsonrpc docs documentationurl helpurl moreinfo info"""
     )
 )
+_FINE = frozenset({"", "ok", "success", "false", "2"})  # 0, 0000 and 200, without their zeros
 _NO = frozenset(listed("false 0 error errors fail failed failure ko nok"))
 
 
@@ -165,12 +166,17 @@ def is_failure(value: Any) -> bool:
         verdict = node.get(name)
         if verdict is False or (isinstance(verdict, str) and verdict.lower() in _NO):
             return True
+    if len(node) == 1:
+        (inner,) = node.values()
+        if isinstance(inner, dict) and "error" in squashed_members(inner):
+            return is_failure(inner)
     if not _BESIDE.issuperset(node):
         return False
     told = node.get("error") or node.get("errors") or node.get("errormessage") or node.get("fault")
     if told and told is not True:
         return not node.get("data") and not node.get("result") and not node.get("results")
-    code = node.get("errcode", node.get("errorcode", node.get("errno")))
-    if isinstance(code, (int, str)) and code and str(code) not in ("0", "ok", "OK", "00", "000000"):
-        return True
+    for name in ("errcode", "errorcode", "errno", "returncode", "retcode", "resultcode"):
+        code = node.get(name)
+        if isinstance(code, (int, str)) and str(code).strip("0").lower() not in _FINE:
+            return True
     return str(node.get("status", "")).lower() in _NO and bool(node.get("message") or node.get("msg"))

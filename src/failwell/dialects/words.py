@@ -38,8 +38,8 @@ _HUMP = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]|[_\d.:/-]|^[A-Z]{2,}$|^[a-z]")
 # Words that stand where a code would and only say that this is an error.
 NO_CODES = frozenset(
     listed(
-        """error errors fault failure failed fail ko nok ok success false true null none unknown client
-    server user sender receiver service status object exception string about:blank field"""
+        """error errors fault failure failed fail ko nok ok success false true null none unknown client server
+    user sender receiver service status object exception string about:blank field"""
     )
 )
 

@@ -12,6 +12,12 @@ _DEPTH_LIMIT = 64
 _NODE_LIMIT = 20_000
 
 
+# What some writers say of an element's type: <errors type="array"/>, <field nil="true"/>.
+_TYPES = frozenset(
+    {"array", "integer", "boolean", "datetime", "symbol", "string", "float", "decimal", "date", "true"}
+)
+
+
 class _Refused(Exception):
     """The document holds what no error needs: a document type, too many elements, too much depth."""
 
@@ -64,7 +70,7 @@ class _Builder:
             raise _Refused
         node = Tree()
         for attribute, value in attributes.items():
-            if not attribute.startswith(("xmlns", "xml:", "xsi:")):
+            if not attribute.startswith(("xmlns", "xml:", "xsi:")) and value not in _TYPES:
                 node[attribute.rpartition(":")[2]] = value
         self.stack.append((name.rpartition(":")[2], node, []))
 
