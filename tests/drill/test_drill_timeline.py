@@ -43,6 +43,7 @@ def test_an_answer_of_a_gateway_never_reached_the_service() -> None:
     first, *_ = tries(row_of(Toy(), "S41-503-always"))
 
     assert first.service == "was not asked"
+    assert first.outcome == "status 503"
     assert first.passed_on.startswith("503, ")
 
 

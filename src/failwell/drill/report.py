@@ -166,6 +166,7 @@ def _coverage(result: DrillResult) -> Iterator[str]:
     yield '<ul class="chips">'
     for c in result.coverage:
         kind, note = ("pass", _many(len(c.rows), "rehearsal")) if c.rows else ("fail", "never raised")
+        note += ", as a base class" if c.as_base else ""
         yield f'<li class="chip {kind}">{escape(c.subject)} <b>{escape(c.exception)}</b> {note}</li>'
     yield "</ul></section>"
 

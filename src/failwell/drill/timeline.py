@@ -77,7 +77,8 @@ def tries(row: Row) -> list[Try]:
     for a in evidence.client.attempts or ():
         request = waiting.pop(0) if was_sent(a) and waiting else None
         fault = fired.get(a.number, "") if connection_faults else ""
-        joined.append(_try(a.number, a.start, a.duration, a.outcome, a.wait, fault, request, began))
+        outcome = f"status {a.status}" if a.outcome == "status" else a.outcome
+        joined.append(_try(a.number, a.start, a.duration, outcome, a.wait, fault, request, began))
     for request in waiting:
         start = request.arrived - began
         length = (request.finished or request.arrived) - request.arrived
