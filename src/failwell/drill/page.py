@@ -59,7 +59,8 @@ summary:focus-visible, .score:focus-visible { outline: 3px solid var(--calm); }
 .id { font: 600 .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; min-width: 9.5rem; }
 .title { flex: 1 1 18rem; } .badges { display: flex; gap: .35rem; flex-wrap: wrap; }
 .about { margin: 0; padding: 0 .8rem .6rem; color: var(--soft); font-size: .88rem; }
-.faithful { white-space: nowrap; border: 1px solid var(--line); border-radius: .3rem; padding: 0 .35rem; font-size: .75rem; }
+.faithful { white-space: nowrap; }
+.faithful { border: 1px solid var(--line); border-radius: .3rem; padding: 0 .35rem; font-size: .75rem; }
 .rows { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
   border-top: 1px solid var(--line); }
 .row { padding: .8rem; min-width: 0; } .row + .row { border-left: 1px solid var(--line); }
