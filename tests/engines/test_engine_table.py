@@ -603,3 +603,126 @@ def test_an_early_answer_to_a_large_body_is_read(httpx_carrier: Carrier, order: 
     assert isinstance(result, (Response, Broken))
     assert isinstance(result, Broken) or result.status == 413
     assert isinstance(result, Response) or Phase.SENT is result.phase
+
+
+def test_a_large_head_in_one_piece_is_too_large(carrier: Carrier, order: Make) -> None:
+    """
+    It arrives whole, and is measured then; pyreqwest has a ceiling of its own, far above.
+    """
+    with Faults(says(answer(BODY, "200 OK", "x-large: " + "y" * 20_000))) as server:
+        (result,) = carrier(order(server.url), connections=SMALL)
+
+    if carrier.engine == "pyreqwest":
+        assert isinstance(result, Response)
+        return
+    broken = assert_broken(result, carrier.engine, getattr(result, "phase", Phase.SENT), Reason.TOO_LARGE)
+    assert broken.phase in (Phase.SENT, Phase.ANSWERED)
+
+
+def test_an_upgrade_that_the_caller_asked_for_is_no_answer_either(carrier: Carrier, order: Make) -> None:
+    said = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"
+    with Faults(says(said, stay=True)) as server:
+        (result,) = carrier(order(server.url, headers={"upgrade": "x", "connection": "upgrade"}))
+
+    broken = assert_broken(result, carrier.engine, Phase.ANSWERED, Reason.NOT_HTTP)
+    assert broken.status == 101
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_a_write_without_a_body_says_that_it_has_none(method: str, carrier: Carrier, order: Make) -> None:
+    with Faults(says(answer())) as server:
+        (result,) = carrier(order(server.url, method, content=None))
+
+    assert isinstance(result, Response)
+    head = server.requests[0].lower()
+    assert head.count(b"content-length: 0\r\n") == 1
+    assert b"transfer-encoding" not in head
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("", b"/"),
+        ("?a=1", b"/?a=1"),
+        ("/a b", b"/a%20b"),
+        ("/é?q=ü", b"/%C3%A9?q=%C3%BC"),
+        ("/a%2Fb?c=%20d", b"/a%2Fb?c=%20d"),
+        ("/a/../b", b"/b"),
+        ("/a#fragment", b"/a"),
+    ],
+    ids=["nothing", "query", "space", "letters", "escaped", "dots", "fragment"],
+)
+def test_a_url_is_written_as_httpx_writes_it(path: str, sent: bytes, carrier: Carrier, order: Make) -> None:
+    with Faults(says(answer())) as server:
+        (result,) = carrier(order(f"http://127.0.0.1:{server.port}{path}"))
+
+    assert isinstance(result, Response)
+    assert server.requests[0].split(b" ")[1] == sent
+
+
+def test_a_host_that_no_name_server_could_know_is_dns_or_no_url(carrier: Carrier, order: Make) -> None:
+    """
+    An empty label, and one that is too long.
+    """
+    for host in ("a..b", f"{'a' * 70}.invalid"):
+        (result,) = carrier(order(f"http://{host}/"))
+
+        assert isinstance(result, Broken)
+        assert result.phase is Phase.NOT_SENT
+        assert result.reason in (Reason.DNS, Reason.BAD_URL, Reason.UNREACHABLE)
+
+
+def test_a_client_certificate_that_is_missing_is_a_matter_of_tls(
+    httpx_carrier: Carrier, order: Make, certificates: Certificates
+) -> None:
+    """
+    In TLS 1.3 the server says so only after the request was sent.
+    """
+    import ssl
+
+    context = certificates.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+    certificates.authority.configure_trust(context)
+    with Faults(says(answer()), context) as server:
+        (result,) = httpx_carrier(order(server.url), connections=Connections(verify=certificates.client()))
+
+    assert isinstance(result, Broken)
+    assert result.phase is not Phase.ANSWERED
+    assert result.reason in (Reason.TLS, Reason.RESET, Reason.CLOSED)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("limit", ["write", "seconds"])
+def test_a_request_that_nobody_reads_ends_in_time(limit: str, carrier: Carrier, order: Make) -> None:
+    """
+    Where a write timeout is not told apart (aiohttp, pyreqwest), the deadline ends it.
+    """
+
+    def behave(server: Faults, connection: Any, number: int) -> None:
+        server.over.wait(15)
+
+    if limit == "write" and carrier.engine != "httpx":
+        pytest.skip("it has no write timeout: see docs/engines.md")
+    with Faults(behave) as server:
+        (result,) = carrier(order(server.url, content=b"s" * 30_000_000, **{limit: 0.4}))
+
+    reason = Reason.WRITE_TIMEOUT if limit == "write" else Reason.DEADLINE
+    assert_broken(result, carrier.engine, Phase.SENT, reason)
+
+
+def test_an_engine_remembers_a_bounded_number_of_urls() -> None:
+    """
+    Ids in paths must not fill the memory of a client that lives long.
+    """
+    from failwell.engines.network import Network
+    from failwell.engines.pools import Pools
+
+    pools = Pools(Connections(trust_env=False), Network(), awaited=False)
+    for number in range(3000):
+        url, route = pools.find(f"http://host-{number % 1500}.test/things/{number}")
+        assert url.target == f"/things/{number}".encode()
+        assert route.host_header == f"host-{number % 1500}.test".encode()
+
+    assert len(pools._found) <= 1024
+    assert len(pools._routes) <= 1024
+    assert len(pools.all()) == 1

@@ -247,8 +247,11 @@ class AiohttpEngine:
             return response
         except (aiohttp.ClientError, TimeoutError) as exc:
             failure = exc
-        except ValueError:
-            # aiohttp's word for a line break inside a header. Its own text is not repeated.
+        except ValueError as exc:
+            # aiohttp's word for a line break inside a header, unless no header was written yet: then
+            # it is a host with a label that is empty or too long. Its own text is not repeated.
+            if isinstance(exc, UnicodeError) and not watch.connected:
+                return Broken(Phase.NOT_SENT, Reason.DNS, aiohttp.ClientConnectionError("not a host name"))
             failure = None
         finally:
             _watch.reset(token)

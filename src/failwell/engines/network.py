@@ -648,8 +648,11 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         return self._inner.get_extra_info(info)
 
 
-class TrioNetwork(httpcore2.TrioBackend):
+class TrioNetwork(httpcore2.AsyncNetworkBackend):
     """httpcore's trio network, watched."""
+
+    def __init__(self) -> None:
+        self._trio: Any = httpcore2.TrioBackend()
 
     async def connect_tcp(
         self,
@@ -664,7 +667,10 @@ class TrioNetwork(httpcore2.TrioBackend):
         if seconds <= 0:
             raise httpcore2.ConnectTimeout("the deadline has passed")
         try:
-            inner = await super().connect_tcp(host, port, seconds, local_address, socket_options or ())
+            inner = await self._trio.connect_tcp(host, port, seconds, local_address, socket_options or ())
+        except UnicodeError:
+            wire.reason = Reason.DNS
+            raise httpcore2.ConnectError("not a host name") from socket.gaierror("not a host name")
         except httpcore2.ConnectError as exc:
             wire.reason = reason_of_connect(exc)
             raise

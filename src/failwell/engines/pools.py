@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpcore2
@@ -181,14 +182,12 @@ def usable_proxy(url: str) -> httpx2.Proxy:
         ConfigurationError: it is of no kind we can use. The message does not quote the URL,
             which may hold a password.
     """
-    try:
+    proxy: httpx2.Proxy | None = None
+    with suppress(ValueError, httpx2.InvalidURL):
         proxy = httpx2.Proxy(url)
-        scheme = proxy.url.scheme
-    except (ValueError, httpx2.InvalidURL):
-        scheme = ""
-    if not scheme:
+    if proxy is None:
         raise ConfigurationError("The proxy's URL cannot be used: it must begin with http, https or socks5.")
-    if scheme.startswith("socks"):
+    if proxy.url.scheme.startswith("socks"):
         try:
             import socksio  # type: ignore[import-not-found]  # noqa: F401
         except ImportError:
