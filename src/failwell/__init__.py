@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from failwell.version import __version__ as __version__
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from failwell.answer import Answer as Answer
@@ -119,7 +121,6 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 

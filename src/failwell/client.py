@@ -19,7 +19,6 @@ from math import inf, isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-import failwell
 from failwell.call.breaker import Breaker, Circuit
 from failwell.call.budget import RetryBudget
 from failwell.call.flow import ALWAYS_CREDENTIALS, Call, Policies, call_flow
@@ -43,6 +42,7 @@ from failwell.failure import Failure
 from failwell.headers import rate_limit, request_id
 from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url
 from failwell.telemetry import Event, Kind, log_wait
+from failwell.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +108,7 @@ class _Setup:
         self._secrets = tuple(s for v in secrets.values() for s in _secret_parts(v))
         self._headers = {
             "accept": "application/json",
-            "user-agent": f"failwell/{failwell.__version__} python/{platform.python_version()}",
+            "user-agent": f"failwell/{__version__} python/{platform.python_version()}",
             **{_header_name(n): _header_value(n, v) for n, v in (headers or {}).items()},
             **{n: Secret(v) for n, v in secrets.items()},
         }
@@ -667,21 +667,23 @@ def _package(contract: Contract) -> str:
 
 
 def _checked_base(url: object) -> str:
-    url = _text("base_url", url)
+    url = _text("base_url", url).strip()
+    refusal = ConfigurationError(
+        f"base_url {kept_url(url)!r} cannot be used: it is http:// or https://, a host and "
+        "perhaps a path, without query and in ASCII"
+    )
     try:
-        parts = urlsplit(url.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        parts = urlsplit(url)
         _ = parts.port  # raises for a port that is no number
     except ValueError:
-        usable = False
-    if not usable or not url.isascii() or parts.query or parts.fragment or " " in url.strip():
-        raise ConfigurationError(
-            f"base_url {kept_url(url)!r} cannot be used: it is http:// or https://, a host and "
-            "perhaps a path, without query and in ASCII"
-        )
+        raise refusal from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise refusal
+    if not url.isascii() or " " in url:
+        raise refusal
     if parts.username or parts.password:
         raise ConfigurationError("base_url holds a user name or password: give it in `credentials`")
-    return url.strip().rstrip("/")
+    return url.rstrip("/")
 
 
 def _checked_deadline(seconds: object) -> float:
