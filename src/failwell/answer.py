@@ -20,6 +20,9 @@ class Answer:
         body: Bytes as received, with any content encoding already undone. Text is encoded
             as UTF-8.
 
+    Raises:
+        ArgumentTypeError: the status is no number, or the body neither bytes nor text.
+
     Attributes:
         status: The HTTP status.
         headers: Names in lower case.
@@ -38,9 +41,11 @@ class Answer:
         headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
         body: bytes | str = b"",
     ) -> None:
+        if not isinstance(status, int):
+            raise ArgumentTypeError(f"status is a {type(status).__name__}; give a number")
         self.status = status
         self.headers = _lower(headers)
-        self.body = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else bytes(body)
+        self.body = _bytes(body)
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}, {len(self.body)} bytes>"
@@ -90,17 +95,26 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
+def _bytes(body: Any) -> bytes:
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    if not isinstance(body, str):
+        raise ArgumentTypeError(f"body is a {type(body).__name__}; give bytes or text")
+    try:
+        return body.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, which no bytes stand for
+        return body.encode("utf-8", "replace")
+
+
 def _body_of(thing: Any) -> bytes:
     for name in ("content", "body", "data", "_body"):
         # httpx raises its own error if the body was not read; aiohttp's `content` is a reader.
         try:
-            value = getattr(thing, name, None)
+            value: Any = getattr(thing, name, None)
         except Exception as exc:
             raise ArgumentTypeError(f"the body of this {type(thing).__name__} is not read yet") from exc
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return bytes(value)
-        if isinstance(value, str):
-            return value.encode("utf-8", "surrogateescape")
+        if isinstance(value, (bytes, bytearray, memoryview, str)):
+            return _bytes(value)
     read = getattr(thing, "bytes", None)
     if callable(read):  # pyreqwest: a method, a coroutine in its async half
         value = read()

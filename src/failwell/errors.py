@@ -79,6 +79,9 @@ class Error(Exception):
         data: dict[str, Any] = {"type": _lineage(type(self)), "args": _json_args(self.args)}
         if failure is not None:
             data["failure"] = failure.to_dict()
+        own = {n: v for n, v in self.__dict__.items() if n != "failure" and _is_json(v)}
+        if own:
+            data["state"] = own
         if isinstance(self, BaseExceptionGroup):
             data["exceptions"] = [
                 e.to_dict() if isinstance(e, Error) else {"text": f"{type(e).__name__}: {e}"}
@@ -97,21 +100,22 @@ class Error(Exception):
         Raises:
             ValueError: `data` was not written by `to_dict`.
         """
-        try:
-            lineage, args = list(data["type"]), tuple(data["args"])
-        except (TypeError, KeyError) as exc:
-            raise ValueError("not an error as written by to_dict(): no type or args") from exc
         from failwell.failure import Failure
 
-        state: dict[str, Any] = {}
-        if "failure" in data:
-            state["failure"] = Failure.from_dict(data["failure"])
-        if "exceptions" in data:
-            inner = [
-                Error.from_dict(e) if "type" in e else CallError(str(e.get("text")))
-                for e in data["exceptions"]
-            ]
-            args = (str(args[0]) if args else "", inner)
+        try:
+            lineage, args = list(data["type"]), tuple(data["args"])
+            state = dict(data.get("state", ()))
+            state.pop("failure", None)
+            if "failure" in data:
+                state["failure"] = Failure.from_dict(data["failure"])
+            if "exceptions" in data:
+                inner = [
+                    Error.from_dict(e) if "type" in e else CallError(str(e.get("text")))
+                    for e in data["exceptions"]
+                ]
+                args = (str(args[0]) if args else "", inner)
+        except (TypeError, KeyError, AttributeError) as exc:
+            raise ValueError(f"not an error as written by to_dict(): {exc!r}") from exc
         return _restore(lineage, args, state, load=False)
 
 
@@ -193,15 +197,27 @@ class CallError(Error):
         error.failure = failure
         return error
 
+    def __getattr__(self, name: str) -> Any:
+        # Only asked for what is not there: the facts of a class whose constructor set none.
+        if name != "failure":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        from failwell.failure import Failure
+
+        failure = Failure(message=str(self.args[0]) if self.args else None)
+        self.failure = failure
+        return failure
+
     def __str__(self) -> str:
         failure = self.failure
         parts = []
         if failure.status is not None:
-            parts.append(f"{failure.status} {failure.code}" if failure.code else str(failure.status))
+            parts.append(
+                f"{failure.status} {_one_line(failure.code)}" if failure.code else str(failure.status)
+            )
         elif failure.code or failure.reason:
-            parts.append(str(failure.code or failure.reason))
+            parts.append(_one_line(str(failure.code or failure.reason)))
         if failure.request_id:
-            parts.append(f"request {failure.request_id}")
+            parts.append(f"request {_one_line(failure.request_id)}")
         if len(failure.attempts) > 1:
             last = failure.attempts[-1]
             parts.append(f"{len(failure.attempts)} tries in {last.start + last.duration:.1f} s")
@@ -682,7 +698,7 @@ class UploadError(OperationError):
     kind = "upload"
 
 
-class BatchError(OperationError, ExceptionGroup):  # type: ignore[misc]  # both have a `message`; ours wins
+class BatchError(OperationError, ExceptionGroup[Exception]):  # type: ignore[misc]  # both have a `message`; ours wins
     """
     Some items of a batch failed.
 
@@ -694,8 +710,6 @@ class BatchError(OperationError, ExceptionGroup):  # type: ignore[misc]  # both 
     """
 
     kind = "batch"
-    # ExceptionGroup annotates these for its type parameter, which a class of ours does not have.
-    exceptions: tuple[Exception, ...]
 
     def __new__(cls, message: str, exceptions: Sequence[Exception] = (), **_: Any) -> Self:
         return ExceptionGroup.__new__(cls, message, list(exceptions))
@@ -706,10 +720,33 @@ class BatchError(OperationError, ExceptionGroup):  # type: ignore[misc]  # both 
         CallError.__init__(self, message, failure=failure)
         self.args = (message, list(exceptions))
 
+    @classmethod
+    def from_failure(
+        cls, failure: Failure, message: str | None = None, *, exceptions: Sequence[Exception] = ()
+    ) -> Self:
+        """
+        An error of this class that knows `failure`, made without the documented constructor.
+
+        Args:
+            failure: What is known of the batch.
+            message: The headline; by default what the service or the engine said.
+            exceptions: One for each item that failed; by default `failure` is about the only one.
+        """
+        text = message or failure.message or failure.cause or _default_headline(cls, failure)
+        items = list(exceptions) or [CallError.from_failure(failure)]
+        error: Self = cls.__new__(cls, text, items)
+        error.args = (text, items)
+        error.failure = failure
+        return error
+
     # Only Exceptions go in, and only they can come out.
     def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]
         """The same error about some of its items; `split` and `except*` use it."""
-        return type(self)(self.args[0], list(excs), failure=self.failure)
+        # Not by calling the class: a subclass may document another constructor.
+        part: Self = type(self).__new__(type(self), self.args[0], list(excs))
+        part.args = (self.args[0], list(excs))
+        part.__dict__.update(self.__dict__)
+        return part
 
 
 def _restore(
@@ -719,11 +756,12 @@ def _restore(
     cls = next(filter(None, (_find(name, load) for name in lineage)), Error)
     error: Error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
-    if isinstance(error, CallError) and "failure" not in error.__dict__:
-        from failwell.failure import Failure
-
-        error.failure = Failure(message=str(args[0]) if args else None)
+    error.__dict__.update(
+        # Data from a queue must not stand in for a method.
+        state
+        if load
+        else {n: v for n, v in state.items() if n in ("failure", "__notes__") or not hasattr(cls, n)}
+    )
     return error
 
 
@@ -756,6 +794,22 @@ def _default_headline(cls: type[CallError], failure: Failure) -> str:
     return (cls.__doc__ or cls.__name__).strip().partition("\n")[0]
 
 
+_JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
+
+
+def _is_json(value: Any) -> bool:
+    """Whether `value` passes through JSON unchanged."""
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_json(item) for name, item in value.items())
+    return value is None or type(value) in (str, bool, int, float)
+
+
 def _one_line(text: str) -> str:
     line = " ".join(text.split())
+    if not line.isprintable():
+        # What moves a terminal's cursor, or turns the direction of reading, is not for a log line.
+        kept = (c if c.isprintable() or c in _JOINERS else " " for c in line)
+        line = " ".join("".join(kept).split())
     return line if len(line) <= HEADLINE_LIMIT else line[: HEADLINE_LIMIT - 1] + "…"

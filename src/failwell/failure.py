@@ -145,7 +145,7 @@ class Failure:
         data: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is None or value == () or value == "" or (f.name in _MAPPINGS and not value):
+            if value is None or (f.name in _OMITTED_EMPTY and not value):
                 continue
             data[f.name] = _plain(value)
         return data
@@ -161,17 +161,16 @@ class Failure:
         Raises:
             ValueError: a known member has a value of the wrong kind.
         """
-        known = {f.name for f in fields(cls)}
-        facts = {name: value for name, value in data.items() if name in known}
         try:
+            facts = _known(cls, data)
             if "fields" in facts:
                 facts["fields"] = tuple(
                     FieldError(tuple(f["path"]), f.get("message"), f.get("code")) for f in facts["fields"]
                 )
             if "attempts" in facts:
-                facts["attempts"] = tuple(Attempt(**a) for a in facts["attempts"])
+                facts["attempts"] = tuple(Attempt(**_known(Attempt, a)) for a in facts["attempts"])
             if facts.get("rate_limit") is not None:
-                limit = dict(facts["rate_limit"])
+                limit = _known(RateLimit, facts["rate_limit"])
                 if limit.get("reset_at") is not None:
                     limit["reset_at"] = datetime.fromisoformat(limit["reset_at"])
                 facts["rate_limit"] = RateLimit(**limit)
@@ -182,7 +181,13 @@ class Failure:
             raise ValueError(f"not a failure as written by to_dict(): {exc}") from exc
 
 
-_MAPPINGS = frozenset({"headers", "details"})
+_OMITTED_EMPTY = frozenset({"headers", "details", "fields", "attempts", "stopped"})
+
+
+def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of `data` that `cls` has."""
+    names = {f.name for f in fields(cls)}
+    return {name: value for name, value in data.items() if name in names}
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,8 @@ forbidden names would keep tomorrow's secret until somebody remembers to add it.
 
 from __future__ import annotations
 
+import re
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -92,17 +94,51 @@ def kept_url(url: str) -> str:
     `url` without user info, without fragment, with the values of query parameters masked
     unless their names are on the allow-list.
 
-    Text that is no URL is returned up to its first "?" or "#".
+    Text that is no URL is returned up to its first "#", its query treated likewise. Of an
+    address whose port is no number, only the scheme is kept: a password with a "/", "?" or "#"
+    in it looks like that.
     """
     head, _, _ = url.partition("#")
     head, mark, query = head.partition("?")
-    scheme, slashes, rest = head.partition("://")
-    if slashes:
-        host, slash, path = rest.partition("/")
-        head = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    scheme, slashes, rest = head.partition("//")
+    if slashes and "/" not in scheme:
+        authority, slash, path = rest.partition("/")
+        host = authority.rpartition("@")[2]
+        if not _PORT.fullmatch(host):
+            return f"{scheme}//***"
+        head = f"{scheme}//{host}{slash}{path}"
+    elif ":" in (user := head.partition("/")[0].rpartition("@")[0]):
+        head = head[len(user) + 1 :]  # "user:password@host", written without a scheme
     if not mark:
         return head
     return f"{head}?{'&'.join(_kept_pair(pair) for pair in query.split('&'))}"
+
+
+# A host, perhaps an address in brackets, and perhaps a port.
+_PORT = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?")
+
+
+# The allow-list decides what is kept of a URL. These names decide what is sought in the service's
+# own words besides: masking every value there would tear "No run is called 'nightly'".
+_SECRET_QUERY = re.compile(r"key|token|secret|sig|pass|pwd|auth|credential|session|jwt|code", re.I)
+
+
+def secrets_in_url(url: str) -> tuple[str, ...]:
+    """The passwords and tokens in `url`, as written there and decoded, for `scrub`."""
+    if "?" not in url and "@" not in url:
+        return ()
+    from urllib.parse import unquote, unquote_plus
+
+    head, _, query = url.partition("#")[0].partition("?")
+    found: list[str] = []
+    userinfo = head.partition("//")[2].partition("/")[0].rpartition("@")[0]
+    for part in (userinfo, userinfo.partition(":")[2]):
+        found += (part, unquote(part))
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name.lower() not in KEPT_QUERY and _SECRET_QUERY.search(name):
+            found += (value, unquote_plus(value))
+    return tuple(Secret(part) for part in dict.fromkeys(found) if part)
 
 
 def _kept_pair(pair: str) -> str:
@@ -115,9 +151,11 @@ def scrub(value: Any, secrets: Iterable[str]) -> Any:
     `value` with every occurrence of the `secrets` masked, through lists and mappings.
 
     A service may quote the key it refuses; this is the second net, behind the allow-list.
-    Secrets shorter than six characters are left alone, for masking them would tear words.
+    Secrets shorter than six characters are left alone, for masking them would tear words. What
+    is nested deeper than anybody looks is masked whole.
     """
-    needles = [s for s in secrets if len(s) >= 6]
+    # The longest first: a secret that is part of another must not leave the other's rest behind.
+    needles = sorted((s for s in secrets if len(s) >= 6), key=len, reverse=True)
     return _scrub(value, needles, 32) if needles else value
 
 
@@ -127,8 +165,8 @@ def _scrub(value: Any, needles: list[str], depth: int) -> Any:
             if needle in value:
                 value = str(value).replace(needle, MASK)
         return value
-    if depth == 0:
-        return value
+    if depth == 0 and isinstance(value, (dict, list, tuple)):
+        return MASK
     if isinstance(value, dict):
         return {_scrub(k, needles, depth - 1): _scrub(v, needles, depth - 1) for k, v in value.items()}
     if isinstance(value, list):
