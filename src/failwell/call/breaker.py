@@ -21,6 +21,9 @@ from failwell.errors import UsageError
 # A window is counted in this many slots, so that it forgets in steps instead of all at once.
 SLOTS = 10
 
+# What `admit` answers to the one attempt whose end decides whether the circuit closes.
+PROBE = -1.0
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
@@ -49,6 +52,8 @@ class BreakerPolicy:
             raise UsageError(f"failure_ratio is {self.failure_ratio}; it is a share, above 0 and up to 1")
         if self.min_attempts < 1 or not self.window > 0 or not self.open_for > 0:
             raise UsageError("min_attempts is 1 or more; window and open_for are seconds above 0")
+        if not self.max_open_for >= self.open_for:
+            raise UsageError(f"max_open_for is {self.max_open_for}; it is at least open_for, {self.open_for}")
 
 
 class Breaker:
@@ -68,7 +73,9 @@ class Breaker:
         self._lock = Lock()
 
     def __repr__(self) -> str:
-        return f"<Breaker {', '.join(f'{s}: {c.state}' for s, c in self._circuits.items()) or 'unused'}>"
+        return (
+            f"<Breaker {', '.join(f'{s}: {c.state}' for s, c in list(self._circuits.items())) or 'unused'}>"
+        )
 
     def circuit(self, scope: str) -> Circuit:
         """The circuit of `scope`, made on first use."""
@@ -119,8 +126,8 @@ class Circuit:
         Ask to make an attempt.
 
         Returns:
-            0.0 if it may be made; then `record` or `release` must follow. Otherwise seconds
-            until it is worth asking again, above 0.
+            0.0 if it may be made, `PROBE` if it may and decides for all; then `record` must follow,
+            or after a probe `release`. Otherwise seconds until it is worth asking again, above 0.
         """
         if self._open_until is None:  # the usual case needs no lock: a stale look admits one more
             return 0.0
@@ -136,12 +143,17 @@ class Circuit:
             # The probe decides soon; how soon depends on it alone.
             return min(1.0, self._policy.open_for)
         self._probing = True
-        return 0.0
+        return PROBE
 
-    def record(self, now: float, *, failed: bool) -> None:
-        """An admitted attempt ended."""
+    def is_shut(self, now: float) -> bool:
+        """Whether `admit` would refuse at `now` even if nothing else happened; takes no place."""
+        until = self._open_until
+        return until is not None and now < until
+
+    def record(self, now: float, *, failed: bool, probe: bool = False) -> None:
+        """An admitted attempt ended; `probe` if it was admitted as one."""
         with self._lock:
-            if self._probing:
+            if probe:
                 self._probing = False
                 if failed:
                     self._pause = min(self._pause * 2, self._policy.max_open_for)
@@ -150,10 +162,11 @@ class Circuit:
                     self._close_locked()
             elif self._open_until is None:
                 self._count_locked(now, failed)
-            # An attempt admitted before the circuit opened says nothing new.
+            # An attempt admitted before the circuit opened says nothing new, and must not be
+            # taken for the probe.
 
     def release(self) -> None:
-        """An admitted attempt was given up before it ended: its place is free again."""
+        """The probe was given up before it ended: its place is free again."""
         with self._lock:
             self._probing = False
 
@@ -165,11 +178,12 @@ class Circuit:
 
     def _count_locked(self, now: float, failed: bool) -> None:
         slot = int(now / self._slot_length)
-        if slot != self._slot:
-            for passed in range(self._slot + 1, min(slot, self._slot + SLOTS) + 1):
+        # Threads come here in any order: one that looked at the clock earlier counts as of now.
+        if slot > self._slot:
+            for passed in range(max(self._slot, slot - SLOTS) + 1, slot + 1):
                 self._total[passed % SLOTS] = self._failed[passed % SLOTS] = 0
             self._slot = slot
-        index = slot % SLOTS
+        index = self._slot % SLOTS
         self._total[index] += 1
         if not failed:
             return

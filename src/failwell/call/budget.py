@@ -35,7 +35,7 @@ class RetryBudget:
     __slots__ = ("_lock", "_tokens", "capacity", "retry_cost", "throttle_cost")
 
     def __init__(self, capacity: float = 500, *, retry_cost: float = 14, throttle_cost: float = 5) -> None:
-        if min(capacity, retry_cost, throttle_cost) < 0:
+        if not all(number >= 0 for number in (capacity, retry_cost, throttle_cost)):
             raise UsageError("the numbers of a retry budget are 0 or more")
         self.capacity = float(capacity)
         self.retry_cost = float(retry_cost)

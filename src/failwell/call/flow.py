@@ -20,21 +20,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from failwell import headers as header_facts
 from failwell.answer import Answer
 from failwell.call import outcome
+from failwell.call.breaker import PROBE
 from failwell.call.messages import Broken, Reason, Request, Response, Send, Sleep, Timeouts
 from failwell.call.retry import IDEMPOTENT_METHODS
 from failwell.contract import SAFE_METHODS, scrubbed
-from failwell.errors import CallError, CircuitOpenError, DeadlineExceededError
+from failwell.errors import CallError, CircuitOpenError, DeadlineExceededError, QuotaExceededError
 from failwell.failure import Attempt, Effect, Failure
-from failwell.redaction import kept_headers, kept_url
+from failwell.redaction import kept_headers, kept_url, secrets_in_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from urllib.parse import SplitResult
 
     from failwell.call.breaker import Circuit
     from failwell.call.budget import RetryBudget
@@ -47,6 +49,11 @@ MAX_REDIRECTS = 5  # half of what RFC 9110 calls common; an API that needs more 
 
 # Left behind when a redirect leads to another origin, besides the client's own credentials.
 ALWAYS_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# What is written into a URL as it is; RFC 3986, sections 2.2 and 2.3, and "%" of what is encoded.
+URL_SAFE = "%/:?#[]@!$&'()*+,;=~-._"
 
 
 @dataclass(slots=True)
@@ -117,28 +124,30 @@ def call_flow(
     last: CallError | None = None
     tries = redirects = 0
     spent = 0.0
+    probe = False
     if now >= deadline:
         raise _refused(call, DeadlineExceededError, "the deadline has passed", ())
 
     while True:
         # 1. Ask the breaker.
         if circuit is not None and (pause := circuit.admit(now)):
-            if last is not None:
+            probe = pause == PROBE
+            if not probe and last is not None:
                 raise _closed(last, attempts, effect, "circuit_open")
-            raise _refused(
-                call, CircuitOpenError, f"the circuit is open, try again in {pause:.1f} s", (), pause
-            )
+            if not probe:
+                raise _refused(
+                    call, CircuitOpenError, f"the circuit is open, try again in {pause:.1f} s", (), pause
+                )
 
         # 2. One attempt. Whoever ends the call here must give a probe's place back.
-        recorded = circuit is None
         try:
             reply = yield Send(request, policies.timeouts, deadline, len(attempts) + 1)
             started, now, result = now, reply.now, reply.result
             if circuit is not None:
-                circuit.record(now, failed=_counts_as_failure(result))
-                recorded = True
+                circuit.record(now, failed=_counts_as_failure(result), probe=probe)
+                probe = False
         finally:
-            if not recorded and circuit is not None:
+            if probe and circuit is not None:
                 circuit.release()
 
         # 3. A success.
@@ -173,7 +182,7 @@ def call_flow(
         why = retry.why_not(
             failure,
             tries,
-            wanted=_wanted(failure, retry_said, result, retry),
+            wanted=_wanted(error, retry_said, result, retry),
             repeatable=call.key is not None or request.method in IDEMPOTENT_METHODS,
         )
         delay = 0.0
@@ -182,6 +191,8 @@ def call_flow(
             # A sleep that no attempt can follow would only postpone this same error.
             if now + delay >= deadline:
                 why = "deadline"
+            elif circuit is not None and circuit.is_shut(now + delay):
+                why = "circuit_open"
             elif policies.budget is not None:
                 throttled = failure.status == 429 or failure.retry_after is not None
                 cost = policies.budget.spend(throttled=throttled)
@@ -202,6 +213,8 @@ def call_flow(
             raise _closed(error, attempts, effect, why)
         last = error
         now = (yield Sleep(delay, attempts[-1], _why(error, failure))).now
+        if now >= deadline:  # a busy machine sleeps longer than it was asked to
+            raise _closed(error, attempts, effect, "deadline")
 
 
 def _counts_as_failure(result: Response | Broken | None) -> bool:
@@ -223,7 +236,7 @@ def _failed(
 ) -> tuple[CallError, bool | None]:
     """The exception for a failed attempt, and whether the contract says that another helps."""
     if isinstance(result, Broken):
-        return _broken(call, request, result), None
+        return _broken(call, request, result, wall_now), None
     if not isinstance(result, Response):
         raise TypeError(f"a driver answered Send with {type(result).__name__}")
     reading = call.contract.read(
@@ -232,16 +245,17 @@ def _failed(
         method=request.method,
         url=request.url,
         idempotency_key=call.key,
-        secrets=call.secrets,
+        secrets=call.secrets + secrets_in_url(request.url),
     )
     if reading is None:
         raise TypeError(f"{call.contract!r} calls {result.status} a success and a failure")
     return reading.error(), reading.retry
 
 
-def _broken(call: Call, request: Request, broken: Broken) -> CallError:
+def _broken(call: Call, request: Request, broken: Broken, wall_now: float) -> CallError:
     """The exception for an attempt that brought no usable answer."""
     heads = Response(broken.status or 0, broken.raw_headers).headers
+    now = datetime.fromtimestamp(wall_now, UTC)
     failure = Failure(
         method=request.method,
         url=kept_url(request.url),
@@ -250,13 +264,18 @@ def _broken(call: Call, request: Request, broken: Broken) -> CallError:
         message=outcome.words(broken),
         request_id=header_facts.request_id(heads),
         idempotency_key=call.key,
+        # The head of an answer counts even if its body is lost.
+        retry_after=header_facts.retry_after(heads, now, throttled=broken.status in (429, 503)),
+        rate_limit=header_facts.rate_limit(heads, now),
         reason=broken.reason.value,
         cause=outcome.engine_words(broken) or None,
         effect=outcome.effect_of_broken(request.method, broken),
         retryable=broken.reason not in outcome.LASTING,
     )
-    if call.secrets:
-        failure = scrubbed(failure, call.secrets)
+    # Engines quote the URL they were given.
+    secrets = call.secrets + secrets_in_url(request.url)
+    if secrets:
+        failure = scrubbed(failure, secrets)
     cls = call.contract.class_for(outcome.STANDARD_CLASS[broken.reason])
     error = cls.from_failure(failure)
     error.__cause__ = broken.cause
@@ -264,9 +283,12 @@ def _broken(call: Call, request: Request, broken: Broken) -> CallError:
 
 
 def _wanted(
-    failure: Failure, ruled: bool | None, result: Response | Broken | None, retry: RetryPolicy
+    error: CallError, ruled: bool | None, result: Response | Broken | None, retry: RetryPolicy
 ) -> bool:
     """Whether another try could bring something else; `ruled` is the contract's own word on it."""
+    failure = error.failure
+    if isinstance(error, QuotaExceededError):
+        return False  # no moment brings a spent allowance back, whatever else the answer says
     if not isinstance(result, Response):
         # A body cut behind a failing status is worth what the status is worth.
         if failure.status is not None and failure.status >= 300:
@@ -289,15 +311,23 @@ def _redirected(request: Request, answer: Response, credentials: frozenset[str])
     try:
         url = urljoin(request.url, location)
         here, there = urlsplit(request.url), urlsplit(url)
-        same = (here.scheme, here.hostname, here.port) == (there.scheme, there.hostname, there.port)
+        same = _origin(here) == _origin(there)
+        # The header came as bytes; a service that writes UTF-8 into it means it percent-encoded.
+        url = quote(url.partition("#")[0], safe=URL_SAFE, encoding="latin-1")
     except ValueError:
+        return None
+    if not there.hostname or there.username or there.password:
         return None
     if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
         return None
     kept = request.headers
     if not same:
         kept = {n: v for n, v in kept.items() if n not in credentials and n not in ALWAYS_CREDENTIALS}
-    return Request(request.method, url.partition("#")[0], kept, request.content)
+    return Request(request.method, url, kept, request.content)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def _refused(
@@ -333,4 +363,4 @@ def _closed(error: CallError, attempts: list[Attempt], effect: Effect, why: str)
 
 def _why(error: CallError, failure: Failure) -> str:
     """What went wrong with one attempt, for a log line."""
-    return error.headline() if failure.status is None else f"HTTP {failure.status}"
+    return error.headline() if failure.reason is not None else f"HTTP {failure.status}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from failwell.call.messages import Response
+from failwell.redaction import kept_url
 
 T = TypeVar("T")
 
@@ -36,3 +37,7 @@ class Operation(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     scope: str = ""
     deadline: float | None = None
+
+    def __repr__(self) -> str:
+        # A traceback that shows locals must not show what was passed.
+        return f"<Operation {self.method} {kept_url(self.path)}>"
