@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from failwell.call.breaker import Breaker, Circuit
 from failwell.call.budget import RetryBudget
-from failwell.call.flow import ALWAYS_CREDENTIALS, Call, Policies, call_flow
+from failwell.call.flow import ALWAYS_CREDENTIALS, URL_SAFE, Call, Policies, call_flow
 from failwell.call.idempotency import KEYED_METHODS, checked_key
 from failwell.call.messages import Broken, Reason, Reply, Request, Response, Send, Sleep, Timeouts
 from failwell.call.outcome import WORDS
@@ -39,7 +39,7 @@ from failwell.errors import (
     UsageError,
 )
 from failwell.failure import Failure
-from failwell.headers import rate_limit, request_id
+from failwell.headers import http_date, rate_limit, request_id
 from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url
 from failwell.telemetry import Event, Kind, log_wait
 from failwell.version import __version__
@@ -103,13 +103,16 @@ class _Setup:
         self.policies = Policies(self.retry, self.timeouts, self.budget, follow_redirects)
         self._deadline = _checked_deadline(deadline)
         self._idempotency = idempotency
-        secrets = {_header_name(n): _header_value(n, v) for n, v in (credentials or {}).items()}
+        secrets = {
+            _header_name(n): _header_value(n, v)
+            for n, v in _mapping("credentials", credentials or {}).items()
+        }
         self._credentials = ALWAYS_CREDENTIALS | secrets.keys()
         self._secrets = tuple(s for v in secrets.values() for s in _secret_parts(v))
         self._headers = {
             "accept": "application/json",
             "user-agent": f"failwell/{__version__} python/{platform.python_version()}",
-            **{_header_name(n): _header_value(n, v) for n, v in (headers or {}).items()},
+            **{_header_name(n): _header_value(n, v) for n, v in _mapping("headers", headers or {}).items()},
             **{n: Secret(v) for n, v in secrets.items()},
         }
         self._host = urlsplit(self.base_url).netloc.rpartition("@")[2]
@@ -128,6 +131,8 @@ class _Setup:
     ) -> Call:
         """One logical call, ready to be made; wrong arguments are refused here."""
         method = _text("method", method).upper()
+        if not _NAME.fullmatch(method):
+            raise UsageError(f"{method[:20]!r} is no HTTP method")
         path = _text("path", path)
         fields = self._headers.copy()
         if json is not None:
@@ -139,10 +144,11 @@ class _Setup:
             raise ArgumentTypeError(f"content is a {type(content).__name__}; give bytes")
         secrets = self._secrets
         if headers:
-            for name, value in headers.items():
+            for name, value in _mapping("headers", headers).items():
                 lower = _header_name(name)
-                fields[lower] = _header_value(name, value)
+                fields[lower] = value = _header_value(name, value)
                 if lower in self._credentials:
+                    fields[lower] = Secret(value)
                     secrets = (*secrets, *_secret_parts(value))
         key = idempotency_key
         if key is not None:
@@ -183,23 +189,34 @@ class _Setup:
             url = path
         else:
             url = f"{self.base_url}/{path}"
-        if not url.isascii() or " " in url:
-            url = quote(url, safe=_URL_SAFE)
+        if "#" in url:
+            url = url.replace("#", "%23")  # a fragment is never sent, and would swallow the query
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            url = quote(url, safe=URL_SAFE)
         if params:
-            pairs = {n: _query_value(v) for n, v in params.items() if v is not None}
+            pairs = {n: _query_value(v) for n, v in _mapping("params", params).items() if v is not None}
             if pairs:
                 url = f"{url}{'&' if '?' in url else '?'}{urlencode(pairs, doseq=True)}"
         return url
 
-    def pause(self) -> float:
-        """Seconds the pacer wants to wait before a call; 0.0 without one."""
-        return 0.0 if self.pacing is None else self.pacing.wait(self.clock.monotonic())
+    def pause(self, call: Call) -> float:
+        """
+        Seconds the pacer wants to wait before `call`, which its deadline has less of then; 0.0
+        without a pacer, or if the call would be over before it began.
+        """
+        if self.pacing is None:
+            return 0.0
+        pause = self.pacing.wait(self.clock.monotonic())
+        call.deadline -= pause
+        return pause if call.deadline > 0 else 0.0
 
     def learn(self, result: Response | Broken) -> None:
         """Tell the pacer what an answer says about the rate limit."""
         if self.pacing is None or not isinstance(result, Response):
             return
-        wall = datetime.fromtimestamp(self.clock.unix(), UTC)
+        # The renewal is told by the service's clock, and so must be what is left until then.
+        date = result.headers.get("date")
+        wall = (http_date(date) if date else None) or datetime.fromtimestamp(self.clock.unix(), UTC)
         self.pacing.learn(rate_limit(result.headers, wall), self.clock.monotonic(), wall)
 
     def parsed(self, operation: Operation[T], call: Call, response: Response) -> T:
@@ -337,24 +354,30 @@ class Client:
         clock: Clock | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
-        self._setup = _Setup(
-            base_url,
-            contract=contract,
-            credentials=credentials,
-            headers=headers,
-            retry=retry,
-            budget=budget,
-            breaker=breaker,
-            pacing=pacing,
-            deadline=deadline,
-            timeouts=timeouts,
-            idempotency=idempotency,
-            follow_redirects=follow_redirects,
-            name=name,
-            listeners=listeners,
-            clock=clock,
-            random=random,
-        )
+        try:
+            self._setup = _Setup(
+                base_url,
+                contract=contract,
+                credentials=credentials,
+                headers=headers,
+                retry=retry,
+                budget=budget,
+                breaker=breaker,
+                pacing=pacing,
+                deadline=deadline,
+                timeouts=timeouts,
+                idempotency=idempotency,
+                follow_redirects=follow_redirects,
+                name=name,
+                listeners=listeners,
+                clock=clock,
+                random=random,
+            )
+        except UsageError as exc:
+            raise exc.with_traceback(None) from None
+        finally:
+            base_url = ""
+            credentials = headers = None  # not for tracebacks that show locals
         self._engine = open_engine(engine, connections or Connections())
 
     def __repr__(self) -> str:
@@ -399,9 +422,15 @@ class Client:
             CallError: it did not succeed; the class is the one the contract names.
             UsageError: an argument cannot be used. Nothing was sent.
         """
-        call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
-        # A traceback that shows locals must not show what was passed.
-        params = json = content = headers = None
+        # A traceback that shows locals must not show what was passed: neither of this frame nor,
+        # if an argument is refused, of those that looked at it.
+        try:
+            call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
+        except UsageError as exc:
+            raise exc.with_traceback(None) from None
+        finally:
+            path = ""
+            params = json = content = headers = None
         return self._run(call, "")
 
     def call(
@@ -427,7 +456,7 @@ class Client:
         """Drive the flow to its response, blocking in the engine."""
         setup = self._setup
         watch = _Watch(setup, call) if setup.listeners else None
-        if pause := setup.pause():
+        if pause := setup.pause(call):
             setup.clock.sleep(pause)
         flow = setup.flow(call, scope)
         error: BaseException | None = None
@@ -496,24 +525,30 @@ class AsyncClient:
         clock: Clock | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
-        self._setup = _Setup(
-            base_url,
-            contract=contract,
-            credentials=credentials,
-            headers=headers,
-            retry=retry,
-            budget=budget,
-            breaker=breaker,
-            pacing=pacing,
-            deadline=deadline,
-            timeouts=timeouts,
-            idempotency=idempotency,
-            follow_redirects=follow_redirects,
-            name=name,
-            listeners=listeners,
-            clock=clock,
-            random=random,
-        )
+        try:
+            self._setup = _Setup(
+                base_url,
+                contract=contract,
+                credentials=credentials,
+                headers=headers,
+                retry=retry,
+                budget=budget,
+                breaker=breaker,
+                pacing=pacing,
+                deadline=deadline,
+                timeouts=timeouts,
+                idempotency=idempotency,
+                follow_redirects=follow_redirects,
+                name=name,
+                listeners=listeners,
+                clock=clock,
+                random=random,
+            )
+        except UsageError as exc:
+            raise exc.with_traceback(None) from None
+        finally:
+            base_url = ""
+            credentials = headers = None  # not for tracebacks that show locals
         self._engine = open_async_engine(engine, connections or Connections())
 
     def __repr__(self) -> str:
@@ -558,9 +593,15 @@ class AsyncClient:
             CallError: it did not succeed; the class is the one the contract names.
             UsageError: an argument cannot be used. Nothing was sent.
         """
-        call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
-        # A traceback that shows locals must not show what was passed.
-        params = json = content = headers = None
+        # A traceback that shows locals must not show what was passed: neither of this frame nor,
+        # if an argument is refused, of those that looked at it.
+        try:
+            call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
+        except UsageError as exc:
+            raise exc.with_traceback(None) from None
+        finally:
+            path = ""
+            params = json = content = headers = None
         return await self._run(call, "")
 
     async def call(
@@ -586,7 +627,7 @@ class AsyncClient:
         """Drive the flow to its response, awaiting the engine."""
         setup = self._setup
         watch = _Watch(setup, call) if setup.listeners else None
-        if pause := setup.pause():
+        if pause := setup.pause(call):
             await setup.clock.asleep(pause)
         flow = setup.flow(call, scope)
         error: BaseException | None = None
@@ -679,7 +720,7 @@ def _checked_base(url: object) -> str:
         raise refusal from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise refusal
-    if not url.isascii() or " " in url:
+    if not url.isascii() or not url.isprintable() or " " in url:
         raise refusal
     if parts.username or parts.password:
         raise ConfigurationError("base_url holds a user name or password: give it in `credentials`")
@@ -699,6 +740,12 @@ def _checked_deadline(seconds: object) -> float:
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise ArgumentTypeError(f"{name} is a {type(value).__name__}; give a string")
+    return value
+
+
+def _mapping(name: str, value: Any) -> Any:
+    if not hasattr(value, "items"):
+        raise ArgumentTypeError(f"{name} is a {type(value).__name__}; give a mapping")
     return value
 
 
@@ -722,7 +769,10 @@ def _header_value(name: object, value: object) -> str:
 def _secret_parts(value: str) -> tuple[str, ...]:
     """What must not be kept of a credential: all of it, and the token behind its scheme."""
     _scheme, space, token = value.partition(" ")
-    return (Secret(value), Secret(token)) if space and token else (Secret(value),)
+    whole = (Secret(value), Secret(token)) if space and token else (Secret(value),)
+    # A cookie, or the parameters of a scheme: each value by itself.
+    parts = (part.partition("=")[2].strip('" ') for part in value.replace(",", ";").split(";"))
+    return (*whole, *(Secret(part) for part in parts if part))
 
 
 def _json_body(value: Any) -> bytes:
@@ -738,8 +788,5 @@ def _query_value(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
-        return [_query_value(v) for v in value]
+        return [_query_value(v) for v in value if v is not None]
     return value
-
-
-_URL_SAFE = "%/:?#[]@!$&'()*+,;=~-._"

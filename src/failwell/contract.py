@@ -255,7 +255,7 @@ class Contract:
             retry_after=said.retry_after if wait is None else wait,
             rate_limit=headers.rate_limit(answer.headers, now),
             effect=effect_of(method, status),
-            retryable=cls.kind != "quota_exceeded" and (status in TRANSIENT or cls.kind == "rate_limited"),
+            retryable=_retryable(status, cls, answer.headers),
         )
         if secrets:
             failure = scrubbed(failure, secrets)
@@ -326,6 +326,14 @@ def raise_for(answer: Any, *, now: datetime | None = None) -> None:
     STANDARD.raise_for(answer, now=now)
 
 
+def _retryable(status: int, cls: type[APIError], fields: Mapping[str, str]) -> bool:
+    """Whether the same call can succeed later; the service's own word goes first."""
+    if cls.kind == "quota_exceeded":
+        return False
+    said = headers.should_retry(fields)
+    return status in TRANSIENT or cls.kind == "rate_limited" if said is None else said
+
+
 def effect_of(method: str | None, status: int) -> Effect:
     """
     Whether a call answered with `status` was carried out.
@@ -359,8 +367,12 @@ def scrubbed(failure: Failure, secrets: Iterable[str]) -> Failure:
     }  # fmt: skip
     clean = {name: scrub(value, kept) for name, value in texts.items() if value}
     fields = tuple(
-        replace(f, message=scrub(f.message, kept), path=scrub(f.path, kept)) for f in failure.fields
+        replace(f, message=scrub(f.message, kept), path=scrub(f.path, kept), code=scrub(f.code, kept))
+        for f in failure.fields
     )
+    limit = failure.rate_limit
+    if limit is not None and limit.policy:
+        clean["rate_limit"] = replace(limit, policy=scrub(limit.policy, kept))
     return replace(failure, **clean, fields=fields)
 
 

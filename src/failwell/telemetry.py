@@ -62,7 +62,7 @@ class Event:
 
 def log_wait(log: logging.Logger, effect: Sleep, attempt: Attempt) -> None:
     """Write the one line a retry is worth."""
-    if attempt.status is None:
+    if attempt.outcome != "status":
         log.info(
             "transport error on attempt %d; sleeping %.2fs: %s", attempt.number, effect.seconds, effect.why
         )

@@ -18,7 +18,7 @@ def open_engine(engine: str | Any, connections: Connections) -> Engine:
     Args:
         engine: "httpx" (the default) or "pyreqwest"; or a client or transport of httpx2 or
             httpx that you made. What you made is used as it is, with its own mounts, hooks and
-            proxies, and left open.
+            proxies, and left open. Or an engine of your own: see `failwell.engines.base.Engine`.
         connections: How to connect.
 
     Raises:
@@ -26,6 +26,9 @@ def open_engine(engine: str | Any, connections: Connections) -> Engine:
             a blocking one.
     """
     if not isinstance(engine, str):
+        if _is_engine(engine, "close"):
+            ready: Engine = engine
+            return ready
         from failwell.engines.brought import open_brought
 
         return open_brought(engine, connections)
@@ -52,6 +55,9 @@ def open_async_engine(engine: str | Any, connections: Connections) -> AsyncEngin
             blocking one.
     """
     if not isinstance(engine, str):
+        if _is_engine(engine, "aclose"):
+            ready: AsyncEngine = engine
+            return ready
         from failwell.engines.brought import open_async_brought
 
         return open_async_brought(engine, connections)
@@ -70,6 +76,13 @@ def open_async_engine(engine: str | Any, connections: Connections) -> AsyncEngin
 
         return AsyncPyreqwestEngine(connections)
     raise _unknown(engine, "'httpx', 'aiohttp' and 'pyreqwest'")
+
+
+def _is_engine(thing: Any, close: str) -> bool:
+    """Whether `thing` keeps to the protocol itself; `name` tells it from clients, which `send`, too."""
+    return isinstance(getattr(thing, "name", None), str) and all(
+        callable(getattr(thing, method, None)) for method in ("send", close)
+    )
 
 
 def _need(package: str) -> None:
