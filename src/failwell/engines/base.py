@@ -47,7 +47,8 @@ class Connections:
             and `SSL_CERT_DIR` count.
         proxy: A proxy's URL, instead of the environment's.
         max_connections: Open at once.
-        max_idle: Kept open while nothing is asked.
+        max_idle: Kept open while nothing is asked. With fewer than are in use at once, connections
+            are closed between two calls and made anew: 64 calls at once on 20 cost a third more.
         idle_seconds: How long an idle connection is kept.
         max_body_bytes: The largest body taken, before and after its content encoding is undone.
         max_header_bytes: The largest header block taken.
@@ -57,7 +58,7 @@ class Connections:
     trust_env: bool = True
     proxy: str | None = None
     max_connections: int = 100
-    max_idle: int = 20
+    max_idle: int = 100
     idle_seconds: float = 5.0
     max_body_bytes: int = 64 * 1024 * 1024
     max_header_bytes: int = 64 * 1024
