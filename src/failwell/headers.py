@@ -37,10 +37,12 @@ LONGEST_WAIT = 10 * 366 * 86400.0
 # (it is read before the refusal), and a renewal this near costs little to wait for.
 NEAR_RENEWAL = 60.0
 
-_ID, _RETRY, _LIMIT, _VERDICT = 1, 2, 3, 4
+_NONE, _ID, _RETRY, _LIMIT, _VERDICT = 0, 1, 2, 3, 4
 
-# name -> (role, rank or part, key); bounded, because names come from the network.
-_roles: dict[str, tuple[int, int, str] | None] = {}
+# name -> (role, rank or part, key of the limit); bounded, because names come from the network.
+_Role = tuple[int, int, str]
+_roles: dict[str, _Role] = {}
+_NO_ROLE: _Role = (_NONE, 0, "")
 _ROLES_KEPT = 2048
 
 # An id that the client made up, or another request's, is no use to support.
@@ -72,8 +74,8 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     rank = (9, 0)
     page = "html" in headers.get("content-type", "")
     for name in headers:
-        role = _role(name)
-        if role is None or role[0] != _ID:
+        role = _roles.get(name) or _role(name)
+        if role[0] != _ID:
             continue
         if role[1] == 4 and not page:
             continue
@@ -90,8 +92,8 @@ def should_retry(headers: Mapping[str, str]) -> bool | None:
     `should-retry`. None if it does not say.
     """
     for name in headers:
-        role = _role(name)
-        if role is not None and role[0] == _VERDICT:
+        role = _roles.get(name) or _role(name)
+        if role[0] == _VERDICT:
             value = headers[name].strip().lower()
             if value in ("true", "1", "yes"):
                 return True
@@ -121,9 +123,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None, *, thro
     found: list[tuple[int, str]] = []
     limits = False
     for name in headers:
-        role = _role(name)
-        if role is None:
-            continue
+        role = _roles.get(name) or _role(name)
         if role[0] == _RETRY:
             found.append((role[1], name))
         elif role[0] == _LIMIT:
@@ -131,8 +131,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None, *, thro
     if found:
         found.sort()
         for rank, name in found:
-            milliseconds = _roles_unit(rank)
-            wait = _wait(headers[name], headers, now, milliseconds=milliseconds)
+            wait = _wait(headers[name], headers, now, milliseconds=rank == 0)
             if wait is not None:
                 return wait
     if not (throttled and limits):
@@ -260,17 +259,14 @@ _RFC850 = re.compile(rf"\w{{6,9}}, (?P<day>\d\d)-(?P<month>\w{{3}})-(?P<year>\d\
 _ASCTIME = re.compile(rf"\w{{3}} (?P<month>\w{{3}}) [ \d](?P<day>\d) {_CLOCK} (?P<year>\d{{4}})$")
 
 
-def _role(name: str) -> tuple[int, int, str] | None:
-    try:
-        return _roles[name]
-    except KeyError:
-        if len(_roles) >= _ROLES_KEPT:
-            _roles.clear()
-        role = _roles[name] = _find_role(name)
-        return role
+def _role(name: str) -> _Role:
+    if len(_roles) >= _ROLES_KEPT:
+        _roles.clear()
+    role = _roles[name] = _find_role(name)
+    return role
 
 
-def _find_role(name: str) -> tuple[int, int, str] | None:
+def _find_role(name: str) -> _Role:
     name = name[:100].replace("_", "-")
     if name in ("x-request-id", "request-id"):
         return _ID, 0, ""
@@ -285,18 +281,14 @@ def _find_role(name: str) -> tuple[int, int, str] | None:
     if _LIMIT_NAME.search(name):
         return _limit_role(name)
     if _FOREIGN_ID.search(name):
-        return None
+        return _NO_ROLE
     rank = next((rank for rank, endings in _ID_ENDINGS if f"-{name}".endswith(endings)), None)
     if rank is None:
-        return None
+        return _NO_ROLE
     return _ID, 2 if "correlation" in name else rank, ""
 
 
-def _roles_unit(rank: int) -> bool:
-    return rank == 0
-
-
-def _limit_role(name: str) -> tuple[int, int, str] | None:
+def _limit_role(name: str) -> _Role:
     """Which part of which limit `name` carries; the key is what two parts of one limit share."""
     if name in ("ratelimit", "x-ratelimit", "rate-limit"):
         return _LIMIT, _WHOLE, ""
@@ -304,7 +296,7 @@ def _limit_role(name: str) -> tuple[int, int, str] | None:
     family = re.sub(r"rate-?limit|request-?s?-?limit(?:-?header)?", "rate", name)
     found = _LIMIT_PART.search(family)
     if found is None:
-        return None
+        return _NO_ROLE
     part = found[1].replace("-", "")
     key = family[: found.start()] + family[found.end() :]
     return _LIMIT, _PARTS.get(part, _MOST), key.replace("--", "-").strip("-")
@@ -327,8 +319,8 @@ def _buckets(headers: Mapping[str, str]) -> list[_Bucket]:
     buckets: dict[str, _Bucket] = {}
     whole: list[_Bucket] = []
     for name in headers:
-        role = _role(name)
-        if role is None or role[0] != _LIMIT:
+        role = _roles.get(name) or _role(name)
+        if role[0] != _LIMIT:
             continue
         _, part, key = role
         value = headers[name]

@@ -31,7 +31,8 @@ member_names = st.one_of(
     st.sampled_from(
         ["error", "errors", "message", "code", "detail", "details", "type", "status", "title", "fields",
          "path", "loc", "msg", "fault", "_errors", "__type", "jsonrpc", "data", "extensions", "Errors",
-         "request_id", "retry_after", "source", "pointer", ".tag", "error_description", "index", "id", "meta", "name"]
+         "request_id", "retry_after", "source", "pointer", ".tag", "error_description", "index", "id",
+         "meta", "name"]
     ),
 )  # fmt: skip
 leaves = st.one_of(
@@ -65,7 +66,8 @@ any_headers = st.dictionaries(
     st.one_of(
         st.text(max_size=30),
         st.sampled_from(["application/json", "application/problem+json", "text/html",
-                         "text/plain; charset=nonsense", "application/vnd.api+json", "application/x-www-form-urlencoded",
+                         "text/plain; charset=nonsense", "application/vnd.api+json",
+                         "application/x-www-form-urlencoded",
                          "text/xml; charset=utf-16"]),
     ),
     max_size=4,

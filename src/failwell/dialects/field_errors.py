@@ -201,6 +201,8 @@ def fields_in(
             continue
         # What is the error itself is not a map of fields beside it.
         error = nodes[place - 1].members if place and message is not None else None
+        if len(node.inner) == 1 and node.inner[0][1] is error:
+            continue
         for rank, number in sorted([(_list_rank(n), i) for i, (n, _) in enumerate(node.inner)]):
             if rank != _NO_LIST:
                 name, value = node.inner[number]

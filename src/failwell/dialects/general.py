@@ -1,25 +1,26 @@
 """
-The general rule: where an error's facts stand in a body nobody has described.
+The general rule: where an error's facts stand in a body that nobody has described.
 
-Names are compared without case and punctuation, so that `error_message`, `errorMessage` and
-`Error-Message` are one place. Bodies in XML are read as the tree they are. The places, in order:
+Names are compared without case, punctuation and namespace (`places.py` has the tables). XML is read
+as the tree it is. The places, in order:
 
-1. **The error.** The body itself, or what its members `error`, `fault`, `exception` ... hold, as
-   deep as they nest; a body that is a list is read as if it stood under `errors`. Inner goes
-   before outer. Where there are several errors, the first is it, unless something above them sums
-   them up.
-2. **The message**: the first of `MESSAGES` that is text. The name of a status, "Error" or
-   nothing at all gives way to any other text of the same error, and to that of the first of several errors
-   that concern no field.
-3. **The code**: the first of `CODES`, beginning with the error whose message was taken, that is a
-   word for programs. A number equal to the HTTP status is none. A header that names the error's
-   type goes before the body.
-4. **The fields**: the first member that is a list of errors with paths, or a map from paths to
-   messages (`field_errors.py`); else the one parameter that stands beside the message.
-5. **The request id**: a member that ends in `requestid`, a debug, correlation or trace id.
-6. **The wait**: a member such as `retry_after`.
+1. **The error** is the body, or what a member called `error`, `fault`, `exception` and so on holds,
+   as deep as they nest; else what `detail`, `response`, `meta` and so on hold, if nothing beside them
+   says anything. Inner goes before outer. A list is read as if it stood under `errors`.
+   Of several errors, the first is it, unless something above sums them up.
+2. **The message** is the first of `MESSAGES` that is text. The name of a status ("Bad Request") and a
+   word for programs give way to a sentence further down, and to the first of several errors, unless
+   those are about fields.
+3. **The code** is what a header that ends in `errortype` or `error-code` names; else the first of
+   `CODES` that is a word for programs, beginning with the object whose message was taken. A number
+   or a URL that only repeats the HTTP status is none.
+4. **The fields** are the first member that lists errors with paths or maps paths to messages
+   (`field_errors.py`); else the one parameter that stands beside the message.
+5. **The request id** is a member that ends in `requestid`, else a debug, correlation or trace id.
+6. **The wait** is a member such as `retry_after`, `retryAfterMs` or `wait_seconds`.
 
-A message that is itself a JSON document is read in its place.
+A message that is a JSON document itself is read in its place. Where there is no sentence at all, the
+word for programs is the message, since it says more than nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from failwell.dialects.places import (
     MESSAGES,
     NO_RANK,
     ONE_FIELD,
+    SMALL,
     WEAK_CARRIERS,
     Node,
     squash,
@@ -116,6 +118,7 @@ class _Reader:
         if message is None and fields:
             message = next((f.message for f in fields if f.message), None)
         ordered = _from(source, nodes, items, message)
+        near = neighbours(nodes, items)
         code, signals = self._codes(ordered, headers)
         if message is None:
             message = _listed_messages(nodes)
@@ -125,8 +128,8 @@ class _Reader:
             message=message,
             code=code,
             fields=fields,
-            request_id=body_id(nodes, items),
-            retry_after=body_wait(nodes, items),
+            request_id=body_id(near),
+            retry_after=body_wait(near),
             signals=signals,
         )
 
@@ -137,7 +140,7 @@ class _Reader:
         if said.code is None:
             said.code, outer = self._codes(outer_nodes + outer_items[:1], headers)
             said.signals += outer
-        said.request_id = said.request_id or body_id(outer_nodes, outer_items)
+        said.request_id = said.request_id or body_id(neighbours(outer_nodes, outer_items))
         return said
 
     def _message(self, nodes: list[Node], items: list[Node]) -> tuple[str | None, Node | None]:
@@ -463,11 +466,11 @@ def _word_for_message(nodes: list[Node]) -> str | None:
     return None
 
 
-def body_id(nodes: list[Node], items: list[Node]) -> str | None:
-    """The request id in the body: beside the error, or in an object beside it."""
+def body_id(near: list[Node]) -> str | None:
+    """The request id in the body: beside the error, or in an object beside it (`neighbours`)."""
     best: str | None = None
     best_rank = NO_RANK
-    for node in _neighbours(nodes, items):
+    for node in near:
         for rank, name in node.ids:
             value = node[name]
             if rank < best_rank and isinstance(value, (str, int)) and _is_id(rank, value):
@@ -484,9 +487,9 @@ def _is_id(rank: int, value: str | int) -> bool:
     return bool(value) and not isinstance(value, bool)
 
 
-def body_wait(nodes: list[Node], items: list[Node]) -> float | None:
-    """The seconds the body asks to wait."""
-    for node in _neighbours(nodes, items):
+def body_wait(near: list[Node]) -> float | None:
+    """The seconds the body asks to wait, told in the same places."""
+    for node in near:
         for unit, name in node.waits:
             value = node[name]
             if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -497,7 +500,12 @@ def body_wait(nodes: list[Node], items: list[Node]) -> float | None:
     return None
 
 
-def _neighbours(nodes: list[Node], items: list[Node]) -> list[Node]:
+def neighbours(nodes: list[Node], items: list[Node]) -> list[Node]:
     """The objects that describe the error and the small ones that are their members."""
     near = nodes + items[:1]
-    return near + [inside for node in near for inside in node.around()]
+    known = {id(node.members) for node in near}
+    for node in tuple(near):
+        for name, value in node.inner:
+            if isinstance(value, dict) and len(value) < SMALL and id(value) not in known:
+                near.append(node.child(name, value))
+    return near

@@ -57,10 +57,10 @@ class GraphQL:
         extensions = inside if isinstance(inside, dict) else {}
         named = (extensions.get("code"), first.get("code"), first.get("type"), extensions.get("type"))
         codes = [code for code in map(word, (*named, extensions.get("classification"))) if code]
-        nodes = [Node(extensions), Node(first), Node(body)]
+        near = [Node(extensions), Node(first), Node(body)]
         said = Said(message=message, code=codes[0] if codes else None, signals=tuple(codes[1:]))
         said.fields = field_list(extensions.get("fields"), path="path", message="message")
-        said.request_id, said.retry_after = general.body_id(nodes, []), general.body_wait(nodes, [])
+        said.request_id, said.retry_after = general.body_id(near), general.body_wait(near)
         if answer.status < 400:
             kind = "server" if "path" in first else "invalid_request"
             said.meaning = named_inside(codes, message) or kind

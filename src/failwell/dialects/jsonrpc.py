@@ -59,8 +59,8 @@ class JSONRPCErrors:
         code = word(data.get("code")) or word(number)
         said = Said(message=sentence(error.get("message")), code=code)
         said.fields = field_list(data.get("errors"), path="path", message="message")
-        nodes = [Node(error), Node(data)]
-        said.request_id, said.retry_after = general.body_id(nodes, []), general.body_wait(nodes, [])
+        near = [Node(error), Node(data)]
+        said.request_id, said.retry_after = general.body_id(near), general.body_wait(near)
         if answer.status < 400:
             kind = _KINDS.get(number, "api") if isinstance(number, int) else "api"
             said.meaning = named_inside([code] if code else [], said.message) or kind

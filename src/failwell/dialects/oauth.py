@@ -43,9 +43,7 @@ class OAuth:
         description = body.get("error_description")
         if description is None and (code not in CODES or "message" in body):
             return None
-        said = Said(
-            message=sentence(description), code=word(code), request_id=general.body_id([Node(body)], [])
-        )
+        said = Said(message=sentence(description), code=word(code), request_id=general.body_id([Node(body)]))
         if code in _WHO and answer.status in (200, 400, 403):
             said.meaning = "authentication"
         return said

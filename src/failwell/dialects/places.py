@@ -50,6 +50,8 @@ IDS = (
 ONE_FIELD = listed("param parameter paramname parametername field fieldname attribute attr argument pointer")
 
 NO_RANK = 999
+# Objects with more members than this describe something else than an error.
+SMALL = 20
 # An id under these names counts only if its value looks like one.
 DOUBTFUL_ID, ERROR_ID = 8, 4
 
@@ -125,7 +127,7 @@ class Node(dict[str, "Any"]):
 
     def around(self) -> list[Node]:
         """The small objects that are members of this one."""
-        return [self.child(n, v) for n, v in self.inner if isinstance(v, dict) and len(v) < 20]
+        return [self.child(n, v) for n, v in self.inner if isinstance(v, dict) and len(v) < SMALL]
 
 
 def squash(name: str) -> str:

@@ -38,7 +38,7 @@ class SOAPFault:
         detail = fault.get("detail")
         if isinstance(detail, dict):
             nodes, items = general.error_nodes(detail)
-            said.request_id = general.body_id(nodes, items)
+            said.request_id = general.body_id(general.neighbours(nodes, items))
         if answer.status < 400:
             said.meaning = "invalid_request" if _blames_sender(fault) else "server"
         return said
