@@ -29,6 +29,13 @@ ASYNC = ["httpx", "aiohttp", "pyreqwest"]
 SYNC = ["httpx", "pyreqwest"]
 
 
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
 class Silent:
     """Reads a request and says nothing; `hung_up` is set when the other side goes."""
 
@@ -423,3 +430,36 @@ def test_an_answer_in_pieces_is_put_together(carrier: Carrier, order: Make) -> N
         results = carrier(order(server.url), order(server.url))
 
     assert [getattr(result, "content", result) for result in results] == [BODY, BODY]
+
+
+@pytest.mark.parametrize("engine", ["httpx", "aiohttp"])
+def test_what_is_left_of_a_request_that_was_given_up_is_not_sent(engine: str, order: Make) -> None:
+    """
+    A large body is under way when the deadline comes: the connection ends there and then.
+    """
+    size = 30_000_000
+    received: list[int] = []
+    go_on = threading.Event()
+
+    def behave(server: Faults, connection: Any, number: int) -> None:
+        go_on.wait(10)
+        count = 0
+        try:
+            while piece := connection.recv(1 << 20):
+                count += len(piece)
+        except ConnectionError:
+            pass
+        received.append(count)
+
+    async def main(server: Faults) -> None:
+        carrier = open_async_engine(engine, Connections())
+        result = await carrier.send(order(server.url, content=b"s" * size, seconds=0.4))
+        assert_broken(result, engine, Phase.SENT, Reason.DEADLINE)
+        go_on.set()
+        await asyncio.to_thread(wait_until, lambda: bool(received))
+        await carrier.aclose()
+
+    with Faults(behave) as server:
+        asyncio.run(main(server))
+
+    assert received[0] < size

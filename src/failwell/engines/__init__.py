@@ -37,7 +37,7 @@ def open_engine(engine: str | Any, connections: Connections) -> Engine:
 
         return HttpxEngine(connections)
     if engine == "pyreqwest":
-        _need("pyreqwest")
+        _need_pyreqwest()
         from failwell.engines.pyreqwest import PyreqwestEngine
 
         return PyreqwestEngine(connections)
@@ -71,7 +71,7 @@ def open_async_engine(engine: str | Any, connections: Connections) -> AsyncEngin
 
         return AiohttpEngine(connections)
     if engine == "pyreqwest":
-        _need("pyreqwest")
+        _need_pyreqwest()
         from failwell.engines.pyreqwest import AsyncPyreqwestEngine
 
         return AsyncPyreqwestEngine(connections)
@@ -83,6 +83,17 @@ def _is_engine(thing: Any, close: str) -> bool:
     return isinstance(getattr(thing, "name", None), str) and all(
         callable(getattr(thing, method, None)) for method in ("send", close)
     )
+
+
+def _need_pyreqwest() -> None:
+    _need("pyreqwest")
+    # Loaded in a thread that ends, pyreqwest 0.15 takes the interpreter down (SIGSEGV) when a later
+    # thread makes a client.
+    if _PYREQWEST_BINARY not in sys.modules and threading.current_thread() is not threading.main_thread():
+        raise ConfigurationError(
+            "The engine 'pyreqwest' must be loaded in the main thread before a thread uses it: write "
+            "`import pyreqwest.client` at the top of the program."
+        )
 
 
 def _need(package: str) -> None:

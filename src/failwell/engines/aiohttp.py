@@ -59,15 +59,17 @@ class _Watch:
         received: Bytes of answer received.
         first: The first piece of them.
         ears: What hears them.
+        transport: What carries them.
         reader: What the body is read from, once there is one.
         broke: What aiohttp's parser found wrong.
     """
 
-    __slots__ = ("broke", "connected", "ears", "first", "reader", "received")
+    __slots__ = ("broke", "connected", "ears", "first", "reader", "received", "transport")
 
     def __init__(self) -> None:
         self.connected = False
         self.ears: _Ears | None = None
+        self.transport: asyncio.Transport | None = None
         self.reader: aiohttp.StreamReader | None = None
         self.broke: BaseException | None = None
         self.received = 0
@@ -133,10 +135,11 @@ class _Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol: Any = connection.protocol
-            ears = protocol.transport.get_protocol()
+            transport = protocol.transport
+            ears = transport.get_protocol()
             if type(ears) is not _Ears:
                 ears = _Ears(protocol)
-                protocol.transport.set_protocol(ears)
+                transport.set_protocol(ears)
             # aiohttp looks at this when a connection comes back, not when it is taken again.
             elif ears.stray or protocol.should_close:
                 connection.close()
@@ -144,6 +147,7 @@ class _Connector(aiohttp.TCPConnector):
             ears.watch = watch = _watch.get()
             watch.connected = True
             watch.ears = ears
+            watch.transport = transport
             return connection
 
 
@@ -243,7 +247,7 @@ class AiohttpEngine:
                     timeout=self._timeout(order.timeouts, left),
                 )
                 response = await self._take(answer, request, watch)
-            answer = None  # read whole: aiohttp has taken the connection back
+            watch.transport = None  # read whole: aiohttp has taken the connection back
             return response
         except (aiohttp.ClientError, TimeoutError) as exc:
             failure = exc
@@ -256,10 +260,13 @@ class AiohttpEngine:
         finally:
             _watch.reset(token)
             free.release()
-            if answer is not None:
-                answer.close()
             if watch.ears is not None and watch.ears.watch is watch:
                 watch.ears.watch = None
+                if watch.transport is not None:
+                    # Closing would go on sending what is left of a large request.
+                    watch.transport.abort()
+            if answer is not None and watch.transport is not None:
+                answer.close()
         if failure is None:
             raise unsendable(request)
         return _broken(failure, order, watch, answer)
