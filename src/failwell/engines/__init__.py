@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 from failwell.errors import ConfigurationError
 
 TYPE_CHECKING = False
@@ -89,10 +92,13 @@ def _need_pyreqwest() -> None:
     _need("pyreqwest")
     # Loaded in a thread that ends, pyreqwest 0.15 takes the interpreter down (SIGSEGV) when a later
     # thread makes a client.
-    if _PYREQWEST_BINARY not in sys.modules and threading.current_thread() is not threading.main_thread():
+    if (
+        "pyreqwest._pyreqwest" not in sys.modules
+        and threading.current_thread() is not threading.main_thread()
+    ):
         raise ConfigurationError(
             "The engine 'pyreqwest' must be loaded in the main thread before a thread uses it: write "
-            "`import pyreqwest.client` at the top of the program."
+            "`import pyreqwest` at the top of the program."
         )
 
 
