@@ -232,7 +232,7 @@ _DECLINED_CODE = re.compile(
 )
 
 _SETTLED = (
-    ("not_found", re.compile(r"notfound(?:exception|error|fault)?$|^nosuch|doesnotexist$|^pathnotfound")),
+    ("not_found", re.compile(r"notfound(?:exception|error|fault)?$|^nosuch|^pathnotfound")),
     ("authentication", re.compile(
         r"^(?:unauthorized|unauthenticated|invalidgrant|invalidclient|invalidtoken|invalidauth|notauthed"
         r"|tokenexpired|tokenrevoked|accountinactive|expiredtoken|authenticationfailed|authenticationerror"

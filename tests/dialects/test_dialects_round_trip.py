@@ -32,7 +32,7 @@ class Carries(NamedTuple):
     with_fields: str = "kept"
 
 
-# Eighteen dialects share a table; a few dozen examples of each find what hundreds of one would.
+# Nineteen dialects share a table; a few dozen examples of each find what hundreds of one would.
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 # Every limit stands in the dialect's own docstring, too.
@@ -48,6 +48,7 @@ CARRIES = {
     "aws": Carries(field_codes=False),
     "aws_xml": Carries(fields=False, request_id=True),
     "soap": Carries(fields=False),
+    "xmlrpc": Carries(fields=False),
     "spring": Carries(code=False),
     "drf": Carries(field_codes=False, with_fields="first"),
     "laravel": Carries(code=False, field_codes=False),
@@ -110,7 +111,7 @@ def test_reads_what_it_wrote(name: str, failure: Failure) -> None:
 
 
 # These must have a code by their standard; without one they write one.
-_HAS_DEFAULT_CODE = frozenset({"google", "oauth", "jsonrpc", "soap"})
+_HAS_DEFAULT_CODE = frozenset({"google", "oauth", "jsonrpc", "soap", "xmlrpc"})
 
 
 @pytest.mark.parametrize("name", CARRIES)

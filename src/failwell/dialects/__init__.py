@@ -40,7 +40,8 @@ def read(answer: Answer, known: Dialect | None = None) -> Said:
 _HOMES = {
     "problem": "PROBLEM", "fastapi": "FASTAPI", "google": "GOOGLE", "jsonapi": "JSONAPI", "oauth": "OAUTH",
     "odata": "ODATA", "graphql": "GRAPHQL", "jsonrpc": "JSONRPC", "aws": "AWS", "aws_xml": "AWS_XML",
-    "soap": "SOAP", "spring": "SPRING", "drf": "DRF", "laravel": "LARAVEL", "rails": "RAILS",
+    "soap": "SOAP",
+    "xmlrpc": "XMLRPC", "spring": "SPRING", "drf": "DRF", "laravel": "LARAVEL", "rails": "RAILS",
     "envelope": "ENVELOPE", "flat": "FLAT", "text": "TEXT",
 }  # fmt: skip
 _MODULES = {"aws_xml": "aws", "flat": "envelope"}
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from failwell.dialects.soap import SOAP as SOAP
     from failwell.dialects.spring import SPRING as SPRING
     from failwell.dialects.text import TEXT as TEXT
+    from failwell.dialects.xmlrpc import XMLRPC as XMLRPC
 
     DIALECTS: dict[str, Dialect]
 

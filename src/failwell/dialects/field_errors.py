@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from failwell.dialects.places import Node, squash, squashed_members
+from failwell.dialects.places import CARRIERS, SMALL, Node, squash, squashed_members
 from failwell.dialects.words import listed
 from failwell.failure import FieldError
 
@@ -33,7 +33,9 @@ LISTS = listed(
     fields errordetails errordetail fieldlist errorlist errormessages detailederrors"""
 )
 _LISTS = frozenset(LISTS)
-WEAK_LISTS = listed("error details detail extra context contextinfo data params messages message meta info")
+WEAK_LISTS = listed(
+    "error details detail extra context contextinfo data params messages message meta info embedded"
+)
 PATHS = listed(
     """loc path field fieldname fieldpath pointer instancepath datapath property propertypath propertyname
     param parameter paramname parametername attribute attributename attr argument argumentname
@@ -126,9 +128,17 @@ def path_of(item: dict[str, Any]) -> Path | None:
     for name, value in item.items():  # made-up names: `requestField`, `invalidParameter`
         if isinstance(value, str) and name.endswith(_PATH_ENDS) and name not in PATHS:
             return _named_path(name, value, item)
+    for name in ("meta", "context", "params"):
+        beside = item.get(name)
+        if isinstance(beside, dict) and len(beside) < SMALL:
+            inside = squashed_members(beside)
+            told = next((inside[n] for n in _ASIDE_PATHS if isinstance(inside.get(n), str)), None)
+            if told is not None:
+                return _named_path("field", told, item)
     return None
 
 
+_ASIDE_PATHS = ("paramname", "fieldname", "field", "parameter", "missingproperty")
 _PATH_ENDS = ("field", "fieldname", "parameter", "parametername", "property", "attribute", "pointer")
 
 
@@ -208,6 +218,8 @@ def fields_in(
                 name, value = node.inner[number]
                 if value is error:
                     continue
+                if name == "errors" and isinstance(value, dict) and holds_error(value, node):
+                    continue
                 _tell_member(rank, name, value, message, status, found)
                 if found:
                     return tuple(found)
@@ -255,7 +267,7 @@ def _tell_member(rank: int, name: str, value: Any, message: str | None, status: 
     elif name == "fields" and _names_only(value):
         for field in value:
             found.tell(split_path(field), message)
-    elif not (isinstance(value, dict) and name == "errors" and holds_error(value)):
+    else:
         _walk_listed(value, found)
 
 
@@ -273,8 +285,13 @@ def _walk_listed(value: Any, found: _Found) -> None:
         _walk(value, (), found, 0)
 
 
-def holds_error(value: dict[str, Any]) -> bool:
-    """Whether what stands under `errors` is one error, rather than a map from fields to messages."""
+def holds_error(value: dict[str, Any], beside: Node) -> bool:
+    """
+    Whether what stands under `errors` in `beside` is one error, rather than a map from fields to
+    messages. Where the message stands beside it, it is a map.
+    """
+    if isinstance(beside.get("message"), str):
+        return False
     inside = squashed_members(value)
     if isinstance(inside.get("error"), (dict, list)) and len(inside) == 1:
         return True
@@ -437,6 +454,8 @@ def _leads_to_message(value: Any, depth: int) -> bool:
     if isinstance(value, dict):
         if not all(isinstance(e, (list, dict)) for e in value.values()):
             return False  # an error with members of its own, not a branch
+        if any(squash(name) in CARRIERS for name in value):
+            return False  # what holds errors, not a branch
         return any(_leads_to_message(e, depth + 1) for e in value.values())
     if not value:
         return False

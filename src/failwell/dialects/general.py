@@ -225,16 +225,15 @@ class _Reader:
                 else None
             )
         if name == "id":
-            return value if value.isascii() and value.replace("_", "").isalpha() and value.islower() else None
+            letters = value.replace("_", "").replace(".", "")
+            return value if value.isascii() and letters.isalpha() and value.islower() else None
         if name == "statuscode" and value.isdigit():
             return self._number(name, int(value[:9]))
         if name == "status" or name == "statusname":
             return value if is_code(value) and not value[0].isdigit() else None
-        return (
-            value
-            if (is_code(value) and not is_phrase(value)) or (value.islower() and is_code(value))
-            else None
-        )
+        # "Forbidden" is the name of a status; "forbidden" and "FORBIDDEN" are words for programs.
+        spelled_as_code = value.islower() or value.isupper() or not is_phrase(value)
+        return value if spelled_as_code and is_code(value) else None
 
     def _number(self, name: str, value: int) -> str | None:
         if value == self.status or value == 0 or name in ("id", "status", "key", "name", "type", "title"):
@@ -324,17 +323,19 @@ def _carrier(node: Node) -> str | None:
         if isinstance(inner, list) and isinstance(inner[0], dict):
             return name
         # `errors` with a message is an error, without one a map of fields.
-        if isinstance(inner, dict) and (name != "errors" or holds_error(inner)):
+        if isinstance(inner, dict) and (name != "errors" or holds_error(inner, node)):
             return name
     objects = [(name, inner) for name, inner in node.inner if isinstance(inner, dict)]
     if not objects:
         return _weak_carrier(node)
     if len(node) == 1:
         name, only = objects[0]
-        speaks = name != "errors" and (len(only) == 1 or _speaks(node.child(name, only)))
-        return name if speaks else None
+        if name == "errors":
+            return None
+        child = node.child(name, only)
+        return name if len(only) == 1 or _speaks(child) or _weak_carrier(child) else None
     for name, _ in objects:
-        if name.endswith(_CARRYING_ENDS):
+        if name.endswith(_CARRYING_ENDS) and not name.startswith("inner"):
             return name
     return _weak_carrier(node)
 

@@ -36,7 +36,8 @@ CODES = listed(
 # Members that hold the error; then members that may, if nothing else says anything.
 CARRIERS = listed("error errors fault exception err apierror errorresponse responsestatus")
 WEAK_CARRIERS = listed(
-    """detail details problem response result status meta metadata message messages body data envelope
+    """detail details problem response result status meta metadata message messages
+    body data embedded envelope
     errorinfo errordetail errordetails payload content header head responsemetadata json"""
 )
 # The request's id: how the name ends, the service's own ids before those of a trace.

@@ -115,7 +115,7 @@ def dialect_of(answer: Answer, value: Any) -> Dialect | None:
     not looked for.
     """
     if isinstance(value, Tree):
-        return dialects.SOAP if "Envelope" in value else dialects.PROBLEM if "problem" in value else None
+        return next((dialects.DIALECTS[d] for root, d in _XML_ROOTS if root in value), None)
     content_type = answer.headers.get("content-type", "")
     if "application/problem" in content_type:
         return dialects.PROBLEM
@@ -143,6 +143,9 @@ def dialect_of(answer: Answer, value: Any) -> Dialect | None:
     return dialects.PROBLEM if "title" in value and isinstance(value.get("type"), str) else None
 
 
+_XML_ROOTS = (("Envelope", "soap"), ("methodResponse", "xmlrpc"), ("problem", "problem"))
+
+
 def is_failure(value: Any) -> bool:
     """
     Whether a body that came with a success is an error: it says so of itself (`"ok": false`), or
@@ -162,7 +165,7 @@ def is_failure(value: Any) -> bool:
         node = squashed_members(inside)
         if str(node.get("stat", node.get("status"))).lower() in _NO:
             return True
-    for name in ("ok", "success", "succeeded", "issuccess"):
+    for name in ("ok", "success", "succeeded", "issuccess", "stat"):
         verdict = node.get(name)
         if verdict is False or (isinstance(verdict, str) and verdict.lower() in _NO):
             return True
