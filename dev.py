@@ -92,7 +92,7 @@ def make_venv(venv: Path) -> None:
 
 
 def drill(python: Path, rest: list[str]) -> int:
-    return run(python, "-m", "failwell", "drill", *(rest or ["--report", "drill-report"]))
+    return run(python, "-m", "failwell", "drill", *rest)
 
 
 def test(python: Path, rest: list[str]) -> int:

@@ -144,7 +144,7 @@ def test_an_unknown_scenario_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nothing", "no SDK is called 'nothing'; there are kneo, agoralia"),
+        ("nothing", "no SDK is called 'nothing'; there are agoralia, kneo"),
         ("no_such_module:subject", "cannot load the subject"),
         ("drill_toy:nothing", "cannot load the subject"),
         ("drill_toy:TOY", "is no failwell.drill.Subject"),
@@ -306,11 +306,11 @@ def test_nothing_to_rehearse_is_refused() -> None:
         failwell.drill.run([Nothing()])
 
 
-def test_an_sdk_that_is_not_installed_is_named_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("failwell.drill.clients.find_spec", lambda name: None)
+def test_where_no_sdk_is_installed_the_drill_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("failwell.drill.clients.GROUP", "failwell.nothing")
 
     assert failwell.drill.known() == []
-    with pytest.raises(UsageError, match="the drill of kneo needs kneo_client and failwell_sandbox"):
+    with pytest.raises(UsageError, match="none is installed with its service: install failwell-sandbox"):
         load("kneo")
 
 

@@ -145,7 +145,9 @@ def drill(
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this scenario; any number.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For the clients' dice.")] = 0,
-    report: Annotated[Path | None, typer.Option("--report", help="Where to write the reports.")] = None,
+    report: Annotated[
+        Path, typer.Option("--report", help="Where to write drill.html and drill.json.")
+    ] = Path("drill-report"),
     json: Annotated[bool, typer.Option("--json", help="Print the result for programs.")] = False,
 ) -> int:
     """Rehearse every failure a client can meet, over real sockets, and prove what comes of it."""

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 HTML, JSON = "drill.html", "drill.json"
 
 
-def drill(
-    sdks: list[str] | None, only: list[str] | None, seed: int, report: Path | None, *, json: bool
-) -> int:
+def drill(sdks: list[str] | None, only: list[str] | None, seed: int, report: Path, *, json: bool) -> int:
     """
     Rehearse, print, write the reports.
 
@@ -34,27 +32,19 @@ def drill(
         0 if everything passed, 1 on FAIL and NOT EXERCISED, 2 if it cannot be run as asked.
     """
     try:
-        if report is not None:
-            report.mkdir(parents=True, exist_ok=True)
+        report.mkdir(parents=True, exist_ok=True)
         result = _run(sdks, only, seed, quiet=json)
-        if report is not None:
-            (report / HTML).write_text(result.to_html(), encoding="utf-8")
-            (report / JSON).write_text(codec.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+        (report / HTML).write_text(result.to_html(), encoding="utf-8")
+        (report / JSON).write_text(codec.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     except UsageError as exc:
         return _refuse(f"{exc}.")
-    except ModuleNotFoundError as exc:
-        if exc.name != "failwell_sandbox":
-            raise
-        return _refuse(
-            "The services to rehearse against are not installed. Run: pip install failwell-sandbox"
-        )
     except FileExistsError:
         return _refuse(f"{report} is a file. --report takes a directory.")
     except OSError as exc:
         return _refuse(f"The report cannot be written: {exc.strerror or exc}.")
     if json:
         print(codec.dumps(result.to_dict(), indent=2))
-    elif report is not None:
+    else:
         print(f"Timeline of every attempt: {report / HTML}")
     return 0 if result.ok else 1
 
@@ -67,7 +57,7 @@ def _run(sdks: list[str] | None, only: list[str] | None, seed: int, *, quiet: bo
     from failwell.cli.screen import console
     from failwell.drill.terminal import show, with_progress
 
-    on = console()
+    on = console(widest=200, plain=120)  # a table, not sentences
     if not on.is_terminal:  # a bar that nobody watches is noise
         result = run(sdks, only=only, seed=seed)
         show(result, on)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,20 +24,25 @@ def sandbox(services: list[str] | None, host: str, ports: list[str], state: Path
     Returns:
         0 after Ctrl-C, 2 if they cannot be served as asked.
     """
-    try:
-        import failwell_sandbox
-    except ModuleNotFoundError as exc:
-        if exc.name != "failwell_sandbox":
-            return _refuse(
-                f"The sandbox needs {exc.name}, which is not installed. Run: pip install failwell-sandbox"
-            )
-        return _refuse("The sandbox is not installed. Run: pip install failwell-sandbox")
     options: dict[str, Any] = {"host": host, "state": state}
     if services is not None:
         options["services"] = services
     try:
         options["ports"] = dict(_port(each) for each in ports)
-        failwell_sandbox.serve(**options)
+    except ValueError as exc:
+        return _refuse(f"{exc}.")
+    # The sandbox stands above this package: it is found by what its distribution declares.
+    found = next(iter(entry_points(group="failwell.sandbox", name="serve")), None)
+    if found is None:
+        return _refuse("The sandbox is not installed. Run: pip install failwell-sandbox")
+    try:
+        serve = found.load()
+    except ModuleNotFoundError as exc:
+        return _refuse(
+            f"The sandbox needs {exc.name}, which is not installed. Run: pip install failwell-sandbox"
+        )
+    try:
+        serve(**options)
     except ValueError as exc:
         return _refuse(f"{exc}.")
     except OSError as exc:
