@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -312,13 +312,23 @@ def test_a_report_directory_that_is_a_file_is_refused(failwell: Run, tmp_path: P
     assert "--report takes a directory" in outcome.err
 
 
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Installs a sandbox whose `serve` is `serve`; None for none."""
+
+    def install(serve: Any) -> None:
+        point = SimpleNamespace(load=lambda: serve)
+        found = [] if serve is None else [point]
+        monkeypatch.setattr("failwell.cli.sandbox.entry_points", lambda **_: found)
+
+    return install
+
+
 def test_the_sandbox_is_served_as_asked(
-    failwell: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    failwell: Run, installed: Callable[[Any], None], tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {}
-    module = ModuleType("failwell_sandbox")
-    module.__dict__["serve"] = lambda **options: asked.update(options)
-    monkeypatch.setitem(sys.modules, "failwell_sandbox", module)
+    installed(lambda **options: asked.update(options))
 
     outcome = failwell("sandbox", "kneo", "--port", "kneo=8001", "--state", str(tmp_path))
 
@@ -326,8 +336,8 @@ def test_the_sandbox_is_served_as_asked(
     assert asked == {"services": ["kneo"], "host": "127.0.0.1", "ports": {"kneo": 8001}, "state": tmp_path}
 
 
-def test_without_the_sandbox_it_says_what_to_install(failwell: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "failwell_sandbox", None)
+def test_without_the_sandbox_it_says_what_to_install(failwell: Run, installed: Callable[[Any], None]) -> None:
+    installed(None)
 
     outcome = failwell("sandbox")
 
@@ -335,9 +345,30 @@ def test_without_the_sandbox_it_says_what_to_install(failwell: Run, monkeypatch:
     assert "pip install failwell-sandbox" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("no service is called x; there are kneo"), "no service is called x"),
+        (OSError(98, "Address already in use"), "Address already in use"),
+    ],
+)
+def test_a_sandbox_that_cannot_be_served_says_why(
+    error: Exception, sentence: str, failwell: Run, installed: Callable[[Any], None]
+) -> None:
+    def serve(**_: Any) -> None:
+        raise error
+
+    installed(serve)
+
+    outcome = failwell("sandbox")
+
+    assert outcome.status == 2
+    assert sentence in outcome.err
+
+
 @pytest.mark.parametrize("port", ["8001", "kneo=", "kneo=x", "kneo=70000"])
-def test_a_port_that_is_none_is_refused(port: str, failwell: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "failwell_sandbox", ModuleType("failwell_sandbox"))
+def test_a_port_that_is_none_is_refused(port: str, failwell: Run, installed: Callable[[Any], None]) -> None:
+    installed(lambda **_: pytest.fail("must not be served"))
 
     outcome = failwell("sandbox", "--port", port)
 

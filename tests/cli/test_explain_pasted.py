@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_contract import NOON, TOY
 
 from failwell.call.messages import Phase, Reason
-from failwell.cli import pasted
+from failwell.cli import pasted, screen
 from failwell.cli.exchange import INPUT_LIMIT, Exchange, UnreadableError
+from failwell.cli.explanation import of_exchange
+from failwell.cli.known import Known
+from failwell.contract import STANDARD
 
 BODY = b'{"detail": "Rate limit exceeded"}'
 HEAD = b"""\
@@ -329,7 +334,15 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     except UnreadableError:
         return
 
-    assert exchanges
+    known = Known({"toy": TOY, "standard": STANDARD})
+    for exchange in exchanges:
+        out = io.StringIO()
+        explanation = of_exchange(exchange, known, NOON)
+        screen.show(explanation, screen.console(out), [])
+
+        assert json.dumps(explanation.to_dict())
+        assert out.getvalue()
+        assert "\x1b" not in out.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,7 @@ def _add_request(exchange: Exchange, text: bytes, *, encrypted: bool) -> None:
     if not lines:
         return
     line = lines[-1]
+    fields: dict[str, str] = {}
     for each in lines:
         fields, _ = _fields(text, each.end())
         exchange.secrets += [*tokens.in_headers(fields), *tokens.in_url(_text(each[2]))]

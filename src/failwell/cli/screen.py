@@ -22,10 +22,13 @@ FIELDS_SHOWN = 6
 MESSAGE_SHOWN = 400
 
 
-def console(file: TextIO | None = None) -> Console:
-    """A console for people: colour and its own width on a terminal, plain text elsewhere."""
+def console(file: TextIO | None = None, *, widest: int = WIDEST, plain: int = PLAIN_WIDTH) -> Console:
+    """
+    A console for people: colour and the terminal's width up to `widest` on a terminal; plain text
+    of the width `plain`, whatever `COLUMNS` says, elsewhere.
+    """
     made = Console(file=file, highlight=False, markup=False, emoji=False)
-    made.width = min(made.width, WIDEST) if made.is_terminal else PLAIN_WIDTH
+    made.width = min(made.width, widest) if made.is_terminal else plain
     return made
 
 
@@ -120,6 +123,7 @@ def _said(said: dict[str, Any]) -> RenderableType | None:
     return Group(*lines)
 
 
+_LIMITED = ("rate_limited", "quota_exceeded")
 _COLOURS = {"not_sent": "green", "not_applied": "green", "unknown": "yellow", "applied": "yellow"}
 
 
@@ -131,7 +135,8 @@ def _again(e: Explanation) -> RenderableType:
     retryable = e.retry["retryable"]
     lines = [Text(e.retry["text"], style="green" if retryable else "default" if retryable is None else "red")]
     limit = e.rate_limit
-    if limit is not None:
+    # With requests left and another error, the limit is beside the point.
+    if limit is not None and (limit["remaining"] == 0 or e.means.get("kind") in _LIMITED):
         parts = []
         if limit["remaining"] is not None and limit["limit"] is not None:
             parts.append(f"{limit['remaining']} of {limit['limit']} left")

@@ -58,7 +58,7 @@ _KNOWN = re.compile(
     """
 )
 _USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^/@\s'\"<>]{1,512}@")
-_QUERY = re.compile(r"([?&;])([\w.\-\[\]%]{1,80})=([^&;\s'\"<>)\]}]{1,4096})")
+_QUERY = re.compile(r"([?&])([\w.\-\[\]%]{1,80})=([^&;\s'\"<>)\]}]{1,4096})")
 _LONG = re.compile(r"[A-Za-z0-9+/=_~-]{20,}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INNER_CAPITAL = re.compile(r"[a-z][A-Z]|\d[A-Z]|[A-Z]\d")
