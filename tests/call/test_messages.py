@@ -1,0 +1,50 @@
+"""What passes between the flow and its drivers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from failwell import Response
+from failwell.call.messages import Broken, Phase, Reason, Request
+from failwell.call.operation import Operation
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [(b"X-A", b"1"), (b"x-a", b"2"), (b"B", b"\xe9")],
+        [("X-A", "1"), ("x-a", "2"), ("B", "\xe9")],
+    ],
+    ids=["bytes", "text"],
+)
+def test_headers_are_in_lower_case_and_joined(raw: Any) -> None:
+    response = Response(200, raw)
+
+    assert response.headers == {"x-a": "1, 2", "b": "\xe9"}
+    assert response.headers is response.headers
+
+
+def test_a_body_is_text_and_json() -> None:
+    assert Response(200, content=b'{"a": "\xc3\xa9"}').json() == {"a": "\xe9"}
+    assert Response(200, content=b"\xff").text == "\ufffd"
+    with pytest.raises(ValueError, match="Expecting value"):
+        Response(200, content=b"<").json()
+
+
+def test_what_ends_up_in_tracebacks_shows_no_content() -> None:
+    secret = "s3cr3t"
+    shown = [
+        Request("POST", f"https://u:{secret}@h/?token={secret}", {"a": secret}, secret.encode()),
+        Response(200, [("a", secret)], secret.encode()),
+        Broken(Phase.SENT, Reason.RESET, OSError(secret), raw_headers=[("a", secret)]),
+        Operation("POST", f"/a?token={secret}", bool, {"a": secret}, {"b": secret}, {"c": secret}),
+    ]
+
+    assert secret not in repr(shown)
+    assert repr(shown[3]) == "<Operation POST /a?token=***>"
+
+
+def test_a_reason_is_its_own_name() -> None:
+    assert str(Reason.DNS) == f"{Reason.DNS}" == "dns"
