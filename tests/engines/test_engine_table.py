@@ -726,3 +726,27 @@ def test_an_engine_remembers_a_bounded_number_of_urls() -> None:
     assert len(pools._found) <= 1024
     assert len(pools._routes) <= 1024
     assert len(pools.all()) == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"accept": "x/y", "user-agent": "me/1"}], ids=["nothing", "both"])
+def test_no_header_is_sent_that_nobody_ordered(given: dict[str, str], carrier: Carrier, order: Make) -> None:
+    """
+    But those that HTTP needs; pyreqwest adds an `Accept` and a `User-Agent` of its own if there is none.
+    """
+    with Faults(says(answer(), each=True)) as server:
+        orders = [order(server.url, method, headers=given) for method in ("POST", "GET", "DELETE")]
+        for sent in orders:
+            del sent.request.headers["content-type"]
+        results = carrier(*orders)
+
+    assert [200] * 3 == [getattr(result, "status", result) for result in results]
+    needed = {"host", "content-length", "accept-encoding", "authorization", *given}
+    if carrier.engine == "pyreqwest":
+        needed |= {"accept", "user-agent"}
+    for request in server.requests:
+        lines = request.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        names = [line.partition(b":")[0].decode().lower() for line in lines]
+        assert set(names) <= needed
+        assert len(names) == len(set(names))
+        for name, value in given.items():
+            assert f"{name}: {value}".encode() in request.lower()
