@@ -25,7 +25,7 @@ from yarl import URL
 
 from failwell.call.messages import Broken, Phase, Reason, Response
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
-from failwell.engines.orders import METHODS_WITH_BODY, unsendable
+from failwell.engines.orders import unsendable
 from failwell.engines.pools import tls_context, usable_proxy
 from failwell.engines.routes import proxy_for
 from failwell.engines.wire import chain, ended_early, reason_of_connect, without_frames
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 # aiohttp fills these in if they are missing; what is sent is decided by the caller.
 _FILLED_IN = ("Accept", "Content-Type", "User-Agent")
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Larger bodies are wrapped: aiohttp warns of large bytes.
 _PLAIN_BODY_BYTES = 1024 * 1024
 _MOST_URLS = 1024
@@ -453,7 +454,7 @@ def _body(content: bytes | None) -> Any:
 def _skipped(request: Request) -> tuple[str, ...] | None:
     """What aiohttp must not fill in. To be told costs it time, so it is told only if it would."""
     headers = request.headers
-    typed = "content-type" in headers or request.method not in METHODS_WITH_BODY
+    typed = "content-type" in headers or (request.content is None and request.method in _BODILESS)
     return None if typed and "accept" in headers and "user-agent" in headers else _FILLED_IN
 
 
