@@ -200,13 +200,13 @@ _FIRM = frozenset({401, 404, 405, 410, 413, 415, 501, 502, 503, 504, 507, 508, 5
 # has one status for all the errors of its operations.
 _OPEN = frozenset({200, 400, 409})
 _OVERRULED = frozenset({400, 403, 409})
-_SPENT_WORDS = ("quota", "credit", "allowance", " cap")
+_SPENT_WORDS = ("quota", "credit", "allowance", " cap", "limit")
 _THROTTLED_WORDS = ("limit", "too many", "throttl", "slow down", "per second", "per minute", "per hour")
 
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 _THROTTLED_CODE = re.compile(
     r"ratelimit|throttl|toomanyrequest|requestlimitexceeded|toomanycalls|callspersecond"
-    r"|slowdown|overratelimit|enhanceyourcalm|flood"
+    r"|slowdown|throughputexceeded|bandwidthlimitexceeded|overratelimit|enhanceyourcalm|flood"
 )
 _SPENT_CODE = re.compile(
     r"insufficientquota|quotaexceed|exceededquota|exceedquota|overquota|quotareached|outofquota"
@@ -217,7 +217,7 @@ _SPENT_CODE = re.compile(
 _SPENT_TEXT = re.compile(
     r"exceeded (?:your|the|its) (?:current |\w+ly |free |plan )?quota,? please check"
     r"|(?:daily|monthly|weekly|yearly|annual|billing|per[- ](?:day|month)) (?:\w+ ){0,3}"
-    r"(?:quota|allowance|cap)"
+    r"(?:quota|allowance|cap|limit)\b"
     r"|(?:out of|insufficient|not enough|no (?:more|remaining)) (?:\w+ )?credits"
     r"|credit balance is too low|quota (?:for|of) (?:the|this) (?:day|month|billing)"
 )

@@ -160,7 +160,7 @@ def _named_path(name: str, value: str, item: dict[str, Any]) -> Path | None:
         return None
     if name == "name" and (_ERROR_NAME.fullmatch(value) or " " in value):
         return None
-    if name == "location" and "locationtype" not in item:
+    if name == "location" and item.get("locationtype") not in ("parameter", "path", "query", "body"):
         return None
     if name == "path" and ("locations" in item or "extensions" in item):
         return None

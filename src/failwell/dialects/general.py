@@ -216,6 +216,8 @@ class _Reader:
             if "://" in value or value[0] == "/":
                 return type_url(value, self.status)
             value = value.rpartition("#")[2]
+        if name == "errorsummary":  # "path/not_found/..": the dots stand for what is not told
+            value = value.rstrip("./")
         if name in _SURE_CODES or name not in _PLAIN_CODES:
             return value if has_code_form(value) else None
         if name in ("exceptiontype", "title", "issue", "key", "name", "identifier"):

@@ -31,7 +31,7 @@ CODES = listed(
     statuscode status reason reasoncode name key type err tag id errno errornum kind category slug
     responsecode identifier exceptiontype errorstatus statusname retcode resultcode respcode
     returncode subcode errorsubcode errorref number title issue detailcode messagecode messageid
-    messagekey i18nkey errorslug"""
+    messagekey i18nkey errorslug errorsummary"""
 )
 # Members that hold the error; then members that may, if nothing else says anything.
 CARRIERS = listed("error errors fault exception err apierror errorresponse responsestatus")
