@@ -143,19 +143,19 @@ def call_flow(
         try:
             reply = yield Send(request, policies.timeouts, deadline, len(attempts) + 1)
             started, now, result = now, reply.now, reply.result
+            succeeded = type(result) is Response and result.status in contract.success
             if circuit is not None:
-                circuit.record(now, failed=_counts_as_failure(result), probe=probe)
+                circuit.record(now, failed=not succeeded and _counts_as_failure(result), probe=probe)
                 probe = False
         finally:
             if probe and circuit is not None:
                 circuit.release()
 
         # 3. A success.
-        if type(result) is Response and result.status in contract.success:
+        if type(result) is Response and succeeded:
             if policies.budget is not None:
                 policies.budget.succeeded(spent)
-            attempts.append(Attempt(len(attempts) + 1, started - began, now - started, "ok", result.status))
-            result.attempts = tuple(attempts)
+            result.brought_by(attempts, started - began, now - started)
             return result
 
         # 4. A redirect that may be followed.
