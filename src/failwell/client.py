@@ -15,6 +15,7 @@ import random as _random
 import re
 from datetime import UTC, datetime
 from json import JSONEncoder
+from json import encoder as json_encoder
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -27,7 +28,7 @@ from failwell.call.messages import Broken, Reason, Reply, Request, Response, Sen
 from failwell.call.outcome import WORDS
 from failwell.call.retry import RetryPolicy
 from failwell.clock import SystemClock
-from failwell.contract import STANDARD, Contract, effect_of, scrubbed
+from failwell.contract import SAFE_METHODS, STANDARD, Contract, effect_of, scrubbed
 from failwell.engines import open_async_engine, open_engine
 from failwell.engines.base import Connections
 from failwell.errors import (
@@ -62,7 +63,32 @@ DEFAULT_DEADLINE = 60.0
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
-_encode_json = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+# Nearly every method there is; another is looked at character by character.
+_METHODS = KEYED_METHODS | SAFE_METHODS
+
+
+def _json_encoder() -> Callable[[Any], str]:
+    encoder = JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+    make: Any = getattr(json_encoder, "c_make_encoder", None)  # in CPython, and not in typeshed
+    if make is None:
+        return encoder.encode
+    # `JSONEncoder` sets this up anew for every value, which costs as much as the encoding: 1.5 us
+    # for a small body instead of 0.7.
+    pieces = make(
+        None,
+        encoder.default,
+        json_encoder.encode_basestring,
+        None,
+        encoder.key_separator,
+        encoder.item_separator,
+        encoder.sort_keys,
+        encoder.skipkeys,
+        encoder.allow_nan,
+    )
+    return lambda value: "".join(pieces(value, 0))
+
+
+_encode_json = _json_encoder()
 _calls = itertools.count(1)
 
 
@@ -131,7 +157,7 @@ class _Setup:
     ) -> Call:
         """One logical call, ready to be made; wrong arguments are refused here."""
         method = _text("method", method).upper()
-        if not _NAME.fullmatch(method):
+        if method not in _METHODS and not _NAME.fullmatch(method):
             raise UsageError(f"{method[:20]!r} is no HTTP method")
         path = _text("path", path)
         fields = self._headers.copy()
@@ -463,7 +489,21 @@ class Client:
         try:
             effect = next(flow)
             while True:
-                reply = self._perform(effect, watch)
+                # Written out here: a call (and a coroutine) for each effect costs 0.3 us.
+                result: Response | Broken | None = None
+                if type(effect) is Send:
+                    if watch is not None:
+                        watch.sending(effect)
+                    result = self._engine.send(effect)
+                    if watch is not None:
+                        watch.sent(result)
+                    if setup.pacing is not None:
+                        setup.learn(result)
+                else:
+                    assert type(effect) is Sleep
+                    _announce(setup, effect, watch)
+                    setup.clock.sleep(effect.seconds)
+                reply = Reply(setup.clock.monotonic(), result)
                 try:
                     effect = flow.send(reply)
                 except StopIteration as done:
@@ -477,22 +517,6 @@ class Client:
             if watch is not None:
                 watch.ended(error)
             del error
-
-    def _perform(self, effect: Send | Sleep, watch: _Watch | None) -> Reply:
-        setup = self._setup
-        if type(effect) is Sleep:
-            _announce(setup, effect, watch)
-            setup.clock.sleep(effect.seconds)
-            return Reply(setup.clock.monotonic())
-        assert isinstance(effect, Send)
-        if watch is not None:
-            watch.sending(effect)
-        result = self._engine.send(effect)
-        if watch is not None:
-            watch.sent(result)
-        if setup.pacing is not None:
-            setup.learn(result)
-        return Reply(setup.clock.monotonic(), result)
 
 
 class AsyncClient:
@@ -634,7 +658,21 @@ class AsyncClient:
         try:
             effect = next(flow)
             while True:
-                reply = await self._perform(effect, watch)
+                # Written out here: a call (and a coroutine) for each effect costs 0.3 us.
+                result: Response | Broken | None = None
+                if type(effect) is Send:
+                    if watch is not None:
+                        watch.sending(effect)
+                    result = await self._engine.send(effect)
+                    if watch is not None:
+                        watch.sent(result)
+                    if setup.pacing is not None:
+                        setup.learn(result)
+                else:
+                    assert type(effect) is Sleep
+                    _announce(setup, effect, watch)
+                    await setup.clock.asleep(effect.seconds)
+                reply = Reply(setup.clock.monotonic(), result)
                 try:
                     effect = flow.send(reply)
                 except StopIteration as done:
@@ -648,22 +686,6 @@ class AsyncClient:
             if watch is not None:
                 watch.ended(error)
             del error
-
-    async def _perform(self, effect: Send | Sleep, watch: _Watch | None) -> Reply:
-        setup = self._setup
-        if type(effect) is Sleep:
-            _announce(setup, effect, watch)
-            await setup.clock.asleep(effect.seconds)
-            return Reply(setup.clock.monotonic())
-        assert isinstance(effect, Send)
-        if watch is not None:
-            watch.sending(effect)
-        result = await self._engine.send(effect)
-        if watch is not None:
-            watch.sent(result)
-        if setup.pacing is not None:
-            setup.learn(result)
-        return Reply(setup.clock.monotonic(), result)
 
 
 def _shown(client: Client | AsyncClient) -> str:
@@ -780,7 +802,9 @@ def _json_body(value: Any) -> bytes:
         return _encode_json(value).encode("utf-8")
     except TypeError as exc:
         raise ArgumentTypeError(f"json cannot be encoded: {exc}") from None
-    except (ValueError, RecursionError) as exc:
+    except RecursionError:
+        raise UsageError("json cannot be encoded: it is nested too deeply, or contains itself") from None
+    except ValueError as exc:
         raise UsageError(f"json cannot be encoded: {exc}") from None
 
 
