@@ -8,6 +8,7 @@ forbidden names would keep tomorrow's secret until somebody remembers to add it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Secret(str):
         return repr(MASK)
 
 
+# A service sends the same names with every answer.
+@lru_cache(maxsize=512)
 def kept_header(name: str) -> bool:
     """Whether the header `name` (lower case) may be kept."""
     return name in KEPT_HEADERS or name.endswith(KEPT_SUFFIXES) or any(part in name for part in KEPT_PARTS)
