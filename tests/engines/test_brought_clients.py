@@ -302,3 +302,11 @@ def test_a_sync_drip_ends_at_the_deadline(order: Make) -> None:
     assert isinstance(result, Broken)
     assert result.reason is Reason.DEADLINE
     assert time.monotonic() - began < 4.0
+
+
+def test_no_limit_is_a_limit_too(brought: Brought, order: Make) -> None:
+    endless = dict.fromkeys(("seconds", "connect", "read", "write", "pool"), float("inf"))
+    with Faults(says(0.05, answer())) as server:
+        (result,) = brought(order(server.url, **endless))
+
+    assert isinstance(result, Response)

@@ -750,3 +750,14 @@ def test_no_header_is_sent_that_nobody_ordered(given: dict[str, str], carrier: C
         assert len(names) == len(set(names))
         for name, value in given.items():
             assert f"{name}: {value}".encode() in request.lower()
+
+
+def test_no_limit_is_a_limit_too(carrier: Carrier, order: Make) -> None:
+    """
+    Infinity, for the deadline and for each wait.
+    """
+    endless = dict.fromkeys(("seconds", "connect", "read", "write", "pool"), float("inf"))
+    with Faults(says(0.05, answer(), each=True)) as server:
+        results = carrier(order(server.url, **endless), order(server.url, "GET", **endless))
+
+    assert [200, 200] == [getattr(result, "status", result) for result in results]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from failwell.call.messages import Broken, Phase, Reason, Response
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.orders import is_sendable, unsendable
-from failwell.engines.wire import reason_of_connect, without_frames
+from failwell.engines.wire import LONGEST_SECONDS, reason_of_connect, without_frames
 from failwell.errors import ConfigurationError
 from failwell.redaction import kept_url
 
@@ -138,7 +138,7 @@ class _Attempt:
     def build(self, client: Any, note: Any) -> Any:
         """The client's own request for the order, with its headers and base URL."""
         request, timeouts = self.order.request, self.order.timeouts
-        left = max(0.001, self.order.deadline - monotonic())
+        left = min(max(0.001, self.order.deadline - monotonic()), LONGEST_SECONDS)
         headers = dict(request.headers)
         headers.setdefault("accept-encoding", ACCEPT_ENCODING)
         return client.build_request(

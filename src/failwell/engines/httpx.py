@@ -21,7 +21,7 @@ from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, d
 from failwell.engines.network import AsyncioNetwork, Network, TrioNetwork
 from failwell.engines.orders import METHODS_WITH_BODY, unsendable
 from failwell.engines.pools import BadURLError, Pools, has_leftovers
-from failwell.engines.wire import Wire, broken
+from failwell.engines.wire import LONGEST_SECONDS, Wire, broken
 from failwell.errors import ConfigurationError
 from failwell.redaction import kept_url
 
@@ -95,7 +95,7 @@ class _Attempt:
         headers = _headers(request, route)
         if headers is None:
             raise unsendable(request)
-        pool_seconds = max(0.0, min(order.timeouts.pool, order.deadline - monotonic()))
+        pool_seconds = max(0.0, min(order.timeouts.pool, order.deadline - monotonic(), LONGEST_SECONDS))
         self.wanted = httpcore2.Request(
             request.method,
             url,

@@ -29,7 +29,7 @@ from failwell.engines.decoding import ACCEPT_ENCODING, UndecodableError, decoded
 from failwell.engines.orders import METHODS_WITH_BODY, unsendable
 from failwell.engines.pools import usable_proxy
 from failwell.engines.routes import proxy_for
-from failwell.engines.wire import without_frames
+from failwell.engines.wire import LONGEST_SECONDS, without_frames
 from failwell.errors import ConfigurationError
 from failwell.redaction import kept_url
 
@@ -119,9 +119,9 @@ class _Family:
             .deflate(False)
             .brotli(False)
             .zstd(False)
-            .connect_timeout(timedelta(seconds=timeouts.connect))
-            .read_timeout(timedelta(seconds=timeouts.read))
-            .pool_timeout(timedelta(seconds=timeouts.pool))
+            .connect_timeout(_span(timeouts.connect))
+            .read_timeout(_span(timeouts.read))
+            .pool_timeout(_span(timeouts.pool))
             .max_connections(limits.max_connections)
             .pool_max_idle_per_host(limits.max_idle)
             .pool_idle_timeout(timedelta(seconds=limits.idle_seconds))
@@ -178,7 +178,7 @@ class _Family:
             builder = builder.body_bytes(request.content)
         # The answer is handed over with the first byte of its body, not with all of it: then its
         # status is known when the rest is cut off. To wait for the head alone costs another turn.
-        return builder.timeout(timedelta(seconds=left)).streamed_read_buffer_limit(1).build_streamed()
+        return builder.timeout(_span(left)).streamed_read_buffer_limit(1).build_streamed()
 
     def _begin(self, answer: Any, expected: int | None) -> Broken | None:
         """Look at the head of `answer`; how it breaks at once, if it does."""
@@ -320,6 +320,10 @@ class AsyncPyreqwestEngine(_Family):
         if os.getpid() == self._pid:
             for client in clients.values():
                 await client.close()
+
+
+def _span(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds if seconds < LONGEST_SECONDS else LONGEST_SECONDS)
 
 
 def _headers(request: Request) -> dict[str, str]:

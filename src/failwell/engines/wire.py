@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from failwell.call.messages import Send
 
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN})
+# A year. Sockets and Rust's clock refuse infinity, which is what "no limit" is.
+LONGEST_SECONDS = 365 * 86400.0
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -66,10 +68,11 @@ class Wire(float):
 
     def __new__(cls, order: Send, layer: int, max_header_bytes: int) -> Self:
         timeouts = order.timeouts
-        wire = float.__new__(cls, timeouts.connect)
+        connect, read, write = timeouts.connect, timeouts.read, timeouts.write
+        wire = float.__new__(cls, connect if connect < LONGEST_SECONDS else LONGEST_SECONDS)
         wire.deadline = order.deadline
-        wire.read = timeouts.read
-        wire.write = timeouts.write
+        wire.read = read if read < LONGEST_SECONDS else LONGEST_SECONDS
+        wire.write = write if write < LONGEST_SECONDS else LONGEST_SECONDS
         wire.layer = layer
         wire.hold = order.request.content is not None
         wire.max_header_bytes = max_header_bytes
