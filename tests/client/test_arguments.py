@@ -1,0 +1,344 @@
+"""Arguments are refused by name before anything is sent, and never repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf, nan
+from typing import Any
+
+import pytest
+
+from failwell import (
+    ArgumentTypeError,
+    AsyncClient,
+    AuthenticationError,
+    Client,
+    ConfigurationError,
+    Contract,
+    InvalidRequestError,
+    UsageError,
+)
+from failwell.testing import AsyncScriptedEngine, FakeClock, ScriptedEngine, answer, assert_no_secret
+
+BASE = "https://api.example/v1"
+SECRET = "s3cr3t-t0ken-value"
+
+
+def made(**settings: Any) -> tuple[Client, ScriptedEngine]:
+    engine = ScriptedEngine([answer(200)])
+    return Client(settings.pop("base_url", BASE), engine=engine, clock=FakeClock(), **settings), engine
+
+
+def sent(*given: Any, **named: Any) -> Any:
+    client, engine = made()
+    client.request(*given, **named)
+    return engine.requests[0]
+
+
+def refused(ask: Callable[[], Any]) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        ask()
+    assert_no_secret(caught.value, SECRET)
+    return caught.value
+
+
+# --- The base URL ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        ("https://api.example", "https://api.example/x"),
+        ("https://api.example/", "https://api.example/x"),
+        (" https://api.example/v1/ ", "https://api.example/v1/x"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/x"),
+        ("http://[::1]:8000/a", "http://[::1]:8000/a/x"),
+    ],
+)
+def test_a_base_url_may_have_a_path(base: str, url: str) -> None:
+    client, engine = made(base_url=base)
+    client.request("GET", "/x")
+
+    assert engine.requests[0].url == url
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "",
+        "api.example",
+        "ftp://api.example",
+        "https://",
+        "https:///x",
+        "https://api.example?x=1",
+        "https://api.example#x",
+        "https://api.example:port",
+        "https://[::1",
+        "https://api.exa mple",
+        "https://api.example/\tx",
+        "https://b\u00fccher.example",
+        f"https://user:{SECRET}@api.example",
+        f"https://user:{SECRET}@api.example?x",
+        f"user:{SECRET}@api.example",
+        f"https://api.example/?key={SECRET}",
+        f"https://user:a/{SECRET}@api.example?",
+    ],
+)
+@pytest.mark.parametrize("cls", [Client, AsyncClient])
+def test_another_base_url_is_refused_without_what_is_secret_in_it(cls: Any, base: str) -> None:
+    error = refused(lambda: cls(base, engine=(ScriptedEngine if cls is Client else AsyncScriptedEngine)([])))
+
+    assert type(error) is ConfigurationError
+    assert "base_url" in str(error)
+
+
+@pytest.mark.parametrize("base", [None, 7, b"https://api.example"])
+def test_a_base_url_of_another_type_is_named(base: Any) -> None:
+    error = refused(lambda: made(base_url=base))
+
+    assert str(error) == f"base_url is a {type(base).__name__}; give a string"
+
+
+# --- Paths and queries ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/x", "/x"),
+        ("x", "/x"),
+        ("", "/"),
+        (f"{BASE}/x?y=1", "/x?y=1"),
+        ("/a b", "/a%20b"),
+        ("/stra\u00dfe", "/stra%C3%9Fe"),
+        ("/a%20b", "/a%20b"),
+        ("/a\r\nx-evil: 1", "/a%0D%0Ax-evil:%201"),
+        ("/a#b", "/a%23b"),
+    ],
+)
+def test_a_path_is_encoded_where_it_has_to_be(path: str, url: str) -> None:
+    assert sent("GET", path).url == BASE + url
+
+
+@pytest.mark.parametrize(
+    ("params", "query"),
+    [
+        ({}, ""),
+        (None, ""),
+        ({"a": None}, ""),
+        ({"a": 1, "b": 2.5, "c": "x&y=z#"}, "?a=1&b=2.5&c=x%26y%3Dz%23"),
+        ({"a": True, "b": [False, "x"]}, "?a=true&b=false&b=x"),
+        ({"a": ["x", None, "y"], "b": ("z",)}, "?a=x&a=y&b=z"),
+        ({"\u00e9": "\u20ac"}, "?%C3%A9=%E2%82%AC"),
+        ({"a": []}, "?"),
+    ],
+)
+def test_a_query_is_written_out(params: Any, query: str) -> None:
+    assert sent("GET", "/x", params=params).url == f"{BASE}/x{query}"
+
+
+def test_a_query_is_added_to_the_one_in_the_path() -> None:
+    assert sent("GET", "/x?a=1", params={"b": 2}).url == f"{BASE}/x?a=1&b=2"
+
+
+@pytest.mark.parametrize(
+    "path", ["https://other.example/", "https://api.example/v2", "https://api.example/v1evil", "ftp://x/y"]
+)
+def test_an_address_elsewhere_is_refused(path: str) -> None:
+    client, engine = made(credentials={"x-key": SECRET})
+    error = refused(lambda: client.request("GET", f"{path}?token={SECRET}"))
+
+    assert "is not below this client's base URL" in str(error)
+    assert engine.orders == []
+
+
+# --- Everything else that can be passed -----------------------------------------------------
+
+WRONG_TYPES = [
+    ({"method": 7}, "method is a int; give a string"),
+    ({"method": None}, "method is a NoneType; give a string"),
+    ({"path": b"/"}, "path is a bytes; give a string"),
+    ({"params": [("a", 1)]}, "params is a list; give a mapping"),
+    ({"headers": "a: b"}, "headers is a str; give a mapping"),
+    ({"headers": {"a": 1}}, "the value of header 'a' is a int; give a string"),
+    ({"headers": {b"a": "1"}}, "a header's name is a bytes; give a string"),
+    ({"content": "text"}, "content is a str; give bytes"),
+    ({"json": {1, 2}}, "json cannot be encoded: Object of type set is not JSON serializable"),
+    ({"json": {(1,): 2}}, "json cannot be encoded: keys must be str"),
+    ({"idempotency_key": 7}, "idempotency_key is a int; give a string"),
+    ({"deadline": "7"}, "deadline is a str; give seconds"),
+    ({"deadline": True}, "deadline is a bool; give seconds"),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), WRONG_TYPES, ids=str)
+def test_a_wrong_type_is_named(given: dict[str, Any], says: str) -> None:
+    client, engine = made()
+    error = refused(lambda: client.request(**{"method": "POST", "path": "/", **given}))
+
+    assert type(error) is ArgumentTypeError
+    assert isinstance(error, TypeError)
+    assert str(error).startswith(says)
+    assert engine.orders == []
+
+
+CIRCULAR: list[Any] = []
+CIRCULAR.append(CIRCULAR)
+DEEP: Any = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+WRONG_VALUES = [
+    ({"method": "GET /x HTTP/1.1\r\n"}, "is no HTTP method"),
+    ({"method": ""}, "'' is no HTTP method"),
+    ({"headers": {"a b": "1"}}, "'a b' is no header name"),
+    ({"headers": {"": "1"}}, "'' is no header name"),
+    ({"headers": {"x-key": f"{SECRET}\nx: y"}}, "the value of header 'x-key' has characters"),
+    ({"headers": {"x-key": f"{SECRET}\u20ac"}}, "the value of header 'x-key' has characters"),
+    ({"json": {"a": nan}}, "json cannot be encoded: Out of range float values"),
+    ({"json": {"a": "\ud800"}}, "json cannot be encoded: 'utf-8' codec"),
+    ({"json": CIRCULAR}, "it is nested too deeply, or contains itself"),
+    ({"json": DEEP}, "json cannot be encoded: "),
+    ({"json": {}, "content": b""}, "give json or content, not both"),
+    ({"idempotency_key": ""}, "idempotency_key must be 1 to 255"),
+    ({"headers": {"idempotency-key": "a b"}}, "idempotency_key must be 1 to 255"),
+    ({"deadline": -1}, "deadline is -1; it is a number of seconds"),
+    ({"deadline": nan}, "deadline is nan; it is a number of seconds"),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), WRONG_VALUES, ids=[s for _, s in WRONG_VALUES])
+@pytest.mark.parametrize("drive", ["sync", "async"])
+def test_a_wrong_value_is_refused_and_secrets_are_not_repeated(
+    drive: str, given: dict[str, Any], says: str
+) -> None:
+    named = {"method": "POST", "path": f"/?k={SECRET}", "headers": {"x-own": SECRET}, **given}
+    if drive == "sync":
+        client, _ = made()
+        error = refused(lambda: client.request(**named))
+    else:
+        awaiting = AsyncClient(BASE, engine=AsyncScriptedEngine([]), clock=FakeClock())
+        error = refused(lambda: asyncio.run(awaiting.request(**named)))
+
+    assert type(error) is UsageError
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"credentials": {"authorization": f"Bearer {SECRET}\n"}}, "the value of header 'authorization'"),
+        ({"credentials": f"Bearer {SECRET}"}, "credentials is a str; give a mapping"),
+        ({"credentials": {"x-key": None}}, "the value of header 'x-key' is a NoneType"),
+        ({"headers": {"x-key": f"{SECRET}\r"}}, "the value of header 'x-key' has characters"),
+        ({"headers": [SECRET]}, "headers is a list; give a mapping"),
+        ({"deadline": -0.1}, "deadline is -0.1"),
+        ({"deadline": "1"}, "deadline is a str"),
+    ],
+)
+@pytest.mark.parametrize("cls", [Client, AsyncClient])
+def test_a_setting_is_refused_and_secrets_are_not_repeated(
+    cls: Any, settings: dict[str, Any], says: str
+) -> None:
+    error = refused(lambda: cls(BASE, **settings))
+
+    assert says in str(error)
+
+
+@pytest.mark.parametrize("deadline", [None, inf, 1, 2.5])
+def test_a_deadline_may_be_any_number_of_seconds_or_none(deadline: float | None) -> None:
+    client, engine = made(deadline=deadline)
+    client.request("GET", "/")
+
+    assert engine.orders[0].deadline == 1000.0 + (inf if deadline is None else deadline)
+
+
+def test_a_credential_of_one_call_goes_before_the_clients_and_is_as_secret() -> None:
+    engine = ScriptedEngine([answer(401, {"message": f"no key {SECRET}", "hint": [SECRET]})])
+    client = Client(BASE, engine=engine, credentials={"x-key": "another-value"})
+    with pytest.raises(AuthenticationError) as caught:
+        client.request("GET", "/", headers={"X-Key": f"  {SECRET} "})
+
+    assert engine.requests[0].headers["x-key"] == SECRET
+    assert_no_secret(caught.value, SECRET)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"Bearer {SECRET}",
+        SECRET,
+        f"session={SECRET}; theme=dark",
+        f'Digest username="x", response="{SECRET}"',
+    ],
+)
+def test_a_service_that_repeats_the_credential_is_not_quoted(value: str) -> None:
+    engine = ScriptedEngine([answer(400, {"message": f"got {SECRET}!", "errors": {SECRET: [f"<{SECRET}>"]}})])
+    with pytest.raises(InvalidRequestError) as caught:
+        Client(BASE, engine=engine, credentials={"authorization": value}).request("GET", "/")
+
+    assert_no_secret(caught.value, SECRET)
+    assert "[redacted]" in str(caught.value)
+
+
+def test_a_client_shows_where_it_calls_and_nothing_else() -> None:
+    client, _ = made(credentials={"x-key": SECRET})
+
+    assert repr(client) == "<Client https://api.example/v1 on scripted>"
+    assert (
+        repr(AsyncClient(BASE, engine=AsyncScriptedEngine([])))
+        == "<AsyncClient https://api.example/v1 on scripted>"
+    )
+    assert repr(Client.__new__(Client)) == "<Client unmade>"
+
+
+def test_closing_twice_is_harmless_and_closes_the_engine() -> None:
+    client, engine = made()
+    with client:
+        pass
+    client.close()
+
+    assert engine.closed
+
+
+# --- Engines --------------------------------------------------------------------------------
+
+
+class NotAnEngine:
+    name = 7
+
+    def send(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "engine", ["nothing", "aiohttp", NotAnEngine(), 7, AsyncScriptedEngine([])], ids=repr
+)
+def test_what_cannot_be_a_blocking_engine_is_refused(engine: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Client(BASE, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["nothing", NotAnEngine(), ScriptedEngine([])], ids=repr)
+def test_what_cannot_be_an_awaiting_engine_is_refused(engine: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        AsyncClient(BASE, engine=engine)
+
+
+def test_the_contract_names_the_header_of_the_key() -> None:
+    engine = ScriptedEngine([answer(200)] * 2)
+    client = Client(BASE, engine=engine, contract=Contract("own", idempotency_header="X-Once"))
+    client.request("POST", "/")
+    client.request("POST", "/", headers={"x-once": "k-1"})
+
+    assert len(engine.requests[0].headers["x-once"]) == 32
+    assert engine.requests[1].headers["x-once"] == "k-1"
+
+
+@pytest.mark.parametrize(("breaker", "has"), [(None, False), (True, True), (False, False)])
+def test_the_contract_decides_whether_there_is_a_breaker_unless_told(breaker: Any, has: bool) -> None:
+    client, _ = made(contract=Contract("own"), breaker=breaker)
+
+    assert (client._setup.breaker is not None) == has
+    assert made()[0]._setup.breaker is not None
