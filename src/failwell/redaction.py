@@ -167,6 +167,8 @@ def _scrub(value: Any, needles: list[str], depth: int) -> Any:
         for needle in needles:
             if needle in value:
                 value = str(value).replace(needle, MASK)
+            if needle[:_TELLTALE] in value[-len(needle) - 3 :]:
+                value = _without_beginning(value, needle)
         return value
     if depth == 0 and isinstance(value, (dict, list, tuple)):
         return MASK
@@ -177,3 +179,18 @@ def _scrub(value: Any, needles: list[str], depth: int) -> Any:
     if isinstance(value, tuple):
         return tuple(_scrub(item, needles, depth - 1) for item in value)
     return value
+
+
+# So much of a secret is known for its beginning; less ("Bearer ") may be a word.
+_TELLTALE = 8
+
+
+def _without_beginning(text: str, needle: str) -> str:
+    """`text` with its end masked if that is the beginning of `needle`: long texts are cut before."""
+    end = len(text.rstrip(".\u2026"))
+    at = text.find(needle[:_TELLTALE], max(0, len(text) - len(needle) - 3))
+    while at >= 0:
+        if needle.startswith(text[at:end]):
+            return f"{text[:at]}{MASK}{text[end:]}"
+        at = text.find(needle[:_TELLTALE], at + 1)
+    return text
