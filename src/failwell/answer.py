@@ -85,9 +85,16 @@ def _lower(headers: Any) -> dict[str, str]:
     multi = getattr(headers, "multi_items", None) or getattr(headers, "items", None)
     pairs = multi() if multi is not None else headers
     lowered: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
     for raw_name, raw_value in pairs:
         name, value = _text(raw_name).lower(), _text(raw_value)
-        lowered[name] = f"{lowered[name]}, {value}" if name in lowered else value
+        if name in lowered:
+            # Joined once at the end: a name repeated 200,000 times would take 40 s one by one.
+            repeated.setdefault(name, [lowered[name]]).append(value)
+        else:
+            lowered[name] = value
+    for name, values in repeated.items():
+        lowered[name] = ", ".join(values)
     return lowered
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from time import process_time
 from typing import Any
 
 import pytest
 
-from failwell import Response
+from failwell import Answer, Response
 from failwell.call.messages import Broken, Phase, Reason, Request
 from failwell.call.operation import Operation
 
@@ -48,3 +49,16 @@ def test_what_ends_up_in_tracebacks_shows_no_content() -> None:
 
 def test_a_reason_is_its_own_name() -> None:
     assert str(Reason.DNS) == f"{Reason.DNS}" == "dns"
+
+
+def test_a_header_repeated_without_end_takes_time_by_its_length() -> None:
+    """Joined one by one, as many lines would be copied for minutes."""
+    many = 400_000
+    lines = [("X-A", "abcdefgh")] * many
+
+    began = process_time()
+    joined = Response(200, lines).headers["x-a"]
+    same = Answer(200, lines).headers["x-a"]
+
+    assert joined == same == ", ".join(["abcdefgh"] * many)
+    assert process_time() - began < 10

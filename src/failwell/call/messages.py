@@ -144,11 +144,17 @@ class Response:
         # Decoded on first use: most answers are never asked for their headers.
         if self._headers is None:
             headers: dict[str, str] = {}
+            repeated: dict[str, list[str]] = {}
             for raw_name, raw_value in self.raw_headers:
                 name = raw_name.decode("latin-1") if isinstance(raw_name, bytes) else raw_name
                 value = raw_value.decode("latin-1") if isinstance(raw_value, bytes) else raw_value
                 name = name.lower()
-                headers[name] = f"{headers[name]}, {value}" if name in headers else value
+                if name in headers:
+                    repeated.setdefault(name, [headers[name]]).append(value)
+                else:
+                    headers[name] = value
+            for name, values in repeated.items():
+                headers[name] = ", ".join(values)
             self._headers = headers
         return self._headers
 
