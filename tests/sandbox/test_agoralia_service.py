@@ -577,3 +577,25 @@ def test_a_schema_may_be_a_json_schema() -> None:
     schema = {"type": "object", "properties": {"mail": {"type": "string", "format": "email"}}}
 
     assert extract("Mail: a@b.io.", schema) == {"mail": "a@b.io"}
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"budget_cents": 99999999999999999999999',
+        '"extraction_schema": {"a": NaN}',
+        '"extraction_schema": {"a": "\\ud800"}',
+        '"display_columns": ["\\udfff"]',
+        '"agent_ref_id": ' + "1" * 5000,
+    ],
+    ids=lambda member: member[:28],
+)
+def test_a_body_that_cannot_be_kept_is_the_callers_mistake_and_no_bug(
+    agoralia: Any, sandbox: Sandbox, member: str
+) -> None:
+    """Neither a 500, nor a campaign whose JSON nobody else can read."""
+    body = f'{{"name": "x", "purpose": "p", {member}}}'.encode()
+
+    answer = agoralia("POST", "/api/v1/campaigns", body=body, key=sandbox.agoralia.keys.full)
+
+    assert answer.status in (400, 422), answer.body

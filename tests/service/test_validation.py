@@ -104,3 +104,24 @@ def test_the_gaps_in_the_old_words_are_members_of_the_finding() -> None:
             assert error["type"] in _PYDANTIC_1
             (field,) = fields_from_pydantic([error], pydantic1=True)
             assert "{" not in (field.message or "{")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", '"\\ud800"', '"\\uDFFF!"', "1" * 5000],
+    ids=lambda value: value[:12],
+)
+@pytest.mark.parametrize("pydantic1", [False, True])
+def test_what_could_not_be_sent_back_as_json_is_no_json(value: str, pydantic1: bool) -> None:
+    class Free(BaseModel):
+        anything: dict[str, Any]
+
+    with pytest.raises(RefusedRequest) as caught:
+        json_body(Free, pydantic1=pydantic1)(b'{"anything": {"deep": [%s]}}' % value.encode())
+
+    assert caught.value.refusal.code == "bad_request"
+    assert caught.value.__context__ is None
+
+
+def test_a_whole_surrogate_pair_is_one_character() -> None:
+    assert json_body(Outer)(b'{"name": "a\\ud83d\\ude00"}').name == "a\N{GRINNING FACE}"

@@ -8,6 +8,7 @@ around it, passwords included. Here only the place, the kind and the words are t
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.failure import FieldError
@@ -117,14 +118,30 @@ def _json(body: bytes, pydantic1: bool) -> Any:
     refusal: Refusal
     try:
         # RFC 8259, section 8.1: UTF-8. Left to itself, json would guess at UTF-16.
-        return json.loads(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        value = json.loads(text, parse_constant=_refused, parse_float=_finite)
+        if "\\ud" in text or "\\uD" in text:
+            # Half a surrogate pair can be neither stored nor sent back.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except json.JSONDecodeError as exc:
         if pydantic1:
             finding = FieldError(("body", exc.pos), exc.msg, "value_error.jsondecode")
             refusal = Refusal("validation_failed", fields=(finding,))
         else:
             refusal = Refusal("malformed_json", {"line": exc.lineno, "column": exc.colno})
-    except (UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number with more digits than Python reads
         refusal = Refusal("bad_request")
     # Raised here, so that an exception with the body in it is no context of it.
     raise RefusedRequest(refusal)
+
+
+def _finite(digits: str) -> float:
+    """The number; 1e400 is none, and would go out as `Infinity`, which is no JSON."""
+    number = float(digits)
+    return number if math.isfinite(number) else _refused(digits)
+
+
+def _refused(word: str) -> float:
+    # RFC 8259, section 6: NaN and Infinity are not permitted, though Python reads and writes them.
+    raise ValueError(f"{word[:20]} is no number in JSON")

@@ -162,7 +162,7 @@ class NewCampaign(BaseModel):
     display_columns: list[str] = Field(default_factory=list, max_length=50)
     contacts: list[Contact] | None = Field(default=None, max_length=300)
     merge_duplicates: bool = False
-    budget_cents: int | None = Field(default=None, ge=0)
+    budget_cents: int | None = Field(default=None, ge=0, le=2**63 - 1)  # what SQLite holds
 
 
 class Agoralia:
