@@ -500,6 +500,32 @@ def test_a_second_answer_is_not_taken_for_the_next(second: str, carrier: Carrier
     assert len(server.requests) == 3
 
 
+def test_a_length_beside_a_transfer_coding_cuts_nothing(carrier: Carrier, order: Make) -> None:
+    """
+    RFC 9112, section 6.3: the coding overrides the length, or the answer is refused.
+    """
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+    with Faults(says(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY))) as server:
+        (result,) = carrier(order(server.url))
+
+    if isinstance(result, Response):
+        assert result.content == BODY
+    else:
+        assert result.reason is Reason.NOT_HTTP
+
+
+def test_a_body_cut_in_tls_is_cut(carrier: Carrier, order: Make, certificates: Certificates) -> None:
+    """
+    The connection ends without the alert by which TLS says that it ends.
+    """
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n"
+    with Faults(says(head + BODY), certificates.server()) as server:
+        (result,) = carrier(order(server.url), connections=Connections(verify=False))
+
+    assert isinstance(result, Broken)
+    assert (result.phase, result.reason) == (Phase.ANSWERED, Reason.CUT)
+
+
 @pytest.mark.parametrize(
     "before",
     [

@@ -63,7 +63,14 @@ _CONNECT_REASONS = (
     ("proxy authorization required", Reason.PROXY),
     ("tunnel error", Reason.PROXY),
 )
-_CUT_SHORT = ("end of file", "unexpected EOF", "Connection reset", "Broken pipe", "unexpected end of file")
+_CUT_SHORT = (
+    "end of file",
+    "unexpected EOF",
+    "Connection reset",
+    "Broken pipe",
+    "unexpected end of file",
+    "peer closed connection without sending TLS close_notify",
+)
 
 
 class _Family:
@@ -384,7 +391,10 @@ def _expected(answer: Any, status: int, request: Request) -> int | None:
     if request.method == "HEAD" or status in (204, 304):
         return None
     length = answer.get_header("content-length")
-    return int(length) if length is not None and length.isdigit() and len(length) <= 20 else None
+    if length is None or not length.isdigit() or len(length) > 20:
+        return None
+    # RFC 9112, section 6.3: a transfer coding overrides the length.
+    return int(length) if answer.get_header("transfer-encoding") is None else None
 
 
 def _bad_url(request: Request) -> Broken:
