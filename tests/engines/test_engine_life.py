@@ -223,6 +223,55 @@ def test_an_engine_works_in_one_loop_after_another(engine: str, order: Make) -> 
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize(
+    ("engine", "run"),
+    [
+        pytest.param("httpx", asyncio.run, id="httpx-asyncio"),
+        pytest.param("httpx", lambda ask: trio.run(lambda: ask), id="httpx-trio"),
+        pytest.param("aiohttp", asyncio.run, id="aiohttp-asyncio"),
+    ],
+)
+def test_a_loop_that_ends_closes_its_connections(engine: str, run: Callable[[Any], Any], order: Make) -> None:
+    """
+    A program that runs a loop for each piece of work does not run out of sockets.
+    """
+    carrier = open_async_engine(engine, Connections())
+    ended: list[int] = []
+
+    def behave(server: Faults, connection: Any, number: int) -> None:
+        while server.read(connection):
+            connection.sendall(answer())
+        ended.append(number)
+
+    with Faults(behave) as server:
+        for _ in range(3):
+            assert isinstance(run(carrier.send(order(server.url))), Response)
+        wait_until(lambda: len(ended) == 3)
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("engine", ["httpx", "aiohttp"])
+def test_two_loops_in_turn_do_not_close_each_others_connections(engine: str, order: Make) -> None:
+    carrier = open_async_engine(engine, Connections())
+    loops = [asyncio.Runner(), asyncio.Runner()]
+
+    async def begin() -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(carrier.send(order(server.url)))
+        await asyncio.sleep(0.05)
+        return task
+
+    async def end(task: asyncio.Task[Any]) -> Any:
+        return await task
+
+    with Faults(says(0.3, answer(), each=True)) as server:
+        tasks = [loop.run(begin()) for loop in loops]
+        results = [loop.run(end(task)) for loop, task in zip(loops, tasks, strict=True)]
+        for loop in loops:
+            loop.close()
+
+    assert [getattr(result, "status", result) for result in results] == [200, 200]
+
+
 @pytest.mark.parametrize("engine", ["aiohttp", "pyreqwest"])
 def test_an_engine_of_asyncio_says_so_under_trio(engine: str, order: Make) -> None:
     carrier = open_async_engine(engine, Connections())

@@ -25,6 +25,7 @@ from yarl import URL
 
 from failwell.call.messages import Broken, Phase, Reason, Response
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
+from failwell.engines.endings import closed_with_loop
 from failwell.engines.orders import unsendable
 from failwell.engines.pools import tls_context, usable_proxy
 from failwell.engines.routes import proxy_for
@@ -200,6 +201,7 @@ class AiohttpEngine:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._keeper: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._free: asyncio.Semaphore
@@ -345,9 +347,7 @@ class AiohttpEngine:
             ) from None
         if self._session is not None and loop is self._loop and os.getpid() == self._pid:
             return self._session
-        if self._session is not None:
-            # Closing it would speak on connections that are not ours; dropping it would warn.
-            _abandoned.append(self._session)
+        self._abandon()
         limits = self._connections
         session = aiohttp.ClientSession(
             connector=_Connector(limit=0, keepalive_timeout=limits.idle_seconds),
@@ -362,7 +362,16 @@ class AiohttpEngine:
         _never_replay(session)
         self._free = asyncio.Semaphore(limits.max_connections)
         self._session, self._loop, self._pid = session, loop, os.getpid()
+        self._keeper = closed_with_loop(session.close)
         return session
+
+    def _abandon(self) -> None:
+        """Let go of the session of another loop or process, if it was not closed with it."""
+        _abandoned[:] = [each for each in _abandoned if not each[0].closed]
+        if self._session is not None and not self._session.closed:
+            # Closing it would speak on connections that are not ours; dropping it would warn.
+            _abandoned.append((self._session, self._keeper))
+        self._session = self._keeper = None
 
     def _find(self, text: str) -> tuple[URL, _Way]:
         """The URL as aiohttp takes it, and the way to it."""
@@ -396,13 +405,14 @@ class AiohttpEngine:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        session, self._session = self._session, None
-        if session is None:
+        if self._session is None:
             return
         if os.getpid() != self._pid or asyncio.get_running_loop() is not self._loop:
-            _abandoned.append(session)
+            self._abandon()
             return
-        await session.close()
+        keeper = self._keeper
+        self._session = self._keeper = None
+        await keeper.aclose()
 
 
 # aiohttp rounds waits above this many seconds up to whole seconds of the clock.

@@ -18,6 +18,7 @@ import httpx2
 
 from failwell.call.messages import Broken, Phase, Reason, Response
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
+from failwell.engines.endings import closed_with_loop
 from failwell.engines.network import AsyncioNetwork, Network, TrioNetwork
 from failwell.engines.orders import METHODS_WITH_BODY, unsendable
 from failwell.engines.pools import BadURLError, Pools, has_leftovers
@@ -55,8 +56,8 @@ _HTTPX_CLASS: dict[type[Exception], type[httpx2.TransportError]] = {
 }
 _ACCEPT_ENCODING = ACCEPT_ENCODING.encode()
 
-# Pools of a parent process or of a loop that ended: closing them would speak on connections that
-# are not ours, and dropping them would warn. They are few.
+# Pools of a parent process, or of a loop that was not ended as `asyncio.run` ends one: closing them
+# would speak on connections that are not ours, and dropping them would warn. They are few.
 _abandoned: list[Any] = []
 
 
@@ -303,6 +304,7 @@ class AsyncHttpxEngine:
         self._pid = os.getpid()
         self._loop: Any = None
         self._pools: Pools | None = None
+        self._keeper: Any = None
 
     def _open(self) -> Pools:
         """The pools of this loop and this process."""
@@ -311,13 +313,20 @@ class AsyncHttpxEngine:
         except RuntimeError:
             loop = _trio_token()
         if self._pools is None or loop is not self._loop or os.getpid() != self._pid:
-            if self._pools is not None:
-                _abandoned.append(self._pools)
+            self._abandon()
             network = AsyncioNetwork() if isinstance(loop, asyncio.AbstractEventLoop) else TrioNetwork()
             self._loop = loop
             self._pid = os.getpid()
             self._pools = Pools(self._connections, network, awaited=True)
+            self._keeper = closed_with_loop(self._pools.aclose)
         return self._pools
+
+    def _abandon(self) -> None:
+        """Let go of the pools of another loop or process, if they were not closed with it."""
+        _abandoned[:] = [each for each in _abandoned if type(each) is Pools or not each[0].closed]
+        if self._pools is not None and not self._pools.closed:
+            _abandoned.append((self._pools, self._keeper))
+        self._pools = self._keeper = None
 
     async def send(self, order: Send, /) -> Response | Broken:
         """
@@ -361,18 +370,19 @@ class AsyncHttpxEngine:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        pools, self._pools = self._pools, None
-        if pools is None or os.getpid() != self._pid:
+        if self._pools is None or os.getpid() != self._pid:
+            self._abandon()
             return
         try:
             loop: Any = asyncio.get_running_loop()
         except RuntimeError:
             loop = _trio_token()
         if loop is not self._loop:
-            _abandoned.append(pools)
+            self._abandon()
             return
-        for pool in pools.all():
-            await pool.aclose()
+        keeper = self._keeper
+        self._pools = self._keeper = None
+        await keeper.aclose()
 
 
 def _trio_token() -> Any:

@@ -69,6 +69,9 @@ class Pools:
         connections: How to connect; `max_connections` and `max_idle` hold for each pool.
         network: The network backend of the pools.
         awaited: Whether the pools are asynchronous.
+
+    Attributes:
+        closed: Whether `aclose` was called.
     """
 
     def __init__(self, connections: Connections, network: Any, *, awaited: bool) -> None:
@@ -79,10 +82,17 @@ class Pools:
         self._routes: dict[str, Route] = {}
         self._found: dict[str, tuple[httpcore2.URL, Route]] = {}
         self._context: ssl.SSLContext | None = None
+        self.closed = False
 
     def all(self) -> list[Any]:
         """Every pool there is."""
         return list(self._pools.values())
+
+    async def aclose(self) -> None:
+        """Close every pool, if they are asynchronous."""
+        self.closed = True
+        for pool in self.all():
+            await pool.aclose()
 
     def find(self, url: str) -> tuple[httpcore2.URL, Route]:
         """

@@ -1,0 +1,34 @@
+"""What an event loop closes when it ends, if nobody did before."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+
+def closed_with_loop(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    """
+    Have the running event loop await `close()` when it ends.
+
+    A client that outlives its loop (a program that calls `asyncio.run` for each piece of work)
+    would keep the connections of every one of them open, for nothing can close them afterwards.
+    `asyncio.run` and `trio.run` close the asynchronous generators that were begun in them, so
+    `close` stands at the end of one.
+
+    Returns:
+        The generator; keep it, and `aclose` it to have `close()` awaited at once.
+    """
+    keeper = _keeper(close)
+    with suppress(StopIteration):
+        keeper.asend(None).send(None)  # as far as its `yield`, before which nothing is awaited
+    return keeper
+
+
+async def _keeper(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await close()
