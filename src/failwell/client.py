@@ -13,6 +13,7 @@ import os
 import platform
 import random as _random
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from json import JSONEncoder
 from json import encoder as json_encoder
@@ -47,7 +48,7 @@ from failwell.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Self
+    from typing import NoReturn, Self
 
     from failwell.call.messages import CallFlow
     from failwell.call.operation import Operation
@@ -116,13 +117,21 @@ class _Setup:
         random: Callable[[], float] | None = None,
     ) -> None:
         self.base_url = _checked_base(base_url)
+        _instance("contract", contract, Contract)
+        for setting, value, kind in (
+            ("retry", retry, RetryPolicy),
+            ("budget", budget, RetryBudget),
+            ("timeouts", timeouts, Timeouts),
+        ):
+            if value is not None:
+                _instance(setting, value, kind)
         self.contract = contract
         self.retry = retry or RetryPolicy()
         self.budget = RetryBudget() if budget is None else budget
         self.breaker = _breaker(breaker, contract)
         self.pacing = pacing
         self.timeouts = timeouts or Timeouts()
-        self.listeners = tuple(listeners)
+        self.listeners = _checked_listeners(listeners)
         self.clock: Clock = clock or SystemClock()
         self.random = random or _random.random
         self.log = logging.getLogger(f"{name or _package(contract)}.transport")
@@ -156,10 +165,10 @@ class _Setup:
         deadline: float | None,
     ) -> Call:
         """One logical call, ready to be made; wrong arguments are refused here."""
-        method = _text("method", method).upper()
+        method = (method if type(method) is str else _text("method", method)).upper()
         if method not in _METHODS and not _NAME.fullmatch(method):
             raise UsageError(f"{method[:20]!r} is no HTTP method")
-        path = _text("path", path)
+        path = path if type(path) is str else _text("path", path)
         fields = self._headers.copy()
         if json is not None:
             if content is not None:
@@ -217,13 +226,19 @@ class _Setup:
             url = f"{self.base_url}/{path}"
         if "#" in url:
             url = url.replace("#", "%23")  # a fragment is never sent, and would swallow the query
-        if not (url.isascii() and url.isprintable()) or " " in url:
-            url = quote(url, safe=URL_SAFE)
-        if params:
-            pairs = {n: _query_value(v) for n, v in _mapping("params", params).items() if v is not None}
-            if pairs:
-                url = f"{url}{'&' if '?' in url else '?'}{urlencode(pairs, doseq=True)}"
-        return url
+        try:
+            if not (url.isascii() and url.isprintable()) or " " in url:
+                url = quote(url, safe=URL_SAFE)
+            if params:
+                pairs = {n: _query_value(v) for n, v in _mapping("params", params).items() if v is not None}
+                if pairs:
+                    url = f"{url}{'&' if '?' in url else '?'}{urlencode(pairs, doseq=True)}"
+        except UnicodeEncodeError:
+            pass
+        else:
+            return url
+        # Raised here, so that the error with the text in it is no context of it.
+        raise UsageError("path or params hold half a surrogate pair, which cannot be sent")
 
     def pause(self, call: Call) -> float:
         """
@@ -404,7 +419,8 @@ class Client:
         finally:
             base_url = ""
             credentials = headers = None  # not for tracebacks that show locals
-        self._engine = open_engine(engine, connections or Connections())
+        self._engine = open_engine(engine, _checked_connections(connections))
+        self._closed = False
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -415,8 +431,12 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise _not_to_be_pickled(self)
+
     def close(self) -> None:
-        """Close the connections. Calling twice is harmless."""
+        """Close the connections, for good. Calling twice is harmless."""
+        self._closed = True
         self._engine.close()
 
     def request(
@@ -480,9 +500,11 @@ class Client:
 
     def _run(self, call: Call, scope: str) -> Response:
         """Drive the flow to its response, blocking in the engine."""
+        if self._closed:
+            raise UsageError("this client was closed; make a new one")
         setup = self._setup
         watch = _Watch(setup, call) if setup.listeners else None
-        if pause := setup.pause(call):
+        if setup.pacing is not None and (pause := setup.pause(call)):
             setup.clock.sleep(pause)
         flow = setup.flow(call, scope)
         error: BaseException | None = None
@@ -573,7 +595,8 @@ class AsyncClient:
         finally:
             base_url = ""
             credentials = headers = None  # not for tracebacks that show locals
-        self._engine = open_async_engine(engine, connections or Connections())
+        self._engine = open_async_engine(engine, _checked_connections(connections))
+        self._closed = False
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -584,8 +607,12 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def __reduce__(self) -> NoReturn:
+        raise _not_to_be_pickled(self)
+
     async def aclose(self) -> None:
-        """Close the connections. Calling twice is harmless."""
+        """Close the connections, for good. Calling twice is harmless."""
+        self._closed = True
         await self._engine.aclose()
 
     async def request(
@@ -649,9 +676,11 @@ class AsyncClient:
 
     async def _run(self, call: Call, scope: str) -> Response:
         """Drive the flow to its response, awaiting the engine."""
+        if self._closed:
+            raise UsageError("this client was closed; make a new one")
         setup = self._setup
         watch = _Watch(setup, call) if setup.listeners else None
-        if pause := setup.pause(call):
+        if setup.pacing is not None and (pause := setup.pause(call)):
             await setup.clock.asleep(pause)
         flow = setup.flow(call, scope)
         error: BaseException | None = None
@@ -695,6 +724,14 @@ def _shown(client: Client | AsyncClient) -> str:
     return f"<{type(client).__name__} {where}>"
 
 
+def _not_to_be_pickled(client: Client | AsyncClient) -> TypeError:
+    # Of `copy`, too: two clients would close each other's connections.
+    return TypeError(
+        f"a {type(client).__name__} can be neither pickled nor copied: it holds connections and "
+        "credentials; make one in each process"
+    )
+
+
 def _announce(setup: _Setup, effect: Sleep, watch: _Watch | None) -> None:
     if effect.after is not None:
         log_wait(setup.log, effect, effect.after)
@@ -720,6 +757,8 @@ def _call_of(
 def _breaker(wanted: Breaker | bool | None, contract: Contract) -> Breaker | None:
     if isinstance(wanted, Breaker):
         return wanted
+    if not isinstance(wanted, bool | None):
+        raise ArgumentTypeError(f"breaker is a {type(wanted).__name__}; give a Breaker, True or False")
     if wanted is None:
         wanted = contract.names(CircuitOpenError)
     return Breaker() if wanted else None
@@ -757,6 +796,25 @@ def _checked_deadline(seconds: object) -> float:
     if isnan(seconds) or seconds < 0:
         raise UsageError(f"deadline is {seconds}; it is a number of seconds, 0 or more")
     return float(seconds)
+
+
+def _checked_listeners(listeners: Any) -> tuple[Listener, ...]:
+    if not isinstance(listeners, Iterable) or not all(map(callable, given := tuple(listeners))):
+        raise ArgumentTypeError("listeners is a list of functions that take a failwell.telemetry.Event")
+    return given
+
+
+def _checked_connections(connections: object) -> Connections:
+    if connections is None:
+        return Connections()
+    _instance("connections", connections, Connections)
+    assert isinstance(connections, Connections)
+    return connections
+
+
+def _instance(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ArgumentTypeError(f"{name} is a {type(value).__name__}; give a failwell.{kind.__name__}")
 
 
 def _text(name: str, value: object) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from collections.abc import Callable
 from math import inf, nan
 from typing import Any
@@ -302,11 +304,61 @@ def test_closing_twice_is_harmless_and_closes_the_engine() -> None:
     assert engine.closed
 
 
+@pytest.mark.parametrize("close", [Client.close, Client.__exit__])
+def test_a_closed_client_says_so_and_sends_nothing(close: Callable[..., None]) -> None:
+    client, engine = made()
+    close(client)
+
+    assert "closed" in str(refused(lambda: client.request("GET", "/x")))
+    assert engine.requests == []
+
+
+def test_a_closed_awaiting_client_says_so_and_sends_nothing() -> None:
+    async def ask() -> None:
+        engine = AsyncScriptedEngine([answer(200)])
+        client = AsyncClient(BASE, engine=engine)
+        await client.aclose()
+        await client.aclose()
+        with pytest.raises(UsageError, match="closed"):
+            await client.request("GET", "/x")
+        assert engine.requests == []
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_client_is_neither_pickled_nor_copied_and_says_what_to_do(duplicate: Any) -> None:
+    for client in (made(credentials={"x-key": SECRET})[0], AsyncClient(BASE, engine=AsyncScriptedEngine([]))):
+        with pytest.raises(TypeError, match="make one in each process"):
+            duplicate(client)
+
+
+@pytest.mark.parametrize(
+    "setting", ["contract", "retry", "budget", "timeouts", "breaker", "connections", "listeners"]
+)
+@pytest.mark.parametrize("value", [5, "yes", [5]], ids=repr)
+def test_a_setting_of_another_type_is_refused_by_name(setting: str, value: Any) -> None:
+    for client, engine in ((Client, ScriptedEngine([])), (AsyncClient, AsyncScriptedEngine([]))):
+        with pytest.raises(ArgumentTypeError, match=f"^{setting} "):
+            client(BASE, engine=engine, **{setting: value})
+
+
+@pytest.mark.parametrize("where", [{"path": "/\ud800"}, {"path": "/x", "params": {"q": "\udfff"}}])
+def test_half_a_surrogate_pair_in_a_url_is_refused(where: dict[str, Any]) -> None:
+    error = refused(lambda: sent("GET", **where))
+
+    assert "surrogate" in str(error)
+    assert error.__context__ is None
+
+
 # --- Engines --------------------------------------------------------------------------------
 
 
 class NotAnEngine:
     name = 7
+
+    def __repr__(self) -> str:
+        return "<NotAnEngine>"  # names the test, the same in every process
 
     def send(self) -> None: ...
     def close(self) -> None: ...
