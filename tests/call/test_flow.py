@@ -799,6 +799,21 @@ def test_secrets_in_the_requests_own_url_are_sought_in_the_engines_words() -> No
     assert "page=2" in str(error.failure.url)
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_engines_exception_that_quotes_a_secret_is_left_behind(deep: bool) -> None:
+    """A server can send a key back where no header can be, and engines quote what they cannot read."""
+    cause = OSError("illegal header line: s3cr3t-value")
+    if deep:
+        outer = OSError("not HTTP")
+        outer.__context__ = cause
+        cause = outer
+    made = failed(play(flow(secrets=("s3cr3t-value",), max_attempts=1), [broken("not_http", cause=cause)]))
+
+    assert made.__cause__ is None
+    assert "s3cr3t" not in str(made) + repr(made.failure)
+    assert made.failure.cause
+
+
 def test_flow_objects_show_nothing_of_what_they_carry() -> None:
     call = Call(Request("GET", f"{URL}?token=abcdefgh", {"authorization": "s3cr3t"}), STANDARD)
 

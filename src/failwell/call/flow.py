@@ -31,7 +31,7 @@ from failwell.call.retry import IDEMPOTENT_METHODS
 from failwell.contract import SAFE_METHODS, scrubbed
 from failwell.errors import CallError, CircuitOpenError, DeadlineExceededError, QuotaExceededError
 from failwell.failure import Attempt, Effect, Failure
-from failwell.redaction import kept_headers, kept_url, secrets_in_url
+from failwell.redaction import kept_headers, kept_url, scrub, secrets_in_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -278,8 +278,25 @@ def _broken(call: Call, request: Request, broken: Broken, wall_now: float) -> Ca
         failure = scrubbed(failure, secrets)
     cls = call.contract.class_for(outcome.STANDARD_CLASS[broken.reason])
     error = cls.from_failure(failure)
-    error.__cause__ = broken.cause
+    if not _repeats(broken.cause, secrets):
+        error.__cause__ = broken.cause
     return error
+
+
+def _repeats(cause: BaseException | None, secrets: tuple[str, ...]) -> bool:
+    """
+    Whether an engine's exception, or one behind it, quotes a secret that an answer sent back.
+
+    Nothing can be taken out of it, so it is left behind; `failure.cause` has its words, scrubbed.
+    """
+    seen: list[BaseException] = []
+    while secrets and cause is not None and cause not in seen:
+        said = f"{cause} {cause!r}"
+        if scrub(said, secrets) != said:
+            return True
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _wanted(
