@@ -241,6 +241,7 @@ def test_a_base_url_may_have_a_path(use: Use, script: Any) -> None:
         (lambda c: c.platform.runs.get(""), failwell.UsageError),
         (lambda c: c.platform.runs.get(" "), failwell.UsageError),
         (lambda c: c.platform.runs.get(".."), failwell.UsageError),
+        (lambda c: c.platform.runs.get("run_\ud800"), failwell.UsageError),
         (lambda c: c.platform.runs.get(17), failwell.ArgumentTypeError),
         (lambda c: c.platform.runs.list(limit="9"), failwell.ArgumentTypeError),
         (lambda c: c.platform.runs.list(limit=True), failwell.ArgumentTypeError),
@@ -680,3 +681,15 @@ def test_the_policy_is_failwell_s_with_kneo_s_numbers() -> None:
     assert policy.statuses == {429, 502, 503, 504}
     with pytest.raises(failwell.UsageError):
         RetryPolicy(max_attempts=0)
+
+
+@pytest.mark.parametrize("kind", [KneoClient, AsyncKneoClient])
+def test_a_client_that_was_never_made_can_be_shown_by_a_traceback_with_locals(kind: Any, key: str) -> None:
+    with pytest.raises(failwell.ConfigurationError) as caught:
+        kind(key + "\n", base_url="http://127.0.0.1:9")
+
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    text = "".join(shown.format())
+    assert f"<{kind.__name__} unmade>" in text
+    ours = [frame.locals for frame in shown.stack if "/tests/" not in frame.filename]
+    assert key not in str(ours)

@@ -95,7 +95,7 @@ class KneoClient:
         self.platform = Platform(self._client)
 
     def __repr__(self) -> str:
-        return f"<KneoClient {self.profile.base_url}>"
+        return _shown(self)
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +170,7 @@ class AsyncKneoClient:
         self.platform = AsyncPlatform(self._client)
 
     def __repr__(self) -> str:
-        return f"<AsyncKneoClient {self.profile.base_url}>"
+        return _shown(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -181,6 +181,13 @@ class AsyncKneoClient:
     async def aclose(self) -> None:
         """Close the connections. Calling twice is harmless."""
         await self._client.aclose()
+
+
+def _shown(client: KneoClient | AsyncKneoClient) -> str:
+    # A traceback that shows locals asks this of a client whose constructor refused its arguments.
+    profile = client.__dict__.get("profile")
+    where = profile.base_url if isinstance(profile, Profile) else "unmade"
+    return f"<{type(client).__name__} {where}>"
 
 
 class _Settings(TypedDict):

@@ -133,7 +133,10 @@ def _segment(name: str, value: object) -> str:
     # Dots are never encoded, and a path with them would be another path.
     if value.strip() in ("", ".", ".."):
         raise UsageError(f"{name} is {value!r}, which is no id")
-    return quote(value, safe="")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise UsageError(f"{name} holds half a surrogate pair, which is no id") from None
 
 
 def _paging(limit: int | None, cursor: str | None) -> dict[str, Any]:
