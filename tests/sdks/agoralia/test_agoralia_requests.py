@@ -163,6 +163,47 @@ def test_the_key_is_in_no_local_variable_that_a_traceback_shows(script: Any, key
     assert key not in ours
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\u0436"])
+@pytest.mark.parametrize("kind", [str, str.encode])
+def test_the_key_is_in_no_local_variable_whatever_it_is_given_as(
+    script: Any, key: str, kind: Any, end: str
+) -> None:
+    script.will_answer(401, {"detail": "Invalid API key"})
+
+    with pytest.raises((AgoraliaAPIError, requests.exceptions.InvalidHeader, failwell.UsageError)) as caught:
+        make_request_with_retry("GET", script.base_url + "/agents", {"X-API-Key": kind(key + end)})
+
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [
+        frame for frame in shown.stack if "agoralia/" in frame.filename and "/tests/" not in frame.filename
+    ]
+    assert ours
+    assert key not in str([frame.locals for frame in ours]) + str(caught.value)
+
+
+def test_what_nobody_can_send_is_not_tried_again(waits: list[float]) -> None:
+    with pytest.raises(requests.exceptions.MissingSchema):
+        make_request_with_retry("GET", "no-url", {})
+
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (None, "http://127.0.0.1", {}),
+        ("GET", "http://127.0.0.1", None),
+        ("GET", "http://127.0.0.1", {"X-API-Key": 7}),
+        ("GET", "http://127.0.0.1", {7: "x"}),
+        ("GET", "http://127.0.0.1", {}, "3"),
+        ("GET", "http://127.0.0.1", {}, 1.5),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(given: Any) -> None:
+    with pytest.raises(failwell.ArgumentTypeError):
+        make_request_with_retry(*given)
+
+
 def test_the_documents_usage(script: Any, capsys: pytest.CaptureFixture[str]) -> None:
     script.will_answer(200, {"items": []})
     script.will_answer(401, {"detail": "Invalid API key format"})

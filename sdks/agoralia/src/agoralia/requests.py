@@ -90,8 +90,10 @@ def make_request_with_retry(
     Raises:
         AgoraliaAPIError: the service answered with a failure that another try does not help, or
             the last try did; `attempts` has all of them.
-        requests.exceptions.RequestException: the last try brought no answer.
+        requests.exceptions.RequestException: the last try brought no answer, or a URL or header
+            cannot be sent.
         ConfigurationError: `requests` is not installed.
+        UsageError: `method`, `headers` or `max_retries` cannot be used. Nothing was sent.
 
     Source:
         Error Handling, "Error Handling Example".
@@ -102,9 +104,20 @@ def make_request_with_retry(
         raise ConfigurationError(
             "make_request_with_retry() needs requests: install agoralia[requests]"
         ) from exc
+    if not isinstance(method, str):
+        raise ArgumentTypeError(f"method is a {type(method).__name__}; give a string")
+    if not isinstance(headers, Mapping):
+        raise ArgumentTypeError(f"headers is a {type(headers).__name__}; give a mapping")
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int):
+        raise ArgumentTypeError(f"max_retries is a {type(max_retries).__name__}; give an int")
     if max_retries < 1:
         raise UsageError(f"Max retries exceeded: max_retries is {max_retries}, which allows no try at all")
-    headers = _headers_to_send(method, headers)
+    try:
+        sent = _headers_to_send(method, headers)
+    except UsageError as exc:
+        raise exc.with_traceback(None) from None
+    finally:
+        headers = {}  # not for tracebacks that show locals
     kwargs.setdefault("timeout", TIMEOUT)
     tries = max_retries if _can_be_sent_again(kwargs) else 1
     began = time.monotonic()
@@ -115,9 +128,10 @@ def make_request_with_retry(
         last = attempt == tries - 1
         start = time.monotonic()
         try:
-            response = requests.request(method, url, headers=headers, **kwargs)  # noqa: S113  # set above
+            response = requests.request(method, url, headers=sent, **kwargs)  # noqa: S113  # set above
         except requests.exceptions.RequestException as exc:
-            if last:
+            # What is also a ValueError is an argument nobody can send, such as a URL without a scheme.
+            if last or isinstance(exc, ValueError):
                 raise
             status, outcome, wait = None, type(exc).__name__, float(2**attempt)
             reading, effect = None, effect if method.upper() in SAFE_METHODS else Effect.UNKNOWN
@@ -205,12 +219,18 @@ def _wait_after(failure: Failure, attempt: int) -> float:
     return max(float(2**attempt), failure.retry_after or 0.0)
 
 
-def _headers_to_send(method: str, headers: Mapping[str, str | bytes]) -> dict[str, str | bytes]:
+def _headers_to_send(method: str, headers: Mapping[Any, Any]) -> dict[str, str]:
     """`headers`, with an idempotency key if the request writes and has none."""
-    sent: dict[str, str | bytes] = {}
+    sent: dict[str, str] = {}
     for name, value in headers.items():
+        if not isinstance(name, str | bytes) or not isinstance(value, str | bytes):
+            pair = f"{type(name).__name__} and a {type(value).__name__}"
+            raise ArgumentTypeError(f"headers hold a {pair}; give strings")
         # A traceback that shows locals shows masks.
-        sent[name] = Secret(value) if isinstance(value, str) else value
+        name, value = _text(name), Secret(_text(value))
+        if not all(c <= "\xff" for c in value):
+            raise UsageError(f"the value of header {name!r} has characters outside ISO-8859-1")
+        sent[name] = value
     if method.upper() in WRITES and not any(name.lower() == KEY_HEADER.lower() for name in sent):
         sent[KEY_HEADER] = str(uuid.uuid4())
     return sent
