@@ -87,7 +87,8 @@ def _lower(headers: Any) -> dict[str, str]:
     lowered: dict[str, str] = {}
     repeated: dict[str, list[str]] = {}
     for raw_name, raw_value in pairs:
-        name, value = _text(raw_name).lower(), _text(raw_value)
+        name = (raw_name if type(raw_name) is str else _text(raw_name)).lower()
+        value = raw_value if type(raw_value) is str else _text(raw_value)
         if name in lowered:
             # Joined once at the end: a name repeated 200,000 times would take 40 s one by one.
             repeated.setdefault(name, [lowered[name]]).append(value)

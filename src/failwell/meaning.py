@@ -299,7 +299,13 @@ def _refused_for_rate(headers: Mapping[str, str]) -> bool:
 
 def _settled(status: int, codes: list[str]) -> str | None:
     for code in codes:
-        for kind, pattern in _SETTLED:
-            if pattern.search(code) and (status != 409 or kind == "not_found"):
+        for kind in _kinds(code):
+            if status != 409 or kind == "not_found":
                 return kind
     return None
+
+
+@lru_cache(maxsize=1024)
+def _kinds(code: str) -> tuple[str, ...]:
+    """The kinds that a squashed code may name, the likeliest first."""
+    return tuple(kind for kind, pattern in _SETTLED if pattern.search(code))
