@@ -469,7 +469,8 @@ def _sentence(failure: Failure) -> Any:
     """What a service said, as the end of "API error: ..."; a proxy's page by its title."""
     if isinstance(failure.body, dict):
         return _detail_in(failure.body)
-    return failure.message or _detail_in(failure.body)
+    # A body without a message in it that is text is a page of a proxy.
+    return failure.message or (UNKNOWN if isinstance(failure.body, str) else _detail_in(failure.body))
 
 
 def _reset_in(failure: Failure) -> int | None:
