@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from failwell.call.breaker import Breaker, Circuit
 from failwell.call.budget import RetryBudget
-from failwell.call.flow import ALWAYS_CREDENTIALS, URL_SAFE, Call, Policies, call_flow
+from failwell.call.flow import ALWAYS_CREDENTIALS, URL_SAFE, Call, Policies, call_flow, repeats
 from failwell.call.idempotency import KEYED_METHODS, checked_key
 from failwell.call.messages import Broken, Reason, Reply, Request, Response, Send, Sleep, Timeouts
 from failwell.call.outcome import WORDS
@@ -42,7 +42,7 @@ from failwell.errors import (
 )
 from failwell.failure import Failure
 from failwell.headers import http_date, rate_limit, request_id
-from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url
+from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url, secrets_in_url
 from failwell.telemetry import Event, Kind, log_wait
 from failwell.version import __version__
 
@@ -272,9 +272,13 @@ class _Setup:
             return operation.parse(response)
         except (ValueError, TypeError, LookupError, AttributeError) as exc:
             # The frames below hold the whole answer; its text says enough.
-            raise self._unreadable(call, response, exc) from exc.with_traceback(None)
+            secrets = call.secrets + secrets_in_url(call.request.url)
+            cause = None if repeats(exc, secrets) else exc.with_traceback(None)
+            raise self._unreadable(call, response, exc, secrets) from cause
 
-    def _unreadable(self, call: Call, response: Response, exc: Exception) -> CallError:
+    def _unreadable(
+        self, call: Call, response: Response, exc: Exception, secrets: tuple[str, ...]
+    ) -> CallError:
         method = call.request.method
         kind = response.headers.get("content-type", "no content type")
         failure = Failure(
@@ -292,8 +296,8 @@ class _Setup:
             effect=effect_of(method, response.status),
             stopped="not_retryable",
         )
-        if call.secrets:
-            failure = scrubbed(failure, call.secrets)
+        if secrets:
+            failure = scrubbed(failure, secrets)
         return self.contract.class_for(BadAnswerError).from_failure(failure)
 
 

@@ -288,6 +288,8 @@ class Contract:
                 "or a row in the table"
             )
         code = failure.code or (rule.codes[0] if rule is not None and rule.codes else None)
+        if code is None and rule is None:
+            code = _telling_code(type(error), status)
         media_type, body = self.dialect.write(replace(failure, status=status, code=code))
         fields = {"content-type": media_type, "cache-control": "no-store"}
         fields |= rule.answer_headers if rule is not None else {}
@@ -324,6 +326,14 @@ def decode(answer: Any, *, now: datetime | None = None) -> CallError | None:
 def raise_for(answer: Any, *, now: datetime | None = None) -> None:
     """Raise what `decode` finds in `answer`, if it finds a failure."""
     STANDARD.raise_for(answer, now=now)
+
+
+def _telling_code(cls: type[CallError], status: int) -> str | None:
+    """The code without which `status` would be read as another meaning than that of `cls`."""
+    kind = cls.kind
+    if meaning.BY_STATUS.get(status, APIError).kind == kind or kind not in meaning.BY_KIND:
+        return None
+    return kind if meaning.named(status, (kind,), None, {}) == kind else None
 
 
 def _retryable(status: int, cls: type[APIError], fields: Mapping[str, str]) -> bool:

@@ -221,7 +221,7 @@ class CallError(Error):
         if len(failure.attempts) > 1:
             last = failure.attempts[-1]
             parts.append(f"{len(failure.attempts)} tries in {last.start + last.duration:.1f} s")
-        text = _one_line(self.headline())
+        text = _one_line(self.headline()) or _default_headline(type(self), failure)
         return f"{text} ({', '.join(parts)})" if parts else text
 
     def headline(self) -> str:
@@ -711,11 +711,11 @@ class BatchError(OperationError, ExceptionGroup[Exception]):  # type: ignore[mis
 
     kind = "batch"
 
-    def __new__(cls, message: str, exceptions: Sequence[Exception] = (), **_: Any) -> Self:
+    def __new__(cls, message: str, exceptions: Sequence[Exception], **_: Any) -> Self:
         return ExceptionGroup.__new__(cls, message, list(exceptions))
 
     def __init__(
-        self, message: str, exceptions: Sequence[Exception] = (), *, failure: Failure | None = None
+        self, message: str, exceptions: Sequence[Exception], *, failure: Failure | None = None
     ) -> None:
         CallError.__init__(self, message, failure=failure)
         self.args = (message, list(exceptions))

@@ -278,12 +278,12 @@ def _broken(call: Call, request: Request, broken: Broken, wall_now: float) -> Ca
         failure = scrubbed(failure, secrets)
     cls = call.contract.class_for(outcome.STANDARD_CLASS[broken.reason])
     error = cls.from_failure(failure)
-    if not _repeats(broken.cause, secrets):
+    if not repeats(broken.cause, secrets):
         error.__cause__ = broken.cause
     return error
 
 
-def _repeats(cause: BaseException | None, secrets: tuple[str, ...]) -> bool:
+def repeats(cause: BaseException | None, secrets: tuple[str, ...]) -> bool:
     """
     Whether an engine's exception, or one behind it, quotes a secret that an answer sent back.
 
