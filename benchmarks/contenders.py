@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 from machine import pin
@@ -133,9 +134,11 @@ def bare_pyreqwest_async(url: str) -> AsyncCall:
     return call
 
 
-def openai_sync(url: str) -> Call:
-    import openai
+# The peers are imported by name: they are not installed where this file is type-checked.
 
+
+def openai_sync(url: str) -> Call:
+    openai: Any = import_module("openai")
     client = openai.OpenAI(base_url=url, api_key="benchmark")
     # Its generic call sends no key by itself; with one, the service sees the same request.
     return lambda: client.post(
@@ -144,8 +147,7 @@ def openai_sync(url: str) -> Call:
 
 
 def openai_async(url: str, http_client: Any = None) -> AsyncCall:
-    import openai
-
+    openai: Any = import_module("openai")
     client = openai.AsyncOpenAI(base_url=url, api_key="benchmark", http_client=http_client)
     return lambda: client.post(
         "/things", cast_to=object, body=BODY, options={"headers": {"Idempotency-Key": _key()}}
@@ -153,14 +155,12 @@ def openai_async(url: str, http_client: Any = None) -> AsyncCall:
 
 
 def openai_aiohttp(url: str) -> AsyncCall:
-    from openai import DefaultAioHttpClient
-
-    return openai_async(url, DefaultAioHttpClient())
+    openai: Any = import_module("openai")
+    return openai_async(url, openai.DefaultAioHttpClient())
 
 
 def anthropic_sync(url: str) -> Call:
-    import anthropic
-
+    anthropic: Any = import_module("anthropic")
     client = anthropic.Anthropic(base_url=url, api_key="benchmark")
     return lambda: client.post(
         "/things", cast_to=object, body=BODY, options={"headers": {"Idempotency-Key": _key()}}
@@ -168,13 +168,11 @@ def anthropic_sync(url: str) -> Call:
 
 
 def azure_core(url: str) -> Call:
-    from azure.core import PipelineClient
-    from azure.core.configuration import Configuration
-    from azure.core.pipeline import policies
-    from azure.core.rest import HttpRequest
-
+    core: Any = import_module("azure.core")
+    policies: Any = import_module("azure.core.pipeline.policies")
+    rest: Any = import_module("azure.core.rest")
     # The policies that every generated Azure client is made with.
-    config: Any = Configuration()
+    config = import_module("azure.core.configuration").Configuration()
     config.headers_policy = policies.HeadersPolicy({"authorization": TOKEN})
     config.user_agent_policy = policies.UserAgentPolicy()
     config.proxy_policy = policies.ProxyPolicy()
@@ -182,10 +180,10 @@ def azure_core(url: str) -> Call:
     config.retry_policy = policies.RetryPolicy()
     config.custom_hook_policy = policies.CustomHookPolicy()
     config.logging_policy = policies.NetworkTraceLoggingPolicy()
-    client: Any = PipelineClient(url, config=config)
+    client = core.PipelineClient(url, config=config)
 
     def call() -> Any:
-        request = HttpRequest("POST", url + "/things", json=BODY, headers={"idempotency-key": _key()})
+        request = rest.HttpRequest("POST", url + "/things", json=BODY, headers={"idempotency-key": _key()})
         answer = client.send_request(request)
         answer.raise_for_status()
         return answer.json()
@@ -194,17 +192,15 @@ def azure_core(url: str) -> Call:
 
 
 def stripe(url: str) -> Call:
-    import stripe
-
-    client = stripe.StripeClient("sk_test_benchmark", base_addresses={"api": url})
+    library: Any = import_module("stripe")
+    client = library.StripeClient("sk_test_benchmark", base_addresses={"api": url})
     # It encodes its body as a form, and makes a key by itself.
     return lambda: client.raw_request("post", "/v1/things", name="lamp", count=3, tags=["a", "b"], live=True)
 
 
 def botocore(url: str) -> Call:
-    from botocore.session import get_session
-
-    client: Any = get_session().create_client(
+    session: Any = import_module("botocore.session").get_session()
+    client = session.create_client(
         "dynamodb",
         region_name="eu-central-1",
         endpoint_url=url,

@@ -10,7 +10,7 @@ def cores() -> list[int | None]:
     """The cores this process may use; [None] where that cannot be chosen."""
     if not hasattr(os, "sched_getaffinity"):
         return [None]
-    return sorted(os.sched_getaffinity(0))
+    return [*sorted(os.sched_getaffinity(0))]
 
 
 def pin(core: int | None) -> None:
