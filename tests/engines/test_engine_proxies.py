@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from traceback import TracebackException
 from typing import Any
 
 import httpx2
@@ -314,13 +315,23 @@ def test_a_proxy_that_cannot_be_used_is_a_configuration_error(
     proxy: str, carrier: Carrier, order: Make
 ) -> None:
     """
-    The message does not quote the URL, which may hold a password.
+    Neither the message nor a local variable quotes the URL, which may hold a password.
     """
     connections = Connections(proxy=proxy.replace("://", "://user:s3cr3t@"))
     with pytest.raises(ConfigurationError) as caught:
         carrier(order("http://127.0.0.1:1/"), order("https://127.0.0.1:1/"), connections=connections)
 
-    assert "s3cr3t" not in str(caught.value)
+    shown = TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "s3cr3t" not in str(caught.value) + repr(connections) + "".join(shown.format())
+
+
+def test_a_proxy_of_the_environment_prints_as_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "user:s3cr3t@127.0.0.1:1")
+
+    found = proxy_for(httpx2.URL("https://api.example/"), Connections())
+
+    assert found == "http://user:s3cr3t@127.0.0.1:1"
+    assert "s3cr3t" not in repr(found)
 
 
 URLS = [

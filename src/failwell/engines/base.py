@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from failwell.redaction import Secret
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
@@ -45,7 +47,7 @@ class Connections:
             check nothing.
         trust_env: Whether `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`
             and `SSL_CERT_DIR` count.
-        proxy: A proxy's URL, instead of the environment's.
+        proxy: A proxy's URL, instead of the environment's. Prints as a mask: it may hold a password.
         max_connections: Open at once.
         max_idle: Kept open while nothing is asked. With fewer than are in use at once, connections
             are closed between two calls and made anew: 64 calls at once on 20 cost a third more.
@@ -62,3 +64,7 @@ class Connections:
     idle_seconds: float = 5.0
     max_body_bytes: int = 64 * 1024 * 1024
     max_header_bytes: int = 64 * 1024
+
+    def __post_init__(self) -> None:
+        if isinstance(self.proxy, str):
+            object.__setattr__(self, "proxy", Secret(self.proxy))

@@ -8,6 +8,8 @@ from urllib.request import getproxies
 
 import httpx2
 
+from failwell.redaction import Secret
+
 if TYPE_CHECKING:
     from failwell.engines.base import Connections
 
@@ -16,7 +18,8 @@ def proxy_for(url: httpx2.URL, connections: Connections) -> str | None:
     """
     The URL of the proxy for `url`; None to connect directly.
 
-    The variables are read when it is asked, which an engine does once for each origin.
+    The variables are read when it is asked, which an engine does once for each origin. The URL
+    prints as a mask: it may hold a password.
     """
     if connections.proxy is not None:
         return connections.proxy
@@ -36,7 +39,7 @@ def proxy_for(url: httpx2.URL, connections: Connections) -> str | None:
         mounts[pattern] = None if proxy is None else _Says(proxy)
     with httpx2.Client(trust_env=False, transport=direct, mounts=mounts) as client:
         answer = client.get(url)
-    return answer.text or None
+    return Secret(answer.text) if answer.text else None
 
 
 class _Says(httpx2.BaseTransport):
@@ -62,7 +65,7 @@ def _patterns(environment: dict[str, str]) -> dict[str, str | None]:
     for scheme in ("http", "https", "all"):
         proxy = environment.get(scheme)
         if proxy:
-            patterns[f"{scheme}://"] = proxy if "://" in proxy else f"http://{proxy}"
+            patterns[f"{scheme}://"] = Secret(proxy if "://" in proxy else f"http://{proxy}")
     if not patterns:
         return {}
     for entry in environment.get("no", "").split(","):
