@@ -185,6 +185,7 @@ def test_a_file_without_the_default_profile_is_no_mistake(write: Write, config_h
         ("[profiles.default]\napi_key = 7\n", None, r"\[profiles.default\] in .*: api_key is not a string"),
         ("[profiles.default]\napi_key = a\n", None, r"config.toml cannot be used: .*line 2"),
         (b"[profiles.default]\napi_key = '\xff'\n", None, r"it is not UTF-8 \(at line 2\)"),
+        ("deep = " + "[" * 5000 + "]" * 5000, None, "it is nested too deeply"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(
@@ -195,6 +196,12 @@ def test_a_file_that_cannot_be_used_says_where_and_why(
 
     with pytest.raises(ConfigurationError, match=says):
         resolve(profile=named, environ=_env(config_home))
+
+
+def test_a_byte_order_mark_does_no_harm(write: Write, config_home: Path) -> None:
+    write(b"\xef\xbb\xbf[profiles.default]\napi_key = 'k'\nbase_url = 'https://kneo.example'\n")
+
+    assert resolve(environ=_env(config_home)).api_key == "k"
 
 
 def test_a_profile_that_the_environment_names_must_exist(write: Write, config_home: Path) -> None:

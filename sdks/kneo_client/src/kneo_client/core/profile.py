@@ -232,7 +232,8 @@ def _parsed(path: Path) -> tuple[dict[str, Any] | None, str]:
     import tomllib
 
     try:
-        return masked(tomllib.loads(path.read_bytes().decode("utf-8"))), ""
+        # Windows' editors begin a file with a byte order mark, which TOML does not know.
+        return masked(tomllib.loads(path.read_bytes().decode("utf-8-sig"))), ""
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except OSError as exc:
@@ -242,6 +243,8 @@ def _parsed(path: Path) -> tuple[dict[str, Any] | None, str]:
         return None, f"it is not UTF-8 (at line {line})"
     except tomllib.TOMLDecodeError as exc:
         return None, str(exc)
+    except RecursionError:
+        return None, "it is nested too deeply"
 
 
 def _warn_if_open(path: Path) -> None:
