@@ -408,6 +408,30 @@ def test_the_interpreter_ends_cleanly_with_requests_in_flight(engine: str, left:
     assert len(server.requests) == 5
 
 
+def test_the_interpreter_ends_cleanly_right_after_an_answer_was_cut(tmp_path: Path) -> None:
+    """
+    pyreqwest's threads let go of it later; of eight processes that did not wait, three were aborted.
+    """
+    with Faults(says(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nxx")) as server:
+        code = (
+            "import asyncio, failwell\n"
+            "retry = failwell.RetryPolicy(max_attempts=1)\n"
+            f"client = failwell.AsyncClient({server.url!r}, engine='pyreqwest', retry=retry)\n"
+            "async def ask():\n"
+            "    try: await client.request('GET', '/')\n"
+            "    except failwell.BadAnswerError: pass\n"
+            "asyncio.run(ask())\n"
+        )
+        done = [
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path
+            )
+            for _ in range(8)
+        ]
+
+    assert [(d.returncode, d.stderr) for d in done] == [(0, "")] * 8
+
+
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\0b", "\u20ac"], ids=["crlf", "lf", "nul", "euro"])
 def test_a_header_that_http_cannot_write_is_named_without_its_value(
     value: str, carrier: Carrier, order: Make

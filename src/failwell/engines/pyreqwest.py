@@ -13,9 +13,10 @@ exceptions have to be imported before the first request, or Ctrl-C would abort t
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 from datetime import timedelta
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
@@ -321,6 +322,10 @@ class AsyncPyreqwestEngine(_Family):
             return _bad_url(order.request)
         except exceptions.RequestError as exc:
             failure = exc
+        except asyncio.CancelledError:
+            _lost.at = monotonic()
+            raise
+        _lost.at = monotonic()
         return _broken(failure, order, answer, received)
 
     async def aclose(self) -> None:
@@ -333,6 +338,29 @@ class AsyncPyreqwestEngine(_Family):
 
 def _span(seconds: float) -> timedelta:
     return timedelta(seconds=seconds if seconds < LONGEST_SECONDS else LONGEST_SECONDS)
+
+
+class _Lost:
+    """
+    When the last awaited attempt was lost.
+
+    Rust's threads let go of it a moment later, for which they need the interpreter: one that is
+    being finalized then aborts the process. So its end waits for that moment.
+    """
+
+    SECONDS = 0.1
+
+    def __init__(self) -> None:
+        self.at = -self.SECONDS
+
+    def wait(self) -> None:
+        left = self.at + self.SECONDS - monotonic()
+        if left > 0:
+            sleep(left)
+
+
+_lost = _Lost()
+atexit.register(_lost.wait)
 
 
 def _headers(request: Request) -> dict[str, str]:
