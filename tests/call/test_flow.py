@@ -687,6 +687,22 @@ def test_what_leads_nowhere_safe_is_not_followed(location: str) -> None:
     assert len(error.attempts) == 1
 
 
+def test_a_circuit_that_opens_behind_a_redirect_hides_no_request() -> None:
+    """
+    The service counted one, and so does the error.
+    """
+    circuit = Breaker(BreakerPolicy(min_attempts=1)).circuit("h")
+    made = flow(circuit=circuit)
+    next(made)
+    circuit.record(0.05, failed=True)  # another call of the same client
+
+    with pytest.raises(failwell.CircuitOpenError) as caught:
+        made.send(Reply(0.1, Response(302, [("location", "/elsewhere")])))
+
+    assert [a.outcome for a in caught.value.attempts] == ["redirect"]
+    assert caught.value.effect is Effect.NOT_APPLIED
+
+
 def test_redirects_can_be_turned_off() -> None:
     assert failed(play(flow(follow_redirects=False), [moved("/a")])).status == 302
 

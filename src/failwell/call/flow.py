@@ -135,9 +135,8 @@ def call_flow(
             if not probe and last is not None:
                 raise _closed(last, attempts, effect, "circuit_open")
             if not probe:
-                raise _refused(
-                    call, CircuitOpenError, f"the circuit is open, try again in {pause:.1f} s", (), pause
-                )
+                why = f"the circuit is open, try again in {pause:.1f} s"
+                raise _refused(call, CircuitOpenError, why, tuple(attempts), pause)
 
         # 2. One attempt. Whoever ends the call here must give a probe's place back.
         try:
@@ -354,7 +353,7 @@ def _refused(
     attempts: tuple[Attempt, ...],
     retry_after: float | None = None,
 ) -> CallError:
-    """The error of a call that was not sent at all."""
+    """The error of a call that was not sent at all, or not to where `attempts` were redirected."""
     failure = Failure(
         method=call.request.method,
         url=kept_url(call.request.url),
@@ -363,7 +362,8 @@ def _refused(
         retry_after=retry_after,
         reason=standard.kind,
         attempts=attempts,
-        effect=Effect.NOT_SENT,
+        # Only what asks for no change is redirected.
+        effect=Effect.NOT_APPLIED if attempts else Effect.NOT_SENT,
         retryable=True,
         stopped=standard.kind,
     )
