@@ -58,7 +58,7 @@ def environment(venv: Path) -> Path:
     ).hexdigest()
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
-    if not python.exists():
+    if not has_pip(python):
         say(f"making {venv.name} with Python {sys.version.split()[0]}")
         make_venv(venv)
     say("installing failwell, its SDKs, the sandbox and what the tests need (once, about a minute)")
@@ -80,8 +80,21 @@ def environment(venv: Path) -> Path:
     return python
 
 
+def has_pip(python: Path) -> bool:
+    """Whether the environment was finished: pip is the last thing that goes into a new one."""
+    try:
+        tried = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False)
+    except OSError:  # not there, or a link to a Python that is gone
+        return False
+    return tried.returncode == 0
+
+
 def make_venv(venv: Path) -> None:
-    made = subprocess.run([sys.executable, "-m", "venv", venv], capture_output=True, text=True, check=False)
+    # What an interrupted run left is in the way; what is no environment is not ours to clear.
+    clear = ["--clear"] if (venv / "pyvenv.cfg").exists() else []
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", *clear, venv], capture_output=True, text=True, check=False
+    )
     if made.returncode:
         # Debian keeps ensurepip in a package of its own.
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
