@@ -25,7 +25,7 @@ from yarl import URL
 
 from failwell.call.messages import Broken, Phase, Reason, Response
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
-from failwell.engines.endings import closed_with_loop
+from failwell.engines.endings import closed_with_loop, let_go
 from failwell.engines.orders import unsendable
 from failwell.engines.pools import tls_context, usable_proxy
 from failwell.engines.routes import proxy_for
@@ -266,7 +266,7 @@ class AiohttpEngine:
             free.release()
             if watch.ears is not None and watch.ears.watch is watch:
                 watch.ears.watch = None
-                if watch.transport is not None:
+                if watch.transport is not None and not let_go(watch.transport):
                     # Closing would go on sending what is left of a large request.
                     watch.transport.abort()
             if answer is not None and watch.transport is not None:

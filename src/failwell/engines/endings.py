@@ -1,4 +1,4 @@
-"""What an event loop closes when it ends, if nobody did before."""
+"""How connections end: with their event loop if nobody closed them before, or at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncio import BaseTransport
     from collections.abc import AsyncGenerator, Awaitable, Callable
+    from typing import Any
 
 
 def closed_with_loop(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
@@ -32,3 +34,14 @@ async def _keeper(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, 
         yield
     finally:
         await close()
+
+
+def let_go(transport: BaseTransport) -> bool:
+    """
+    Whether `transport` is over TLS and was closed twice: nothing may be asked of it any more.
+
+    asyncio's has dropped its protocol then. Asking for the size of its buffer raises
+    AttributeError, and so does `abort()` on Python 3.11.2, which Debian 12 has.
+    """
+    protocol: Any = getattr(transport, "_ssl_protocol", transport)
+    return protocol is None

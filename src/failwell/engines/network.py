@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 import httpcore2
 
 from failwell.call.messages import Reason
+from failwell.engines.endings import let_go
 from failwell.engines.wire import Wire, reason_of_connect
 
 if TYPE_CHECKING:
@@ -478,10 +479,13 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         """Close at once, and be seen as closed by the pool."""
         self.spoiled = True
         self._held = b""
-        self._transport.abort()
+        if not let_go(self._transport):
+            self._transport.abort()
 
     async def aclose(self) -> None:
         self._held = b""
+        if let_go(self._transport):
+            return
         if not self._layer or self.spoiled or self._transport.get_write_buffer_size():
             # What was not sent yet is of a request that was given up.
             self._transport.abort()
@@ -489,7 +493,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         # The end of a TLS connection is said, but not waited for.
         self._transport.close()
         await asyncio.sleep(0)
-        self._transport.abort()
+        if not let_go(self._transport):
+            self._transport.abort()
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
