@@ -40,8 +40,8 @@ class DocumentedBackoff(RetryPolicy):
     """
     The document's waits: 1, 2, 4 ... seconds, and what a 429 asks for.
 
-    Up to a tenth is added, so that clients that failed together do not come back together; no
-    wait is ever shorter than the document's.
+    Up to a tenth is added, so that clients that failed together do not come back together. A 429
+    that does not say when its window ends is waited for like a 5xx; the document sleeps a minute.
 
     Source:
         Error Handling, "500 Server Error" (`2 ** attempt`).
