@@ -32,6 +32,7 @@ from failwell.errors import (
     ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
+    Error,
     RefusedError,
     TransportError,
     UsageError,
@@ -256,7 +257,8 @@ def _said(script: Iterator[News], order: Send) -> Response | Broken:
     if isinstance(news, (Response, Broken)):
         return news
     if isinstance(news, (BaseException, type)):
-        raise news
+        # `type` is narrowed to nothing more: that it is a class of exceptions, `News` says.
+        raise news  # pyright: ignore[reportGeneralTypeIssues]
     return news(order)
 
 
@@ -488,7 +490,7 @@ def _places(error: BaseException) -> Iterator[tuple[str, str]]:
     yield "repr", repr(error)
     yield "args", _deep(error.args)
     yield "vars", _deep(vars(error))
-    if hasattr(error, "to_dict"):
+    if isinstance(error, Error):
         yield "to_dict", _json.dumps(error.to_dict(), ensure_ascii=False, default=repr)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         # An engine's own exception need not pickle, and then nothing goes that way.
