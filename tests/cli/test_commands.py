@@ -60,6 +60,7 @@ def test_help_of_explain_shows_how_to_call_it(failwell: Run) -> None:
     ("arguments", "sentence"),
     [
         (["explain"], "something to explain"),
+        (["explain", ""], "Give me something to explain"),
         (["explain", "/"], "is a directory"),
         (["explain", "no-such-file.txt"], "There is no file no-such-file.txt."),
         (["explain", "some/where"], "There is no file"),

@@ -76,6 +76,8 @@ def explain(given: Given, known: Known, now: datetime | None = None) -> list[Exp
 
 def _is_name(what: str) -> bool:
     """Whether `what` is a name and not a file. A status is always a status."""
+    if not what.strip():  # `explain "$UNSET"`; as a path it would be the current directory
+        raise UnreadableError(NOTHING)
     if what.isdigit() and len(what) == 3:
         return True
     path = Path(what)
