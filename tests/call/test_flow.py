@@ -830,6 +830,16 @@ def test_an_engines_exception_that_quotes_a_secret_is_left_behind(deep: bool) ->
     assert made.failure.cause
 
 
+def test_an_engines_exception_with_a_secret_among_its_attributes_is_left_behind() -> None:
+    """Where a redirect led is on the exceptions of httpx, and a server may put anything there."""
+    cause = OSError("refused")
+    cause.request = "<Request GET https://api.example/s3cr3t-value>"  # type: ignore[attr-defined]
+
+    made = failed(play(flow(secrets=("s3cr3t-value",), max_attempts=1), [broken("refused", cause=cause)]))
+
+    assert made.__cause__ is None
+
+
 def test_flow_objects_show_nothing_of_what_they_carry() -> None:
     call = Call(Request("GET", f"{URL}?token=abcdefgh", {"authorization": "s3cr3t"}), STANDARD)
 

@@ -290,7 +290,7 @@ def repeats(cause: BaseException | None, secrets: tuple[str, ...]) -> bool:
     """
     seen: list[BaseException] = []
     while secrets and cause is not None and cause not in seen:
-        said = f"{cause} {cause!r}"
+        said = f"{cause} {cause!r} {getattr(cause, '__dict__', '')}"
         if scrub(said, secrets) != said:
             return True
         seen.append(cause)
