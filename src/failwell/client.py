@@ -243,10 +243,9 @@ class _Setup:
     def pause(self, call: Call) -> float:
         """
         Seconds the pacer wants to wait before `call`, which its deadline has less of then; 0.0
-        without a pacer, or if the call would be over before it began.
+        if the call would be over before it began.
         """
-        if self.pacing is None:
-            return 0.0
+        assert self.pacing is not None
         pause = self.pacing.wait(self.clock.monotonic())
         call.deadline -= pause
         return pause if call.deadline > 0 else 0.0

@@ -159,7 +159,7 @@ class Failure:
         what a newer writer sent.
 
         Raises:
-            ValueError: a known member has a value of the wrong kind.
+            ValueError: a member that is made of others is not.
         """
         try:
             facts = _known(cls, data)
