@@ -24,6 +24,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.deadlines import Deadlines
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.endings import closed_with_loop, let_go
 from failwell.engines.orders import unsendable
@@ -205,6 +206,7 @@ class AiohttpEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._free: asyncio.Semaphore
+        self._deadlines: Deadlines
         self._ways: dict[URL, _Way] = {}
         self._found: dict[str, tuple[URL, _Way]] = {}
         self._timeouts: dict[tuple[float, float | None], aiohttp.ClientTimeout] = {}
@@ -237,7 +239,7 @@ class AiohttpEngine:
         failure: Exception | None = None
         left = order.deadline - monotonic()
         try:
-            async with asyncio.timeout(left):
+            with self._deadlines.until(left):
                 answer = await session.request(
                     request.method,
                     url,
@@ -361,6 +363,7 @@ class AiohttpEngine:
         )
         _never_replay(session)
         self._free = asyncio.Semaphore(limits.max_connections)
+        self._deadlines = Deadlines(loop)
         self._session, self._loop, self._pid = session, loop, os.getpid()
         self._keeper = closed_with_loop(session.close)
         return session
@@ -413,6 +416,7 @@ class AiohttpEngine:
         keeper = self._keeper
         self._session = self._keeper = None
         await keeper.aclose()
+        self._deadlines.close()
 
 
 # aiohttp rounds waits above this many seconds up to whole seconds of the clock.
