@@ -158,6 +158,33 @@ def test_ctrl_c_ends_a_blocking_request_at_once(order: Make) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "httpcore2.Response.__init__",  # the head of the answer is read
+        "httpcore2._sync.connection.HTTPConnection.handle_request",  # the place is taken
+        "httpcore2._sync.http11.HTTP11Connection._response_closed",  # the body is read
+    ],
+)
+def test_ctrl_c_between_two_statements_of_httpcore_costs_no_place(
+    where: str, order: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrier = open_engine("httpx", Connections(max_connections=1))
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with Faults(says(answer(), each=True)) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(where, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                carrier.send(order(server.url))
+        result = carrier.send(order(server.url))
+        carrier.close()
+
+    assert isinstance(result, Response), result
+
+
 @pytest.mark.parametrize("engine", ASYNC)
 def test_a_full_pool_is_a_pool_timeout(engine: str, order: Make) -> None:
     """

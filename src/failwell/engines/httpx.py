@@ -21,7 +21,7 @@ from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, d
 from failwell.engines.endings import closed_with_loop
 from failwell.engines.network import AsyncioNetwork, Network, TrioNetwork
 from failwell.engines.orders import METHODS_WITH_BODY, unsendable
-from failwell.engines.pools import BadURLError, Pools, has_leftovers
+from failwell.engines.pools import BadURLError, Pools, forget, has_leftovers
 from failwell.engines.wire import LONGEST_SECONDS, Wire, broken
 from failwell.errors import ConfigurationError
 from failwell.redaction import kept_url
@@ -255,6 +255,13 @@ class HttpxEngine:
         except BadURLError:
             return bad_url(order.request.url)
         attempt = _Attempt(order, url, route, self._connections)
+        try:
+            return self._carry_out(attempt)
+        except BaseException:
+            forget(attempt.pool, attempt.wanted)
+            raise
+
+    def _carry_out(self, attempt: _Attempt) -> Response | Broken:
         try:
             response = attempt.pool.handle_request(attempt.wanted)
         except _FAILURES as exc:

@@ -284,3 +284,29 @@ def has_leftovers(pool: AnyPool, stream: Any) -> bool:
         if parser is None:
             return True
     return bool(parser.trailing_data[0])
+
+
+def forget(pool: httpcore2.ConnectionPool, request: httpcore2.Request) -> None:
+    """
+    Give back what `request`, which was interrupted, still holds of `pool`.
+
+    Ctrl-C can come up between two statements of httpcore and h11, where nothing puts in order
+    what was begun: places of the pool would be lost for good, its lock kept, half a step of h11
+    met by the next request. What httpcore calls private is needed for this alone; without it,
+    things stay as they are.
+    """
+    inside: Any = pool
+    with suppress(AttributeError):
+        lock = inside._optional_thread_lock._lock
+        while lock._is_owned():  # nothing further out in this thread has it
+            lock.release()
+        with lock:
+            mine = [each for each in inside._requests if each.request is request]
+            inside._requests[:] = [each for each in inside._requests if each not in mine]
+            used = [each.connection for each in inside._requests]
+            lost = [each.connection for each in mine if each.connection is not None]
+            # Under the lock, whatever is neither idle nor closed belongs to a request.
+            lost += [c for c in pool.connections if not (c.is_idle() or c.is_closed() or c in used)]
+            inside._connections[:] = [c for c in pool.connections if c not in lost]
+            lost += inside._assign_requests_to_connections()
+        inside._close_connections(lost)
