@@ -773,8 +773,10 @@ def _package(contract: Contract) -> str:
 
 def _checked_base(url: object) -> str:
     url = _text("base_url", url).strip()
+    # What has no scheme may be a key that was put in the wrong place: it is not repeated.
+    shown = f"{kept_url(url)!r} " if "://" in url else ""
     refusal = ConfigurationError(
-        f"base_url {kept_url(url)!r} cannot be used: it is http:// or https://, a host and "
+        f"base_url {shown}cannot be used: it is http:// or https://, a host and "
         "perhaps a path, without query and in ASCII"
     )
     try:
