@@ -36,6 +36,14 @@ def test_it_opens_at_the_ratio_and_not_before_enough_was_seen() -> None:
     assert states == ["closed", "closed", "closed", "closed", "open"]
 
 
+def test_at_exactly_the_ratio_it_opens() -> None:
+    one = circuit(min_attempts=4, failure_ratio=0.5)
+    for failed in (False, False, True, True):
+        one.record(1.0, failed=failed)
+
+    assert one.state == "open"
+
+
 def test_a_success_never_opens_it() -> None:
     one = circuit(min_attempts=2, failure_ratio=0.5)
     one.record(1.0, failed=True)

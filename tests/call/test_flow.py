@@ -247,6 +247,11 @@ def test_the_effect_of_a_call_is_the_furthest_any_attempt_may_have_gone(
     assert effect_of_call(earlier, last) is max(earlier, last, key=EFFECTS.index)
 
 
+@pytest.mark.parametrize("reason", SILENT, ids=str)
+def test_a_read_whose_answer_was_lost_changed_nothing(reason: Reason) -> None:
+    assert failed(play(flow(max_attempts=1), [broken(reason)])).effect is Effect.NOT_APPLIED
+
+
 def test_a_refused_second_try_does_not_close_what_the_first_left_open() -> None:
     error = failed(play(flow("POST", key="k"), [broken("reset"), answer(409)]))
 
@@ -313,6 +318,10 @@ def test_no_sleep_is_begun_that_no_attempt_can_follow() -> None:
 
     assert error.failure.stopped == "deadline"
     assert error.attempts[0].wait == 0.0
+
+
+def test_a_sleep_that_would_end_at_the_deadline_is_not_begun() -> None:
+    assert play(flow(deadline=0.5, base=0.5), [answer(503)]).sleeps == []
 
 
 def test_a_machine_that_sleeps_too_long_sends_nothing_past_the_deadline() -> None:
@@ -559,6 +568,13 @@ def test_a_probe_that_is_given_up_gives_its_place_back(end: str) -> None:
 
     assert one.state == "open"
     assert play(flow(circuit=one, now=6.0), [answer(200)], now=6.0).response is not None
+    assert one.state == "closed"
+
+
+def test_a_probe_that_closed_the_circuit_decides_nothing_more_in_the_same_call() -> None:
+    one = opened()
+    failed(play(flow(circuit=one, now=6.0, max_attempts=2), [answer(429), answer(503)], now=6.0))
+
     assert one.state == "closed"
 
 
