@@ -19,7 +19,7 @@ from failwell.testing import make_error
 sentences = st.lists(
     st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "and", "was", "seen", "é€"]), min_size=2
 ).map(lambda parts: " ".join(parts).capitalize() + ".")
-codes = words.map(lambda word: f"own_{word}")
+codes = st.integers(0, 10**6).map(lambda number: f"own_{number}")
 field_errors = st.builds(
     FieldError,
     st.lists(st.sampled_from(["body", "name", "a"]), min_size=1, max_size=2).map(tuple),
