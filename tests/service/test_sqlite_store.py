@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,33 @@ def test_a_durable_store_waits_for_the_disk(tmp_path: Path, durable: bool, synch
     store.close()
 
     assert (synchronous, "wal") == (set_to, mode)
+
+
+def test_threads_may_write_at_once_whatever_their_work_returns(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A cursor that left the writer's thread reset the statement the next transaction was using."""
+    usual = sys.getswitchinterval()
+    request.addfinalizer(lambda: sys.setswitchinterval(usual))
+    sys.setswitchinterval(1e-6)
+    sql = "INSERT OR REPLACE INTO failwell_tenants VALUES (?, ?)"
+    troubles: list[BaseException] = []
+    returned: set[object] = set()
+
+    def write(thread: int) -> None:
+        rows = [(f"{thread}-{row}", True) for row in range(20)]
+        try:
+            for _ in range(300):
+                returned.add(store.write_blocking(lambda db: db.executemany(sql, rows)))
+        except Exception as exc:
+            troubles.append(exc)
+
+    with closing(SQLiteStore(tmp_path / "many.db", durable=False)) as store:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert troubles == []
+    assert returned == {None}

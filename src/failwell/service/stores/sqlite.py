@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from failwell.answer import Answer
 from failwell.service.idempotency import (
@@ -480,6 +480,11 @@ def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]
             raise
     except sqlite3.OperationalError as exc:
         raise _busy_or(exc) from exc
+    if isinstance(result, sqlite3.Cursor):
+        # Let go of elsewhere, a cursor resets a statement that this thread may be using by then:
+        # "bad parameter or other API misuse". It ends here, and what it points at with it.
+        result.close()
+        return cast(T, None)
     return result
 
 
