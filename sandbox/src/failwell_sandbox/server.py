@@ -118,7 +118,7 @@ class RunningService:
         kind = KINDS[self.name]
         key = kind.keys.new()
         record = stored(
-            key, kind.keys, tenant=tenant or kind.tenants[0], limit=limit, expires_at=expires_at,
+            key, kind.keys, tenant=tenant or kind.tenants[0], limit=limit or (), expires_at=expires_at,
             scopes=kind.scopes if scopes is None else scopes,
         )  # fmt: skip
         self.store.add_keys([record])

@@ -8,19 +8,31 @@ and raises the SDK's own exceptions.
 
 from __future__ import annotations
 
-from failwell.service.gates import Exchange, Service, exchange_of
+from failwell.service.credits import Account, Debit, Entry, InsufficientCreditsError
+from failwell.service.exchange import Exchange, exchange_of
+from failwell.service.gates import Service
 from failwell.service.install import install, routes_for
 from failwell.service.keys import KeyFormat, StoredKey, stored
-from failwell.service.limits import Decision, Limit
+from failwell.service.limits import Decision, Limit, Standing
 from failwell.service.operations import Operation
 from failwell.service.refusals import Refusal, RefusedRequest
-from failwell.service.stores import FencedError, SQLiteStore, Store, StoreBusyError
+from failwell.service.stores import (
+    FencedError,
+    SQLiteStore,
+    Store,
+    StoreBusyError,
+    TransactionalStore,
+)
 from failwell.service.validation import fields_from_pydantic, json_body
 
 __all__ = [
+    "Account",
+    "Debit",
     "Decision",
+    "Entry",
     "Exchange",
     "FencedError",
+    "InsufficientCreditsError",
     "KeyFormat",
     "Limit",
     "Operation",
@@ -28,9 +40,11 @@ __all__ = [
     "RefusedRequest",
     "SQLiteStore",
     "Service",
+    "Standing",
     "Store",
     "StoreBusyError",
     "StoredKey",
+    "TransactionalStore",
     "exchange_of",
     "fields_from_pydantic",
     "install",

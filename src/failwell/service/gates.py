@@ -8,11 +8,12 @@ The gates, in their order, and what they answer:
     operation  404   405 with Allow: what the table does not name is not served
     size       413   by the announced length, and again while reading
     key        401   with WWW-Authenticate
-    scope      403
+    scope      403   then role, then tier
     tenant     403
     limit      429   with Retry-After; the numbers are on every later answer
     input      422   by the operation's `parse`
     key reuse  409   a record is replayed, a claim is taken, or it is a conflict
+    credits    402   if the effect could not be paid for; a replay costs nothing
     handler
 
 A gate that refuses has changed nothing, except that every request with a good key is counted by
@@ -21,7 +22,6 @@ its limit, replays and refusals included, so that each answer says truly what is
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import re
@@ -29,22 +29,25 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, cast
 
-from failwell.answer import Answer
-from failwell.errors import CallError, UsageError
-from failwell.service.idempotency import (
-    KEPT_FOR,
-    LEASE,
-    Claim,
-    InFlight,
-    Mismatch,
-    Recorded,
-    fingerprint_of,
-    parse_key,
-    slot_of,
+from failwell.errors import CallError, ConfigurationError, UsageError
+from failwell.service.bodies import (
+    ClientGoneError,
+    again,
+    announces_body,
+    check_announced,
+    headers_of,
+    limited,
+    read_body,
 )
+from failwell.service.credits import InsufficientCreditsError
+from failwell.service.deduplication import Deduplication
+from failwell.service.exchange import SCOPE_KEY, Exchange
+from failwell.service.idempotency import KEPT_FOR, LEASE
+from failwell.service.limits import Limit, checked
 from failwell.service.operations import OperationTable
+from failwell.service.outgoing import Outgoing
 from failwell.service.refusals import (
     STANDARD_WORDING,
     Refusal,
@@ -52,115 +55,27 @@ from failwell.service.refusals import (
     error_for,
     error_of,
 )
-from failwell.service.stores.base import FencedError, StoreBusyError
+from failwell.service.stores.base import StoreBusyError, TransactionalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from failwell.answer import Answer
     from failwell.contract import Contract
     from failwell.failure import Failure
-    from failwell.service.idempotency import Claimed
+    from failwell.service.bodies import ASGIApp, Receive, Scope, Send
     from failwell.service.keys import KeyFormat, StoredKey
-    from failwell.service.limits import Decision, Limit
+    from failwell.service.limits import Decision, Fields
     from failwell.service.operations import Operation
     from failwell.service.stores.base import Store
 
-    Scope = MutableMapping[str, Any]
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 log = logging.getLogger("failwell.service")
-
-SCOPE_KEY = "failwell"
 
 # RFC 9110 lets a field hold nearly anything; what we repeat and log has to be harmless.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{8,128}")
 
 # RFC 9110, section 9.2.1.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-
-# What is read of a body that nobody wants, and for how long, so that its sender gets to read why.
-LINGER_BYTES = 32 * 1024 * 1024
-LINGER_SECONDS = 5.0
-
-
-class ClientGoneError(Exception):
-    """The client hung up before its request was read."""
-
-
-class Exchange:
-    """
-    One request on its way to its answer: what the gates found out, for the handler.
-
-    Attributes:
-        request_id: On the answer, in the logs.
-        operation: The row of the table.
-        key: The key it came with; None where none is asked for.
-        body: The whole body.
-        input: What the operation's `parse` made of it.
-        idempotency_key: The key, unquoted; None if there was none.
-        decision: The rate limit's; None where there is no limit.
-        committed: Whether the effect and the record are written.
-        unread: Whether the client may still be sending its body.
-    """
-
-    __slots__ = (
-        "_service",
-        "body",
-        "claim",
-        "committed",
-        "decision",
-        "idempotency_key",
-        "input",
-        "key",
-        "operation",
-        "request_id",
-        "unread",
-    )
-
-    def __init__(self, service: Service, request_id: str) -> None:
-        self._service = service
-        self.request_id = request_id
-        self.operation: Operation | None = None
-        self.key: StoredKey | None = None
-        self.body = b""
-        self.unread = True
-        self.input: Any = None
-        self.idempotency_key: str | None = None
-        self.decision: Decision | None = None
-        self.claim: Claim | None = None
-        self.committed = False
-
-    @property
-    def tenant(self) -> str:
-        """Whose data may be touched. Only where a key was asked for."""
-        if self.key is None:
-            raise LookupError("a public operation has no tenant")
-        return self.key.tenant
-
-    async def commit(self, effect: Callable[[Any], Answer]) -> Answer:
-        """
-        Carry out the request's effect, and record its answer, in one transaction.
-
-        Args:
-            effect: Takes the store's connection, returns the answer. It may raise an exception
-                of the contract; whatever it raises leaves nothing behind.
-
-        Returns:
-            The answer to send.
-        """
-        answer = await self._service.store.commit(self.claim, effect, keep=self._service.keep)
-        self.committed = True
-        return answer
-
-
-def exchange_of(request: Any) -> Exchange:
-    """The exchange behind a framework's request, or an ASGI scope."""
-    scope = getattr(request, "scope", request)
-    exchange: Exchange = scope[SCOPE_KEY]
-    return exchange
 
 
 class Service:
@@ -173,18 +88,28 @@ class Service:
         store: Keys, limits and records.
         keys: How keys look and where they are.
         operations: What is served.
-        limit: For keys without a limit of their own; None for none.
+        limit: For keys without limits of their own, one or several; None for none.
+        tiers: The limits of each tier, by its name; they go before `limit`.
+        roles: The service's roles, the least first.
         stranger_limit: For requests without a valid key, by address: guessing keys is not free.
         wording: Status and words by code, where they differ from `STANDARD_WORDING`.
         codes: Codes that this service calls by another name.
         max_body_bytes: The largest body taken.
         code_header: A header that carries the code of an error, for bodies without a place for it.
         request_id_header: The header of the request id, both ways.
+        rate_limit_fields: `x-ratelimit`, the IETF `draft`'s, or `both`.
         lease: Seconds a claim on an idempotency key is held.
         wait: Seconds a request waits for another one with its key before it is refused.
         keep: Seconds a record lives.
         drain_seconds: What a 503 asks a client to wait.
         translate: What a framework's own exceptions mean, such as its 404.
+
+    Attributes:
+        transactional: The store, if effects can be committed with their records; else None.
+
+    Raises:
+        ConfigurationError: an operation asks for what the store or the service does not have.
+        ValueError: limits that cannot hold at once.
     """
 
     def __init__(
@@ -195,13 +120,16 @@ class Service:
         store: Store,
         keys: KeyFormat,
         operations: Iterable[Operation],
-        limit: Limit | None = None,
+        limit: Limit | Sequence[Limit] | None = None,
+        tiers: Mapping[str, Sequence[Limit]] | None = None,
+        roles: Sequence[str] = (),
         stranger_limit: Limit | None = None,
         wording: Mapping[str, tuple[int, str]] | None = None,
         codes: Mapping[str, str] | None = None,
         max_body_bytes: int = 1024 * 1024,
         code_header: str = "",
         request_id_header: str = "X-Request-ID",
+        rate_limit_fields: Fields = "x-ratelimit",
         lease: float = LEASE,
         wait: float = 0.0,
         keep: float = KEPT_FOR,
@@ -213,37 +141,67 @@ class Service:
         self.store = store
         self.keys = keys
         self.table = OperationTable(operations)
-        self.limit = limit
-        self.stranger_limit = stranger_limit
+        self.limits = _several(limit)
+        self.tiers = {tier: checked(limits) for tier, limits in (tiers or {}).items()}
+        self.roles = {role: rank for rank, role in enumerate(roles)}
+        self.stranger_limits = _several(stranger_limit)
         self.wording = {**STANDARD_WORDING, **(wording or {})}
         self.codes = codes or {}
         self.max_body_bytes = max_body_bytes
-        self.lease, self.wait, self.keep = lease, wait, keep
+        self.keep = keep
         self.drain_seconds = drain_seconds
         self.draining = False
+        shared = "transactional" in store.levels
+        self.transactional = cast("TransactionalStore", store) if shared else None
         self._translate = translate
         self._code_header = code_header.lower()
         self._request_id_header = request_id_header.lower().encode()
+        self._rate_limit_fields = rate_limit_fields
         self._key_header = keys.header.lower().encode()
-        self._idempotency_header = contract.idempotency_header.encode()
+        self._deduplication = Deduplication(
+            store, header=contract.idempotency_header, lease=lease, wait=wait, keep=keep,
+            answer_to=self.answer_to,
+        )  # fmt: skip
+        for operation in self.table.operations:
+            self._check(operation)
+
+    def _check(self, operation: Operation) -> None:
+        named = f"{operation.method} {operation.path}"
+        level = operation.idempotency
+        if level is not None and level not in self.store.levels:
+            kept = ", ".join(sorted(self.store.levels))
+            raise ConfigurationError(f"{named} is {level}, but {type(self.store).__name__} keeps {kept} only")
+        if level is not None and operation.public:
+            raise ConfigurationError(f"{named} is public: without a key there is nobody to keep a record for")
+        if operation.role and operation.role not in self.roles:
+            raise ConfigurationError(
+                f"{named} asks for the role {operation.role}, which is not one of `roles`"
+            )
+        if operation.debits and self.transactional is None:
+            raise ConfigurationError(f"{named} costs credits, and {type(self.store).__name__} has no ledger")
+        if operation.streamed and operation.parse is not None:
+            raise ConfigurationError(f"{named} has a body that is both streamed and parsed beforehand")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = _headers(scope)
+        headers = headers_of(scope)
         exchange = Exchange(self, self._request_id(headers))
         scope[SCOPE_KEY] = exchange
-        outgoing = _Outgoing(self, exchange, send, head=scope["method"] == "HEAD")
+        outgoing = Outgoing(
+            exchange, send, head=scope["method"] == "HEAD", id_header=self._request_id_header,
+            fields=self._rate_limit_fields,
+        )  # fmt: skip
         try:
             await self._pass(exchange, scope, headers, receive, outgoing)
         except ClientGoneError:
             return
         except Exception as exc:  # noqa: BLE001  # the outermost layer: somebody has to answer
-            unread = receive if exchange.unread and _announces_body(headers) else None
+            unread = receive if exchange.unread and announces_body(headers) else None
             await outgoing.finish(self.answer_to(exc, exchange), unread)
 
-    def refuse(self, code: str, **values: Any) -> CallError:
+    def refuse(self, code: str, **values: object) -> CallError:
         """The contract's exception for a code of the wording, for a handler to raise."""
         return error_for(self.contract, self.wording, Refusal(code, values), self.codes)
 
@@ -259,26 +217,34 @@ class Service:
         scope: Scope,
         headers: Mapping[bytes, bytes],
         receive: Receive,
-        outgoing: _Outgoing,
+        outgoing: Outgoing,
     ) -> None:
-        operation = await self._operation(exchange, scope, headers)
+        operation = await self._operation(exchange, scope)
         limit = operation.max_body_bytes or self.max_body_bytes
-        _check_announced(headers, limit)
+        check_announced(headers, limit)
         if not operation.public:
-            await self._admit(exchange, scope, headers)
-        if scope["method"] not in _SAFE or _announces_body(headers):
-            exchange.body = await _read(receive, limit)
-        exchange.unread = False
+            await self._admit(exchange, operation, scope, headers)
+        receive = await self._body(exchange, operation, scope, headers, receive, limit)
         if operation.parse is not None:
             exchange.input = operation.parse(exchange.body)
-        if operation.idempotent:
-            recorded = await self._claim(exchange, scope, headers)
-            if recorded is not None:
-                await outgoing.finish(_replay(recorded))
-                return
-        await self._handle(exchange, scope, receive, outgoing)
+        recorded = await self._deduplication.claim(exchange, scope)
+        if recorded is not None:
+            await outgoing.finish(recorded)
+            return
+        claim = exchange.claim
+        try:
+            await self._afford(exchange, operation)
+        except Exception:
+            if claim is not None:
+                await self._deduplication.release(claim)
+            raise
+        if claim is None:
+            await self.app(scope, receive, outgoing.send)
+            outgoing.expect_started()
+        else:
+            await self._deduplication.carry_out(self.app, exchange, claim, scope, receive, outgoing)
 
-    async def _operation(self, exchange: Exchange, scope: Scope, headers: Mapping[bytes, bytes]) -> Operation:
+    async def _operation(self, exchange: Exchange, scope: Scope) -> Operation:
         match = self.table.match(scope["method"], scope["path"])
         operation = exchange.operation = match.operation
         if self.draining and not (operation is not None and operation.while_draining):
@@ -296,28 +262,34 @@ class Service:
             )
         raise RefusedRequest(Refusal("not_found"))
 
-    async def _admit(self, exchange: Exchange, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Key, scope, tenant, limit."""
-        key = exchange.key = await self._authenticate(exchange, scope, headers)
-        operation = exchange.operation
-        limit = key.limit or self.limit
-        refusal = None
-        if operation is not None and operation.scope and operation.scope not in key.scopes:
-            refusal = Refusal("insufficient_scope", {"scope": operation.scope})
-        elif not key.tenant_active:
-            refusal = Refusal("tenant_suspended")
-        if limit is not None:
-            # A request that is refused anyway is counted, too, so that its answer tells the
-            # truth about what is left; but the scope's answer goes before the limit's.
-            exchange.decision = await self.store.take(f"key:{key.public}", limit)
-            if refusal is None and not exchange.decision.allowed:
-                refusal = _too_many(exchange.decision)
+    async def _admit(
+        self, exchange: Exchange, operation: Operation, scope: Scope, headers: Mapping[bytes, bytes]
+    ) -> None:
+        """Key, scope, role, tier, tenant, limit."""
+        key = await self._authenticate(exchange, scope, headers)
+        refusal = self._not_permitted(key, operation)
+        # A request that is refused anyway was counted, too, so that its answer tells the truth
+        # about what is left; but the scope's answer goes before the limit's.
+        if refusal is None and exchange.decision is not None and not exchange.decision.allowed:
+            refusal = _too_many(exchange.decision)
         if refusal is not None:
             raise RefusedRequest(refusal)
+
+    def _not_permitted(self, key: StoredKey, operation: Operation) -> Refusal | None:
+        if operation.scope and operation.scope not in key.scopes:
+            return Refusal("insufficient_scope", {"scope": operation.scope})
+        if operation.role and self.roles.get(key.role, -1) < self.roles[operation.role]:
+            return Refusal("insufficient_role", {"role": operation.role})
+        if operation.tiers and key.tier not in operation.tiers:
+            return Refusal("tier_required", {"tiers": sorted(operation.tiers), "tier": key.tier})
+        if not key.tenant_active:
+            return Refusal("tenant_suspended")
+        return None
 
     async def _authenticate(
         self, exchange: Exchange, scope: Scope, headers: Mapping[bytes, bytes]
     ) -> StoredKey:
+        """The key of the request, which is counted by its limits: one trip to the store."""
         value = headers.get(self._key_header)
         presented = "" if value is None else self.keys.presented(value.decode("latin-1"))
         if not presented:
@@ -325,107 +297,69 @@ class Service:
         elif not self.keys.well_formed(presented):
             code = "api_key_malformed"
         else:
-            key = await self.store.find_key(self.keys.public_part(presented))
-            # What became of a key is told only to who can show all of it.
-            if key is None or not key.opens(presented):
-                code = "api_key_invalid"
-            elif key.state == "revoked":
-                code = "api_key_revoked"
-            elif key.expired(time.time()):
-                code = "api_key_expired"
-            else:
+            code = ""
+
+            def counting(key: StoredKey | None) -> tuple[str, Sequence[Limit]] | None:
+                nonlocal code
+                code = _fault_in(key, presented)
+                if code or key is None:
+                    return self._counted(f"address:{_address(scope)}", self.stranger_limits)
+                return self._counted(f"key:{key.public}", self._limits_of(key))
+
+            key, exchange.decision = await self.store.admit(self.keys.public_part(presented), counting)
+            if key is not None and not code:
+                exchange.key = key
                 return key
+            self._refuse_stranger(exchange)
+            raise RefusedRequest(Refusal(code))
         await self._count_stranger(exchange, scope)
         raise RefusedRequest(Refusal(code))
 
+    def _limits_of(self, key: StoredKey) -> Sequence[Limit]:
+        return key.limits or self.tiers.get(key.tier) or self.limits
+
+    @staticmethod
+    def _counted(subject: str, limits: Sequence[Limit]) -> tuple[str, Sequence[Limit]] | None:
+        if not limits:
+            return None
+        # The names are part of it, so that a number is never held against another limit.
+        return f"{subject} {','.join(limit.name for limit in limits)}", limits
+
     async def _count_stranger(self, exchange: Exchange, scope: Scope) -> None:
-        if self.stranger_limit is None:
-            return
-        address = (scope.get("client") or ("",))[0]
-        exchange.decision = await self.store.take(f"address:{address}", self.stranger_limit)
-        if not exchange.decision.allowed:
+        counted = self._counted(f"address:{_address(scope)}", self.stranger_limits)
+        if counted is not None:
+            exchange.decision = await self.store.take(*counted)
+            self._refuse_stranger(exchange)
+
+    @staticmethod
+    def _refuse_stranger(exchange: Exchange) -> None:
+        if exchange.decision is not None and not exchange.decision.allowed:
             raise RefusedRequest(_too_many(exchange.decision))
 
-    async def _claim(
-        self, exchange: Exchange, scope: Scope, headers: Mapping[bytes, bytes]
-    ) -> Recorded | None:
-        """Take the claim that the request's key asks for; the record, if the work is done."""
-        value = headers.get(self._idempotency_header)
-        if value is None or exchange.key is None or exchange.operation is None:
-            return None
-        key = parse_key(value.decode("latin-1"))
-        if key is None:
-            raise RefusedRequest(Refusal("idempotency_key_invalid"))
-        exchange.idempotency_key = key
-        owner, operation = exchange.key, exchange.operation
-        slot = slot_of(owner.tenant, owner.principal, operation.method, operation.path, key)
-        fingerprint = fingerprint_of(scope["path"], scope["query_string"], exchange.body)
-        match await self._claimed(slot, fingerprint, exchange.request_id):
-            case Claim() as claim:
-                exchange.claim = claim
-                return None
-            case Recorded() as recorded:
-                return recorded
-            case Mismatch():
-                raise RefusedRequest(Refusal("idempotency_mismatch"))
-            case InFlight(left):
-                raise RefusedRequest(Refusal("idempotency_in_flight", retry_after=max(1, math.ceil(left))))
+    async def _body(
+        self,
+        exchange: Exchange,
+        operation: Operation,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        limit: int,
+    ) -> Receive:
+        """Read the body, unless the handler does; where the handler finds it."""
+        if operation.streamed:
+            return limited(receive, limit, lambda: setattr(exchange, "unread", False))
+        if scope["method"] not in _SAFE or announces_body(headers):
+            exchange.body = await read_body(receive, limit)
+        exchange.unread = False
+        return again(exchange.body, receive)
 
-    async def _claimed(self, slot: bytes, fingerprint: bytes, request_id: str) -> Claimed:
-        waited, pause = 0.0, 0.005
-        while True:
-            claimed = await self.store.claim(slot, fingerprint, request_id, lease=self.lease, keep=self.keep)
-            if not isinstance(claimed, InFlight) or waited >= self.wait:
-                return claimed
-            await asyncio.sleep(pause)
-            waited += pause
-            pause = min(pause * 2, 0.1)
-
-    async def _handle(self, exchange: Exchange, scope: Scope, receive: Receive, outgoing: _Outgoing) -> None:
-        receive = _again(exchange.body, receive)
-        claim = exchange.claim
-        if claim is None:
-            await self.app(scope, receive, outgoing.send)
-            outgoing.expect_started()
+    async def _afford(self, exchange: Exchange, operation: Operation) -> None:
+        if not operation.debits or self.transactional is None:
             return
-        # Nothing leaves before it is recorded.
-        try:
-            try:
-                with _Heartbeat(self.store, claim, self.lease):
-                    answer = await _collect(self.app, scope, receive)
-            except FencedError:
-                raise
-            except Exception as exc:  # noqa: BLE001  # a failure is an answer, too
-                answer = self.answer_to(exc, exchange)
-            await self._settle(exchange, claim, answer)
-        except FencedError:
-            # We were so slow that another request took over; its outcome is the outcome.
-            answer = await self._outcome_of_other(exchange, scope)
-        await outgoing.finish(answer)
-
-    async def _settle(self, exchange: Exchange, claim: Claim, answer: Answer) -> None:
-        if exchange.committed:
-            return
-        final = exchange.operation.final if exchange.operation is not None else ()
-        if 200 <= answer.status < 300 or answer.status in final:
-            await self.store.record(claim, answer, keep=self.keep)
-        else:
-            await self._release(claim)
-
-    async def _release(self, claim: Claim) -> None:
-        try:
-            await self.store.release(claim)
-        except StoreBusyError:
-            # The lease lapses by itself.
-            log.warning("could not release the claim of request %s", claim.request_id)
-
-    async def _outcome_of_other(self, exchange: Exchange, scope: Scope) -> Answer:
-        recorded = await self._claim(exchange, scope, _headers(scope))
-        if recorded is None:
-            if exchange.claim is not None:
-                await self._release(exchange.claim)
-            raise RefusedRequest(Refusal("idempotency_in_flight", retry_after=1))
-        return _replay(recorded)
+        for debit in operation.debits:
+            account = await self.transactional.account(exchange.tenant, debit.unit)
+            if account.balance < debit.amount:
+                raise InsufficientCreditsError(account, debit.amount)
 
     # --- answers ---
 
@@ -452,6 +386,8 @@ class Service:
             return exc.refusal
         if isinstance(exc, StoreBusyError):
             return Refusal("unavailable", retry_after=1)
+        if isinstance(exc, InsufficientCreditsError):
+            return _too_little(exc)
         return None if self._translate is None else self._translate(exc)
 
     def _means_itself(self, exc: Exception) -> TypeGuard[CallError]:
@@ -481,194 +417,37 @@ class Service:
         return sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
 
 
-class _Heartbeat:
-    """
-    Renews a claim while its work is under way, three times a lease.
-
-    So the lease can be short, and a slow handler is not overtaken: only a dead one is.
-    """
-
-    __slots__ = ("_claim", "_lease", "_loop", "_store", "_task", "_timer")
-
-    def __init__(self, store: Store, claim: Claim, lease: float) -> None:
-        self._store, self._claim, self._lease = store, claim, lease
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> None:
-        self._timer = self._loop.call_later(self._lease / 3, self._beat)
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _beat(self) -> None:
-        self._task = self._loop.create_task(self._renew())
-
-    async def _renew(self) -> None:
-        # A renewal that was not possible is tried again; one that came too late has no use.
-        held = True
-        with suppress(StoreBusyError):
-            held = await self._store.renew(self._claim, lease=self._lease)
-        if held and self._timer is not None:
-            self._timer = self._loop.call_later(self._lease / 3, self._beat)
+def _several(limit: Limit | Sequence[Limit] | None) -> tuple[Limit, ...]:
+    if limit is None:
+        return ()
+    return (limit,) if isinstance(limit, Limit) else checked(limit)
 
 
-class _Outgoing:
-    """The way out: adds what every answer carries, and refuses to answer twice."""
-
-    __slots__ = ("_exchange", "_head", "_send", "_service", "_started")
-
-    def __init__(self, service: Service, exchange: Exchange, send: Send, *, head: bool) -> None:
-        self._service = service
-        self._exchange = exchange
-        self._send = send
-        self._head = head
-        self._started = False
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._started = True
-            message["headers"] = self._dressed(message.get("headers", ()), message["status"])
-        await self._send(message)
-
-    async def finish(self, answer: Answer, unread: Receive | None = None) -> None:
-        """
-        Send a whole answer, unless one is under way already.
-
-        Args:
-            answer: What to send.
-            unread: Where the rest of the request's body comes from, if it was not read. Were
-                the connection closed on it, the client's machine would throw the answer away
-                (RFC 9112, section 9.6); so it is read, for a while, and the connection not
-                used again.
-        """
-        if self._started:
-            # What was promised cannot be taken back; ending here tells the client it was cut.
-            return
-        fields = [
-            (name.encode("latin-1"), value.encode("latin-1", "replace"))
-            for name, value in answer.headers.items()
-        ]
-        fields.append((b"content-length", b"%d" % len(answer.body)))
-        if unread is not None:
-            fields.append((b"connection", b"close"))
-        await self.send({"type": "http.response.start", "status": answer.status, "headers": fields})
-        body = b"" if self._head else answer.body
-        if unread is not None:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-            await _linger(unread)
-            body = b""
-        await self._send({"type": "http.response.body", "body": body})
-
-    def expect_started(self) -> None:
-        if not self._started:
-            raise RuntimeError("the application returned without an answer")
-
-    def _dressed(self, headers: Iterable[tuple[bytes, bytes]], status: int) -> list[tuple[bytes, bytes]]:
-        service, exchange = self._service, self._exchange
-        own = [(service._request_id_header, exchange.request_id.encode("latin-1"))]
-        if exchange.decision is not None:
-            own += exchange.decision.headers()
-        if status >= 400:
-            own.append((b"cache-control", b"no-store"))
-        taken = {name for name, _ in own}
-        return [pair for pair in headers if pair[0].lower() not in taken] + own
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("",))[0])
 
 
-def _headers(scope: Scope) -> dict[bytes, bytes]:
-    headers: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        # Two keys in one request are no key; the comma makes sure of that.
-        headers[name] = headers[name] + b", " + value if name in headers else value
-    return headers
-
-
-def _check_announced(headers: Mapping[bytes, bytes], limit: int) -> None:
-    announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > limit:
-        raise RefusedRequest(Refusal("payload_too_large", {"limit": limit}))
-
-
-async def _read(receive: Receive, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise RefusedRequest(Refusal("payload_too_large", {"limit": limit}))
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _announces_body(headers: Mapping[bytes, bytes]) -> bool:
-    # RFC 9112, section 6. A request of HTTP/2 may have a body and say nothing of it beforehand.
-    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
-
-
-async def _linger(receive: Receive) -> None:
-    left = LINGER_BYTES
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """`receive` for a handler that reads the body we have read already."""
-    given = False
-
-    async def receive_again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again
-
-
-async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:
-    """The whole answer of `app`, sent to nobody yet."""
-    status: int | None = None
-    headers: list[tuple[str, str]] = []
-    chunks: list[bytes] = []
-
-    async def keep(message: Message) -> None:
-        nonlocal status, headers
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
-        elif message["type"] == "http.response.body":
-            chunks.append(message.get("body", b""))
-
-    await app(scope, receive, keep)
-    if status is None:
-        raise RuntimeError("the application returned without an answer")
-    answer = Answer(status, headers, b"".join(chunks))
-    answer.headers.pop("content-length", None)
-    return answer
-
-
-def _replay(recorded: Recorded) -> Answer:
-    answer = recorded.answer
-    headers = {
-        **answer.headers,
-        "idempotent-replayed": "true",
-        "idempotent-original-request": recorded.request_id,
-    }
-    return Answer(answer.status, headers, answer.body)
+def _fault_in(key: StoredKey | None, presented: str) -> str:
+    """The code of what is wrong with a key; empty if it is good."""
+    # What became of a key is told only to who can show all of it.
+    if key is None or not key.opens(presented):
+        return "api_key_invalid"
+    if key.state == "revoked":
+        return "api_key_revoked"
+    if key.expired(time.time()):
+        return "api_key_expired"
+    return ""
 
 
 def _too_many(decision: Decision) -> Refusal:
     return Refusal("rate_limited", retry_after=decision.retry_after)
+
+
+def _too_little(exc: InsufficientCreditsError) -> Refusal:
+    account = exc.account
+    values = {"unit": account.unit, "required": exc.required, "remaining": account.balance}
+    if account.allowance is None:
+        return Refusal("insufficient_credits", values)
+    if account.renews_at is not None:
+        values["renews_at"] = math.ceil(account.renews_at)
+    return Refusal("quota_exceeded", {**values, "allowance": account.allowance})

@@ -2,29 +2,45 @@
 Idempotency keys: one effect, however often the request comes.
 
 A request with a key first claims its slot, in a short transaction of its own: a lease, and a
-token that fences out whoever held the slot before. Then the handler works. Its effect and the
-record of its answer are written in one transaction, which also checks the token; only after
-that commit does the answer leave.
+token that fences out whoever held the slot before. Then the handler works, while a heartbeat
+renews the lease. What follows a crash is chosen for each operation, by its level:
 
-Killed before the commit, nothing has happened: the lease lapses and a retry does the work.
-Killed after it, a retry gets the recorded answer. A worker that wakes up after its lease was
-taken over finds its token gone, and its effect is rolled back.
+`transactional`: the effect is in the store's own database. It and the record of its answer are
+written in one transaction, which also checks the token; only after that commit does the answer
+leave. Killed before the commit, nothing has happened: the lease lapses and a retry does the
+work. Killed after it, a retry gets the recorded answer. A worker that wakes up after its lease
+was taken over finds its token gone, and its effect is rolled back. Exactly one effect.
 
-What is recorded: a 2xx answer, and the 4xx answers the operation declares to be final. Anything
-else frees the slot; a 5xx was rolled back, so nothing of it is left to protect.
+`resumable`: the effect is elsewhere, such as a charge at a payment service that knows
+idempotency keys itself. The work is cut into steps; each has a key derived from the slot, the
+same however often it is tried, and its result is kept. A retry after a crash goes on after the
+last step that was kept. Exactly one effect, if the other service keeps its promise.
+
+`at_most_once`: the effect is elsewhere, and doing it twice would be worse than not at all. A
+claim whose lease lapsed is not taken over: the outcome is unknown, and stays so until the
+operation's `settle` hook or an operator says what became of it. At most one effect.
+
+What is recorded: a 2xx answer, and the 4xx answers the operation declares to be final; a 5xx at
+`at_most_once`. Anything else frees the slot.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from collections.abc import Mapping
+    from typing import Any, Literal, TypeAlias
 
     from failwell.answer import Answer
+
+    Level: TypeAlias = Literal["transactional", "resumable", "at_most_once"]
+
+LEVELS = ("transactional", "resumable", "at_most_once")
 
 KEPT_FOR = 24 * 3600.0  # seconds a record lives
 LEASE = 30.0  # seconds a claim is held without news of its holder
@@ -69,13 +85,18 @@ def slot_of(tenant: str, principal: str, method: str, route: str, key: str) -> b
     return sha.digest()
 
 
-def fingerprint_of(path: str, query: bytes, body: bytes) -> bytes:
-    """What makes two requests the same: the path, the query and the body, byte by byte."""
-    sha = hashlib.sha256()
-    for part in (path.encode("utf-8", "surrogateescape"), query, body):
-        sha.update(b"%d:" % len(part))
-        sha.update(part)
-    return sha.digest()
+def fingerprint_of(key: str, *parts: bytes) -> bytes:
+    """
+    What makes two requests the same: the path, the query and the body, byte by byte.
+
+    The idempotency key, of which the store has only a hash, seasons it: who reads the store
+    cannot try bodies until one fits.
+    """
+    mac = hmac.new(key.encode("utf-8", "surrogateescape"), digestmod=hashlib.sha256)
+    for part in parts:
+        mac.update(b"%d:" % len(part))  # lengths, so that no two lists of parts read the same
+        mac.update(part)
+    return mac.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +106,18 @@ class Claim:
 
     Attributes:
         slot: Where the record goes.
-        token: Random; a later claim on the slot has another.
+        fingerprint: Of the request.
+        token: Random; a later claim on the slot has another. The same claim may be asked for
+            again, as a store's own client does when an answer of the store was lost.
         request_id: The request that holds it.
+        steps: The results that earlier holders of the slot kept, by step.
     """
 
     slot: bytes
+    fingerprint: bytes
     token: bytes
     request_id: str
+    steps: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +126,12 @@ class Recorded:
     The work of a slot is done, and this was its answer.
 
     Attributes:
-        answer: The answer, without what belongs to one request alone.
+        answer: The answer, without what belongs to one request alone; None if it was too large
+            to keep.
         request_id: The request that did the work.
     """
 
-    answer: Answer
+    answer: Answer | None
     request_id: str
 
 
@@ -125,7 +152,23 @@ class Mismatch:
     """The slot belongs to a request with another payload."""
 
 
-Claimed: TypeAlias = "Claim | Recorded | InFlight | Mismatch"
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """
+    The holder of an `at_most_once` claim is gone, and nobody knows what it did.
+
+    Attributes:
+        slot: Whose outcome is to be settled.
+        request_id: The request that held it.
+        since: Unix seconds when its lease lapsed.
+    """
+
+    slot: bytes
+    request_id: str
+    since: float
+
+
+Claimed: TypeAlias = "Claim | Recorded | InFlight | Mismatch | Unsettled"
 
 # Not part of what was answered, or true for one request alone.
 _NOT_REPLAYED = frozenset(

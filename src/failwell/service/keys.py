@@ -14,12 +14,12 @@ import secrets
 import string
 from dataclasses import dataclass
 
+from failwell.service.limits import Limit, checked
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Literal
-
-    from failwell.service.limits import Limit
 
     KeyState = Literal["active", "revoked"]
 
@@ -91,9 +91,12 @@ class StoredKey:
         principal: Who holds it; keys that replace each other share one, so that a write can be
             repeated with the new key.
         scopes: What it may do.
+        role: One of the service's roles, such as `member`; empty for none.
+        tier: What the tenant pays for, such as `free`; decides the limits where the service has
+            some for it. Empty for none.
         state: Active or revoked.
         expires_at: Unix seconds after which it is no longer taken; None for never.
-        limit: How often it may ask; None for the service's own limit.
+        limits: How often it may ask; empty for those of its tier, or the service's.
         tenant_active: Whether the tenant may do anything at all.
     """
 
@@ -102,9 +105,11 @@ class StoredKey:
     tenant: str
     principal: str
     scopes: frozenset[str] = frozenset()
+    role: str = ""
+    tier: str = ""
     state: KeyState = "active"
     expires_at: float | None = None
-    limit: Limit | None = None
+    limits: tuple[Limit, ...] = ()
     tenant_active: bool = True
 
     def opens(self, key: str) -> bool:
@@ -128,13 +133,24 @@ def stored(
     tenant: str,
     principal: str | None = None,
     scopes: Iterable[str] = (),
+    role: str = "",
+    tier: str = "",
     state: KeyState = "active",
     expires_at: float | None = None,
-    limit: Limit | None = None,
+    limit: Limit | Iterable[Limit] = (),
 ) -> StoredKey:
-    """The record of a new `key`; the principal is the public part unless one is named."""
+    """
+    The record of a new `key`; the principal is the public part unless one is named.
+
+    Raises:
+        ValueError: a scope has a blank in it, or the limits cannot hold at once.
+    """
     public = keys.public_part(key)
+    granted = frozenset(scopes)
+    if any(not scope or " " in scope for scope in granted):
+        raise ValueError("a scope is a word without blanks")
     return StoredKey(
-        public=public, digest=digest(key), tenant=tenant, principal=principal or public,
-        scopes=frozenset(scopes), state=state, expires_at=expires_at, limit=limit,
+        public=public, digest=digest(key), tenant=tenant, principal=principal or public, scopes=granted,
+        role=role, tier=tier, state=state, expires_at=expires_at,
+        limits=checked((limit,) if isinstance(limit, Limit) else tuple(limit)),
     )  # fmt: skip

@@ -1,18 +1,34 @@
 """
-Rate limits by the generic cell rate algorithm (GCRA): one number a subject, no window edges.
+Rate limits by the generic cell rate algorithm (GCRA): one number a limit, no window edges.
 
-The number is the moment at which the subject's allowance will be whole again, its
-"theoretical arrival time". A request moves it one interval into the future; one that would move
-it further than a whole window from now is refused and moves nothing.
+The number is the moment at which a subject's allowance will be whole again, its "theoretical
+arrival time". A request moves it one interval into the future; one that would move it further
+than a whole window from now is refused and moves nothing. Where several limits hold at once,
+such as a burst and a day, a request that one of them refuses moves none of them.
 
-Times are whole microseconds: sums and comparisons are then exact, in Python and in SQL.
+Times are whole microseconds: sums and comparisons are then exact, in Python, SQL and Lua.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal, TypeAlias
+
+    # Which header fields carry the numbers: what most services send, the IETF draft's, or both.
+    Fields: TypeAlias = Literal["x-ratelimit", "draft", "both"]
+
 MICROSECONDS = 1_000_000
+
+# A store keeps one number for each limit of a subject, in columns of their own.
+MOST_LIMITS = 4
+
+# draft-ietf-httpapi-ratelimit-headers-11 has the name in a Structured Field String.
+_NAME = re.compile(r"[a-z][a-z0-9_.*-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +39,23 @@ class Limit:
     Attributes:
         requests: How many at once, and on average per window. 1 or more.
         window: Seconds.
+        name: What the header fields of the IETF draft call it. A subject's limits have
+            different names.
 
     Raises:
-        ValueError: no requests, or a window too short to tell two of them apart.
+        ValueError: no requests, a window too short to tell two of them apart, or a name that
+            is not up to 32 lower-case letters, digits and `_.*-`.
     """
 
     requests: int
     window: float
+    name: str = "default"
 
     def __post_init__(self) -> None:
         if self.requests < 1 or self.interval < 1:
             raise ValueError(f"a limit of {self.requests} requests in {self.window} s cannot be kept")
+        if _NAME.fullmatch(self.name) is None:
+            raise ValueError(f"a limit is named by lower-case letters and digits, not {self.name!r}")
 
     @property
     def interval(self) -> int:
@@ -46,55 +68,129 @@ class Limit:
         return self.interval * self.requests
 
 
+def checked(limits: Sequence[Limit]) -> tuple[Limit, ...]:
+    """
+    `limits`, if they can hold for one subject at once.
+
+    Raises:
+        ValueError: more than `MOST_LIMITS`, or two of the same name.
+    """
+    if len(limits) > MOST_LIMITS:
+        raise ValueError(f"at most {MOST_LIMITS} limits hold at once, not {len(limits)}")
+    if len({limit.name for limit in limits}) < len(limits):
+        raise ValueError("limits that hold at once need different names")
+    return tuple(limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    How one limit stands after a request.
+
+    Attributes:
+        limit: The limit.
+        remaining: Requests left now.
+        reset_at: Unix seconds, rounded up: when the allowance is whole again; once nothing
+            remains, when that changes.
+        reset_after: The same as whole seconds from now.
+    """
+
+    limit: Limit
+    remaining: int
+    reset_at: int
+    reset_after: int
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """
     Whether a request is let through, and the numbers its answer carries.
 
-    Both come from one statement on the store, so they cannot contradict each other.
+    All of it comes from one statement on the store, so it cannot contradict itself.
 
     Attributes:
         allowed: Whether it is.
-        limit: Requests in a window.
-        remaining: Requests left now.
-        reset_at: Unix seconds, rounded up, when the allowance is whole again.
-        retry_after: Whole seconds to wait, 1 or more, never ending before `reset_at`;
-            0 if allowed.
+        standings: Each limit, in the order given.
+        retry_after: Whole seconds to wait, 1 or more, never ending before the reset of a limit
+            that refuses; 0 if allowed.
     """
 
     allowed: bool
-    limit: int
-    remaining: int
-    reset_at: int
-    retry_after: int
+    standings: tuple[Standing, ...]
+    retry_after: int = 0
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The `X-RateLimit-*` fields; `Reset` is a point in time, in unix seconds."""
-        return [
-            (b"x-ratelimit-limit", b"%d" % self.limit),
-            (b"x-ratelimit-remaining", b"%d" % self.remaining),
-            (b"x-ratelimit-reset", b"%d" % self.reset_at),
-        ]
+    @property
+    def tightest(self) -> Standing:
+        """The limit that is nearest to its end; of those that are spent, the last to come back."""
+        return min(
+            self.standings,
+            key=lambda s: (s.remaining / s.limit.requests, -s.reset_at if s.remaining == 0 else 0),
+        )
+
+    @property
+    def limit(self) -> int:
+        """Requests in a window of the tightest limit."""
+        return self.tightest.limit.requests
+
+    @property
+    def remaining(self) -> int:
+        """Requests left now."""
+        return self.tightest.remaining
+
+    @property
+    def reset_at(self) -> int:
+        """Unix seconds at which the tightest limit is reset; see `Standing`."""
+        return self.tightest.reset_at
+
+    def headers(self, fields: Fields = "x-ratelimit") -> list[tuple[bytes, bytes]]:
+        """
+        The header fields that say it.
+
+        `X-RateLimit-*` has the tightest limit, `Reset` as a point in time, in unix seconds.
+        `RateLimit-Policy` and `RateLimit` have them all, with seconds from now.
+
+        Source:
+            draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4.
+        """
+        said: list[tuple[bytes, bytes]] = []
+        if fields != "draft":
+            tightest = self.tightest
+            said += [
+                (b"x-ratelimit-limit", b"%d" % tightest.limit.requests),
+                (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
+                (b"x-ratelimit-reset", b"%d" % tightest.reset_at),
+            ]
+        if fields != "x-ratelimit":
+            policy = ", ".join(_policy(s.limit) for s in self.standings)
+            state = ", ".join(f'"{s.limit.name}";r={s.remaining};t={s.reset_after}' for s in self.standings)
+            said += [(b"ratelimit-policy", policy.encode()), (b"ratelimit", state.encode())]
+        return said
 
 
-def decision(limit: Limit, allowed: bool, tat: int, now: int) -> Decision:
+def _policy(limit: Limit) -> str:
+    # A window is a whole number of seconds there, and may be left out where it is none.
+    window = f";w={int(limit.window)}" if limit.window == int(limit.window) else ""
+    return f'"{limit.name}";q={limit.requests}{window}'
+
+
+def decision(limits: Sequence[Limit], allowed: bool, tats: Sequence[int], now: int) -> Decision:
     """
-    The decision that follows from a subject's new number.
+    The decision that follows from a subject's new numbers.
 
     Args:
-        limit: The limit that was applied.
+        limits: The limits that were applied.
         allowed: Whether the request was let through.
-        tat: When the allowance is whole again, microseconds of unix time.
+        tats: When each allowance is whole again, microseconds of unix time.
         now: The same clock.
     """
-    remaining = max(0, (now + limit.span - tat) // limit.interval)
-    reset_at = -(-tat // MICROSECONDS)
-    wait = -(-(reset_at * MICROSECONDS - now) // MICROSECONDS)
-    return Decision(
-        allowed=allowed,
-        limit=limit.requests,
-        # A refused request did not fit, whatever fraction of an interval is free.
-        remaining=remaining if allowed else 0,
-        reset_at=reset_at,
-        retry_after=0 if allowed else max(1, wait),
-    )
+    standings = []
+    wait = 0
+    for limit, tat in zip(limits, tats, strict=True):
+        remaining = max(0, (now + limit.span - tat) // limit.interval)
+        at = tat if remaining else tat - limit.span + limit.interval
+        reset_at = -(-at // MICROSECONDS)
+        reset_after = max(0, -(-(reset_at * MICROSECONDS - now) // MICROSECONDS))
+        standings.append(Standing(limit, remaining, reset_at, reset_after))
+        if not allowed and not remaining:
+            wait = max(wait, reset_after)
+    return Decision(allowed, tuple(standings), 0 if allowed else max(1, wait))

@@ -11,8 +11,15 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from typing import Any
+
+    from failwell.answer import Answer
+    from failwell.errors import CallError
+    from failwell.failure import Effect
+    from failwell.service.credits import Debit
+    from failwell.service.exchange import Exchange
+    from failwell.service.idempotency import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +34,23 @@ class Operation:
         scope: What a key must be allowed to do; empty if any key may.
         public: Whether it is served without a key, and without a limit.
         while_draining: Whether it is served while the service shuts down.
-        idempotent: Whether an `Idempotency-Key` is honoured.
+        role: The least of the service's roles that may; empty if any may.
+        tiers: The tiers that may; empty if all may.
+        idempotency: The level at which an `Idempotency-Key` is honoured; None if it is not.
+        key_required: Whether a request without an `Idempotency-Key` is refused.
         final: The 4xx statuses that are recorded as the outcome; all others free the key.
+        settle: At level `at_most_once`, finds out what became of a request whose worker died:
+            an answer, if it was carried out; `Effect.NOT_APPLIED` if it was not, and may be
+            now; `Effect.UNKNOWN` if nobody can say yet.
+        debits: What each effect costs; refused before the handler if it is not there, spent
+            with the effect.
         parse: Makes the input of the raw body, before the idempotency look-up; raises
             `RefusedRequest` if it cannot. None leaves the body to the handler.
+        streamed: Whether the handler reads the body itself, piece by piece. Of such a body the
+            fingerprint knows the announced length, type and `Content-Digest` only.
         max_body_bytes: The largest body taken; None for the service's own limit.
+        raises: The exceptions of the contract that the handler may raise, for the reference and
+            for `check`; what the gates refuse goes without saying.
     """
 
     method: str
@@ -40,10 +59,17 @@ class Operation:
     scope: str = ""
     public: bool = False
     while_draining: bool = False
-    idempotent: bool = False
+    role: str = ""
+    tiers: frozenset[str] = frozenset()
+    idempotency: Level | None = None
+    key_required: bool = False
     final: frozenset[int] = frozenset()
+    settle: Callable[[Exchange], Awaitable[Answer | Effect]] | None = None
+    debits: tuple[Debit, ...] = ()
     parse: Callable[[bytes], Any] | None = None
+    streamed: bool = False
     max_body_bytes: int | None = None
+    raises: tuple[type[CallError], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

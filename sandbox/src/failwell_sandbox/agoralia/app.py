@@ -176,7 +176,7 @@ class Agoralia:
             Operation("GET", "/api/v1/agents", self.list_agents, scope="agents:read"),
             Operation("GET", "/api/v1/agents/{agent_id}", self.get_agent, scope="agents:read"),
             Operation("POST", "/api/v1/campaigns", self.create_campaign, scope="campaigns:write",
-                      idempotent=True, parse=json_body(NewCampaign, pydantic1=True)),
+                      idempotency="transactional", parse=json_body(NewCampaign, pydantic1=True)),
             Operation("GET", "/api/v1/campaigns", self.list_campaigns, scope="campaigns:read"),
             Operation("GET", "/api/v1/campaigns/{campaign_id}", self.get_campaign,
                       scope="campaigns:read"),
@@ -201,7 +201,7 @@ class Agoralia:
         exchange = exchange_of(request)
         name, plan = WORKSPACES[exchange.tenant]
         assert exchange.key is not None
-        limit = exchange.key.limit or LIMIT
+        limit = (*exchange.key.limits, LIMIT)[0]
         me = {
             "tenant_id": int(exchange.tenant),
             "workspace_name": name,

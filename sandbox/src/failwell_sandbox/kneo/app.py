@@ -168,21 +168,21 @@ class Kneo:
         self.workers = [Worker(self._run_next, f"kneo-runs-{n}") for n in range(WORKERS)]
         store.write_blocking(self._seed)
         self.operations = (
-            Operation("POST", "/v1/runs", self.create_run, scope="runs:write", idempotent=True,
+            Operation("POST", "/v1/runs", self.create_run, scope="runs:write", idempotency="transactional",
                       parse=json_body(NewRun)),
             Operation("GET", "/v1/runs", self.list_runs, scope="runs:read"),
             Operation("GET", "/v1/runs/{run_id}", self.get_run, scope="runs:read"),
             # That a run had ended is the outcome of the request, now and when it is repeated.
             Operation("POST", "/v1/runs/{run_id}/cancel", self.cancel_run, scope="runs:write",
-                      idempotent=True, final=frozenset({409})),
-            Operation("POST", "/v1/specs", self.create_spec, scope="specs:write", idempotent=True,
+                      idempotency="transactional", final=frozenset({409})),
+            Operation("POST", "/v1/specs", self.create_spec, scope="specs:write", idempotency="transactional",
                       parse=json_body(NewSpec)),
             Operation("GET", "/v1/specs", self.list_specs, scope="specs:read"),
             Operation("GET", "/v1/specs/{spec_id}", self.get_spec, scope="specs:read"),
             Operation("PUT", "/v1/specs/{spec_id}", self.change_spec, scope="specs:write",
-                      idempotent=True, parse=json_body(ChangedSpec)),
+                      idempotency="transactional", parse=json_body(ChangedSpec)),
             Operation("POST", "/v1/environments", self.create_environment, scope="environments:write",
-                      idempotent=True, parse=json_body(NewEnvironment)),
+                      idempotency="transactional", parse=json_body(NewEnvironment)),
             Operation("GET", "/v1/environments", self.list_environments, scope="environments:read"),
             Operation("GET", "/v1/environments/{environment_id}", self.get_environment,
                       scope="environments:read"),

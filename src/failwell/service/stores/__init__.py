@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failwell.service.stores.base import FencedError, Store, StoreBusyError
+from failwell.service.stores.base import FencedError, Store, StoreBusyError, TransactionalStore
 from failwell.service.stores.sqlite import SQLiteStore
 
-__all__ = ["FencedError", "SQLiteStore", "Store", "StoreBusyError"]
+__all__ = ["FencedError", "SQLiteStore", "Store", "StoreBusyError", "TransactionalStore"]

@@ -2,9 +2,13 @@
 SQLite as a store: one file, one writer, no server.
 
 Theory of operation. All writes that must last go through one thread that owns the writing
-connection, one transaction after the other, each `BEGIN IMMEDIATE`: a deferred transaction that
-reads and then writes fails with SQLITE_BUSY_SNAPSHOT at once, whatever the busy timeout. Reads
-take microseconds under WAL and wait for nobody, so they run where they are asked, on the
+connection, each transaction `BEGIN IMMEDIATE`: a deferred transaction that reads and then
+writes fails with SQLITE_BUSY_SNAPSHOT at once, whatever the busy timeout. What is waiting when
+the thread comes back from a commit is carried out in one transaction, each piece of work behind
+a savepoint of its own, and one commit makes it all last: under load, the disk is waited for once
+for many requests. Nobody is told of an outcome before that commit.
+
+Reads take microseconds under WAL and wait for nobody, so they run where they are asked, on the
 event loop's thread. So do the rate limits, which live in a second file: a decision about a
 limit then waits for no commit, and its loss in a power cut costs nobody anything.
 """
@@ -12,122 +16,44 @@ limit then waits for no commit, and its loss in a power cut costs nobody anythin
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import queue
 import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from failwell.answer import Answer
-from failwell.service.idempotency import (
-    KEPT_FOR,
-    Claim,
-    InFlight,
-    Mismatch,
-    Recorded,
-    replayable,
-)
-from failwell.service.keys import StoredKey
-from failwell.service.limits import MICROSECONDS, Decision, Limit, decision
-from failwell.service.stores.base import FencedError, StoreBusyError
+from failwell.service.limits import Decision, Limit
+from failwell.service.stores.base import StoreBusyError
+from failwell.service.stores.sql import LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from failwell.service.idempotency import Claimed
+    from failwell.service.idempotency import Claim, Claimed
+    from failwell.service.keys import StoredKey
+    from failwell.service.stores.base import Counting
 
 T = TypeVar("T")
 
 # RETURNING came with 3.35 (2021-03).
 LEAST_SQLITE = (3, 35, 0)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS failwell_tenants (
-    tenant TEXT PRIMARY KEY,
-    active INTEGER NOT NULL DEFAULT 1
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS failwell_keys (
-    public TEXT PRIMARY KEY,
-    digest BLOB NOT NULL,
-    tenant TEXT NOT NULL,
-    principal TEXT NOT NULL,
-    scopes TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('active', 'revoked')),
-    expires_at REAL,
-    limit_requests INTEGER,
-    limit_window REAL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS failwell_idempotency (
-    slot BLOB PRIMARY KEY,
-    fingerprint BLOB NOT NULL,
-    token BLOB NOT NULL,
-    request_id TEXT NOT NULL,
-    lease_until REAL NOT NULL,
-    expires_at REAL NOT NULL,
-    status INTEGER,          -- NULL while the work is under way
-    headers TEXT,
-    body BLOB
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS failwell_idempotency_ends ON failwell_idempotency (expires_at);
-"""
-
-_LIMITS_SCHEMA = """
-CREATE TABLE IF NOT EXISTS failwell_limits (
-    subject TEXT PRIMARY KEY,
-    tat INTEGER NOT NULL,
-    allowed INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS failwell_limits_whole ON failwell_limits (tat);
-"""
+DIALECT = Dialect(
+    now=":now", least="min", greatest="max", blob="BLOB", serial="INTEGER", compact="WITHOUT ROWID"
+)
 
 # Between two clean-ups, so that each has little to do and none is waited for.
 TAKES_BETWEEN = 1000
 CLAIMS_BETWEEN = 100
 
-# Expressions on the right see the row as it was. `min` forgives a clock that was set back:
-# nobody is locked out for longer than a window.
-_TAKE = """
-INSERT INTO failwell_limits (subject, tat, allowed) VALUES (:subject, :now + :interval, 1)
-ON CONFLICT (subject) DO UPDATE SET
-    allowed = max(min(tat, :now + :span), :now) + :interval <= :now + :span,
-    tat = CASE
-        WHEN max(min(tat, :now + :span), :now) + :interval <= :now + :span
-        THEN max(min(tat, :now + :span), :now) + :interval
-        ELSE min(tat, :now + :span) END
-RETURNING allowed, tat
-"""
-
-_CLAIM = """
-INSERT INTO failwell_idempotency (slot, fingerprint, token, request_id, lease_until, expires_at)
-VALUES (:slot, :fingerprint, :token, :request_id, :now + :lease, :now + :keep)
-ON CONFLICT (slot) DO UPDATE SET
-    fingerprint = excluded.fingerprint, token = excluded.token, request_id = excluded.request_id,
-    lease_until = excluded.lease_until, expires_at = excluded.expires_at,
-    status = NULL, headers = NULL, body = NULL
-WHERE expires_at <= :now
-   OR (status IS NULL AND lease_until <= :now AND fingerprint = excluded.fingerprint)
-RETURNING token
-"""
-
-_FINISH = """
-UPDATE failwell_idempotency
-SET status = :status, headers = :headers, body = :body, expires_at = :now + :keep
-WHERE slot = :slot AND token = :token AND status IS NULL
-"""
-
-_FIND_KEY = """
-SELECT k.public, k.digest, k.tenant, k.principal, k.scopes, k.state, k.expires_at,
-       k.limit_requests, k.limit_window, coalesce(t.active, 1)
-FROM failwell_keys AS k LEFT JOIN failwell_tenants AS t USING (tenant)
-WHERE k.public = ?
-"""
+# How much is carried out under one commit; what waits longer than that waits for the next.
+MOST_AT_ONCE = 64
 
 
-class SQLiteStore:
+class SQLiteStore(SQLStore):
     """
     A store in one SQLite file, and the service's own tables beside it.
 
@@ -154,6 +80,7 @@ class SQLiteStore:
     ) -> None:
         if sqlite3.sqlite_version_info < LEAST_SQLITE:
             raise RuntimeError(f"SQLite {'.'.join(map(str, LEAST_SQLITE))} or newer is needed")
+        super().__init__(DIALECT, clock)
         self.path = os.fspath(path)
         self.clock = clock
         self._takes = 0
@@ -161,17 +88,18 @@ class SQLiteStore:
         self._durable = durable
         self._patience = patience
         with closing(self._connect(self.path, patience)) as db:
-            db.executescript(_SCHEMA + schema)
+            db.executescript(DIALECT.render(SCHEMA) + schema)
             self._forget_records(db)
         self._reader = self._connect(self.path, patience)
         self._reader.execute("PRAGMA query_only = ON")
         # Asked by the loop's thread and, for tests and tools, by others.
         self._reading = threading.Lock()
         self._limits = self._connect(f"{self.path}-limits", patience)
-        self._limits.executescript(_LIMITS_SCHEMA)
+        self._limits.executescript(DIALECT.render(LIMITS_SCHEMA))
         # On the loop's thread nothing may wait for long, not even for another process.
         self._limits.execute(f"PRAGMA busy_timeout = {int(min(patience, 0.05) * 1000)}")
-        self._forget_limits()
+        with suppress(sqlite3.OperationalError):
+            self._forget_limits(self._limits)
         self._writer = _Writer(self._open_for_writing)
 
     def _connect(self, path: str, patience: float) -> sqlite3.Connection:
@@ -193,155 +121,52 @@ class SQLiteStore:
         # A claim need not last: lost with the power, so is the work that it stood for.
         return lasting, self._connect(self.path, self._patience)
 
-    # --- keys ---
+    # --- how work is run ---
 
-    async def find_key(self, public: str, /) -> StoredKey | None:
-        """See `Store.find_key`."""
-        rows = self.read(_FIND_KEY, (public,))
-        return _key(rows[0]) if rows else None
+    async def _write(self, work: Callable[[sqlite3.Connection], T], *, lasting: bool = True) -> T:
+        return await self._writer.run(work, lasting=lasting)
 
-    def add_keys(self, keys: Iterable[StoredKey]) -> None:
-        """Store `keys`, in place of those with the same public part. Blocks."""
-        rows = [
-            (k.public, k.digest, k.tenant, k.principal, " ".join(sorted(k.scopes)), k.state, k.expires_at,
-             k.limit.requests if k.limit else None, k.limit.window if k.limit else None)
-            for k in keys
-        ]  # fmt: skip
-        self.write_blocking(
-            lambda db: db.executemany(
-                "INSERT OR REPLACE INTO failwell_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-            )
-        )
+    def _write_blocking(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._writer.run_blocking(work)
 
-    def revoke_key(self, public: str) -> bool:
-        """Take the key with this public part out of use; whether there is one. Blocks."""
-        sql = "UPDATE failwell_keys SET state = 'revoked' WHERE public = ?"
-        return self.write_blocking(lambda db: db.execute(sql, (public,)).rowcount == 1)
+    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._read_lock() as db:
+            return work(db)
 
-    def set_tenant_active(self, tenant: str, active: bool) -> None:
-        """Let a tenant in, or shut it out. Blocks."""
-        self.write_blocking(
-            lambda db: db.execute("INSERT OR REPLACE INTO failwell_tenants VALUES (?, ?)", (tenant, active))
-        )
+    # --- keys and limits ---
 
-    # --- limits ---
+    async def admit(self, public: str, counting: Counting, /) -> tuple[StoredKey | None, Decision | None]:
+        """See `Store.admit`."""
+        with self._read_lock() as db:
+            key = self._find_key(db, public)
+        counted = counting(key)
+        return key, None if counted is None else await self.take(*counted)
 
-    async def take(self, subject: str, limit: Limit, /) -> Decision:
+    async def take(self, subject: str, limits: Sequence[Limit], /) -> Decision:
         """See `Store.take`."""
         self._takes += 1
-        if self._takes % TAKES_BETWEEN == 0:
-            self._forget_limits()
-        now = int(self.clock() * MICROSECONDS)
-        facts = {"subject": subject, "now": now, "interval": limit.interval, "span": limit.span}
         try:
-            # All rows are fetched, or the statement would stay open and uncommitted.
-            ((allowed, tat),) = self._limits.execute(_TAKE, facts).fetchall()
+            if self._takes % TAKES_BETWEEN == 0:
+                self._forget_limits(self._limits)
+            return self._take(self._limits, subject, limits)
         except sqlite3.OperationalError as exc:
             raise _busy_or(exc) from exc
-        return decision(limit, bool(allowed), tat, now)
-
-    def _forget_limits(self) -> None:
-        # A number in the past says what a missing one says: the allowance is whole.
-        with suppress(sqlite3.OperationalError):
-            self._limits.execute("DELETE FROM failwell_limits WHERE tat <= ?", (self.clock() * MICROSECONDS,))
 
     # --- idempotency ---
 
-    async def claim(
-        self, slot: bytes, fingerprint: bytes, request_id: str, /, *, lease: float, keep: float = KEPT_FOR
-    ) -> Claimed:
+    async def claim(self, wanted: Claim, /, *, lease: float, keep: float, take_over: bool = True) -> Claimed:
         """See `Store.claim`."""
-        with self._read_lock() as db:
-            standing = self._standing(db, slot, fingerprint)
+        standing = await self._look(lambda db: self._standing(db, wanted))
         if standing is not None:
             return standing
-        claim = Claim(slot, os.urandom(16), request_id)
-        facts = {
-            "slot": slot, "fingerprint": fingerprint, "token": claim.token, "request_id": request_id,
-            "now": self.clock(), "lease": lease, "keep": keep,
-        }  # fmt: skip
 
         def insert(db: sqlite3.Connection) -> Claimed:
             self._claims += 1
             if self._claims % CLAIMS_BETWEEN == 0:
                 self._forget_records(db)
-            if db.execute(_CLAIM, facts).fetchall():
-                return claim
-            # Somebody was faster. What cannot be seen any more was released in between.
-            return self._standing(db, slot, fingerprint) or InFlight(lease)
+            return self._claim(db, wanted, lease, keep, take_over)
 
         return await self._writer.run(insert, lasting=False)
-
-    def _forget_records(self, db: sqlite3.Connection) -> None:
-        db.execute("DELETE FROM failwell_idempotency WHERE expires_at <= ?", (self.clock(),))
-
-    def _standing(
-        self, db: sqlite3.Connection, slot: bytes, fingerprint: bytes
-    ) -> Recorded | InFlight | Mismatch | None:
-        """What stands against a claim on `slot`; None if nothing does."""
-        rows = db.execute(
-            "SELECT fingerprint, request_id, lease_until, status, headers, body FROM failwell_idempotency "
-            "WHERE slot = ? AND expires_at > ?",
-            (slot, self.clock()),
-        ).fetchall()
-        if not rows:
-            return None
-        held_for, request_id, lease_until, status, headers, body = rows[0]
-        if held_for != fingerprint:
-            return Mismatch()
-        if status is not None:
-            return Recorded(Answer(status, _read_headers(headers), body), request_id)
-        left = lease_until - self.clock()
-        return InFlight(left) if left > 0 else None
-
-    async def renew(self, claim: Claim, /, *, lease: float) -> bool:
-        """See `Store.renew`."""
-        sql = (
-            "UPDATE failwell_idempotency SET lease_until = ? WHERE slot = ? AND token = ? AND status IS NULL"
-        )
-        facts = (self.clock() + lease, claim.slot, claim.token)
-        return await self._writer.run(lambda db: db.execute(sql, facts).rowcount == 1, lasting=False)
-
-    async def commit(
-        self,
-        claim: Claim | None,
-        effect: Callable[[sqlite3.Connection], Answer],
-        /,
-        *,
-        keep: float = KEPT_FOR,
-    ) -> Answer:
-        """See `Store.commit`. The effect runs on the writer's thread and must not wait for anything."""
-
-        def work(db: sqlite3.Connection) -> Answer:
-            answer = effect(db)
-            if claim is not None:
-                self._finish(db, claim, answer, keep)
-            return answer
-
-        return await self._writer.run(work)
-
-    async def record(self, claim: Claim, answer: Answer, /, *, keep: float = KEPT_FOR) -> None:
-        """See `Store.record`."""
-        await self._writer.run(lambda db: self._finish(db, claim, answer, keep))
-
-    def _finish(self, db: sqlite3.Connection, claim: Claim, answer: Answer, keep: float) -> None:
-        facts = {
-            "slot": claim.slot, "token": claim.token, "status": answer.status,
-            "headers": _written_headers(replayable(answer.headers)), "body": answer.body,
-            "now": self.clock(), "keep": keep,
-        }  # fmt: skip
-        if db.execute(_FINISH, facts).rowcount != 1:
-            raise FencedError
-
-    async def release(self, claim: Claim, /) -> None:
-        """See `Store.release`."""
-        await self._writer.run(
-            lambda db: db.execute(
-                "DELETE FROM failwell_idempotency WHERE slot = ? AND token = ? AND status IS NULL",
-                (claim.slot, claim.token),
-            ),
-            lasting=False,
-        )
 
     # --- the service's own tables ---
 
@@ -387,6 +212,24 @@ class SQLiteStore:
         self._limits.close()
 
 
+class _Job:
+    """A piece of work for the writer, and who is to be told of its outcome."""
+
+    __slots__ = ("error", "lasting", "result", "tell", "work")
+
+    def __init__(
+        self,
+        work: Callable[[sqlite3.Connection], Any],
+        lasting: bool,
+        tell: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        self.work = work
+        self.lasting = lasting
+        self.tell = tell
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
 class _Writer:
     """
     A thread that carries out transactions one after the other.
@@ -396,7 +239,7 @@ class _Writer:
     """
 
     def __init__(self, connect: Callable[[], tuple[sqlite3.Connection, sqlite3.Connection]]) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lasting, self._quick = connect()
         self._closed = False
         self._lock = threading.Lock()
@@ -407,7 +250,7 @@ class _Writer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
-        def tell(result: T | None, error: BaseException | None) -> None:
+        def tell(result: T, error: BaseException | None) -> None:
             if future.cancelled():
                 return
             if isinstance(error, StopIteration):  # a future cannot carry it
@@ -415,49 +258,56 @@ class _Writer:
             if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(result)  # type: ignore[arg-type]  # None only if T is
+                future.set_result(result)
 
-        def answer(result: T | None, error: BaseException | None) -> None:
+        def answer(result: T, error: BaseException | None) -> None:
             with suppress(RuntimeError):  # the loop was closed while we worked
                 loop.call_soon_threadsafe(tell, result, error)
 
-        self._put(work, lasting, answer)
+        self._put(_Job(work, lasting, answer))
         return await future
 
     def run_blocking(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        box: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-        self._put(work, True, lambda result, error: box.put((result, error)))
+        box: queue.SimpleQueue[tuple[T, BaseException | None]] = queue.SimpleQueue()
+        self._put(_Job(work, True, lambda result, error: box.put((result, error))))
         result, error = box.get()
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]  # None only if T is
+        return result
 
-    def _put(
-        self,
-        work: Callable[[sqlite3.Connection], T],
-        lasting: bool,
-        answer: Callable[[T | None, BaseException | None], None],
-    ) -> None:
-        def job() -> None:
-            try:
-                result = _transaction(self._lasting if lasting else self._quick, work)
-            except BaseException as exc:  # noqa: BLE001  # it belongs to whoever asked
-                answer(None, exc)
-            else:
-                answer(result, None)
-
+    def _put(self, job: _Job) -> None:
         with self._lock:
             if self._closed:
                 raise StoreBusyError("the store is closed")
             self._jobs.put(job)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+        ended = False
+        while not ended:
+            jobs, ended = self._waiting()
+            if not jobs:
+                continue
+            db = self._lasting if any(job.lasting for job in jobs) else self._quick
+            _carry_out(db, jobs)
+            for job in jobs:
+                job.tell(job.result, job.error)
             # A job holds its request; the next one may be long in coming.
-            del job
+            del jobs, job
         self._lasting.close()
         self._quick.close()
+
+    def _waiting(self) -> tuple[list[_Job], bool]:
+        """What is to be carried out together, and whether it is the last."""
+        jobs: list[_Job] = []
+        job = self._jobs.get()
+        with suppress(queue.Empty):
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == MOST_AT_ONCE:
+                    return jobs, False
+                job = self._jobs.get_nowait()
+            return jobs, True
+        return jobs, False
 
     def close(self) -> None:
         with self._lock:
@@ -467,48 +317,49 @@ class _Writer:
         self._thread.join()
 
 
-def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+    """Carry out `jobs` under one commit; one that fails undoes itself alone."""
     try:
         db.execute("BEGIN IMMEDIATE")
         try:
-            result = work(db)
+            for job in jobs:
+                _behind_savepoint(db, job, alone=len(jobs) == 1)
             db.execute("COMMIT")
         except BaseException:
             # An error such as a full disk has rolled back already.
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-    except sqlite3.OperationalError as exc:
-        raise _busy_or(exc) from exc
-    if isinstance(result, sqlite3.Cursor):
-        # Let go of elsewhere, a cursor resets a statement that this thread may be using by then:
-        # "bad parameter or other API misuse". It ends here, and what it points at with it.
-        result.close()
-        return cast(T, None)
-    return result
+    except BaseException as exc:  # noqa: BLE001  # it belongs to whoever asked
+        for job in jobs:
+            # What failed by itself has its own reason; the rest was undone with it.
+            job.error = job.error or _busy_or(exc)
 
 
-def _busy_or(exc: sqlite3.OperationalError) -> Exception:
+def _behind_savepoint(db: sqlite3.Connection, job: _Job, *, alone: bool) -> None:
+    if not alone:
+        db.execute("SAVEPOINT job")
+    try:
+        job.result = job.work(db)
+        if isinstance(job.result, sqlite3.Cursor):
+            # Let go of elsewhere, a cursor resets a statement that this thread may be using by
+            # then: "bad parameter or other API misuse". It ends here, and what it points at.
+            job.result.close()
+            job.result = None
+    except BaseException as exc:
+        job.error = _busy_or(exc)
+        if alone or not db.in_transaction:
+            raise
+        db.execute("ROLLBACK TO job")
+    if not alone:
+        db.execute("RELEASE job")
+
+
+def _busy_or(exc: BaseException) -> BaseException:
     # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and its like are in the others.
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusyError("the database is locked by another process")
+        busy = StoreBusyError("the database is locked by another process")
+        busy.__cause__ = exc
+        return busy
     return exc
-
-
-def _key(row: Sequence[Any]) -> StoredKey:
-    public, digest, tenant, principal, scopes, state, expires_at, requests, window, active = row
-    return StoredKey(
-        public=public, digest=digest, tenant=tenant, principal=principal,
-        scopes=frozenset(scopes.split()), state=state, expires_at=expires_at,
-        limit=None if requests is None else Limit(requests, window), tenant_active=bool(active),
-    )  # fmt: skip
-
-
-def _written_headers(headers: Mapping[str, str]) -> str:
-    return json.dumps(headers)
-
-
-def _read_headers(text: str) -> dict[str, str]:
-    headers: dict[str, str] = json.loads(text)
-    return headers

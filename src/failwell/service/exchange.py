@@ -1,0 +1,151 @@
+"""One request on its way to its answer: what the gates found out, and how its effect is made safe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from failwell.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from failwell.answer import Answer
+    from failwell.service.credits import Debit
+    from failwell.service.gates import Service
+    from failwell.service.idempotency import Claim
+    from failwell.service.keys import StoredKey
+    from failwell.service.limits import Decision
+    from failwell.service.operations import Operation
+
+    T = TypeVar("T")
+
+SCOPE_KEY = "failwell"
+
+
+class Exchange:
+    """
+    One request, for its handler.
+
+    Attributes:
+        request_id: On the answer, in the logs.
+        operation: The row of the table.
+        key: The key it came with; None where none is asked for.
+        body: The whole body; empty if the operation reads it itself.
+        input: What the operation's `parse` made of it.
+        idempotency_key: The key, unquoted; None if there was none.
+        decision: The rate limit's; None where there is no limit.
+        claim: The claim on its idempotency key; None if it has none.
+        committed: Whether the effect and the record are written.
+        unread: Whether the client may still be sending its body.
+    """
+
+    __slots__ = (
+        "_done",
+        "_service",
+        "_slot",
+        "body",
+        "claim",
+        "committed",
+        "decision",
+        "idempotency_key",
+        "input",
+        "key",
+        "operation",
+        "request_id",
+        "unread",
+    )
+
+    def __init__(self, service: Service, request_id: str) -> None:
+        self._service = service
+        self._done: set[str] = set()
+        self._slot = b""
+        self.request_id = request_id
+        self.operation: Operation | None = None
+        self.key: StoredKey | None = None
+        self.body = b""
+        self.unread = True
+        self.input: Any = None
+        self.idempotency_key: str | None = None
+        self.decision: Decision | None = None
+        self.claim: Claim | None = None
+        self.committed = False
+
+    @property
+    def tenant(self) -> str:
+        """Whose data may be touched. Only where a key was asked for."""
+        if self.key is None:
+            raise LookupError("a public operation has no tenant")
+        return self.key.tenant
+
+    async def commit(self, effect: Callable[[Any], Answer], *debits: Debit) -> Answer:
+        """
+        Carry out the request's effect, pay for it and record its answer, in one transaction.
+
+        Args:
+            effect: Takes the store's connection, returns the answer. It may raise an exception
+                of the contract; whatever it raises leaves nothing behind.
+            debits: What it costs, besides what the operation's table says.
+
+        Returns:
+            The answer to send.
+
+        Raises:
+            ConfigurationError: the store holds no tables of the service: it is Redis.
+            InsufficientCreditsError: there is less left than it costs; answered with a 402.
+        """
+        store = self._service.transactional
+        if store is None:
+            raise ConfigurationError(
+                "this store has no transactions to share: use exchange.step, or SQLiteStore or PostgresStore"
+            )
+        operation = self.operation
+        answer = await store.commit(
+            self.claim, effect, keep=self._service.keep, tenant=self.key.tenant if self.key else "",
+            request_id=self.request_id,
+            debits=(*(operation.debits if operation is not None else ()), *debits),
+        )  # fmt: skip
+        self.committed = True
+        return answer
+
+    async def step(self, name: str, work: Callable[[str], Awaitable[T]]) -> T:
+        """
+        Do one step of the work, unless an earlier try of the same request has done it.
+
+        Args:
+            name: Different for each step of a request, the same in each try.
+            work: Takes the step's own idempotency key, to be sent along to the service that
+                does it; returns what JSON can say.
+
+        Returns:
+            The result, as JSON brings it back.
+
+        Raises:
+            FencedError: another request took over; its outcome is the outcome.
+            ValueError: the request has had a step of this name.
+        """
+        if name in self._done:
+            raise ValueError(f"a request has one step called {name!r}")
+        self._done.add(name)
+        if self.claim is not None and name in self.claim.steps:
+            kept: T = self.claim.steps[name]
+            return kept
+        result: T = json.loads(json.dumps(await work(self.step_key(name))))
+        if self.claim is not None:
+            await self._service.store.keep_step(self.claim, name, result)
+        return result
+
+    def step_key(self, name: str) -> str:
+        """The idempotency key of a step: the same for each try of the request, and for no other."""
+        if not self._slot:
+            self._slot = os.urandom(32) if self.claim is None else self.claim.slot
+        return hashlib.sha256(self._slot + name.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+
+
+def exchange_of(request: Any) -> Exchange:
+    """The exchange behind a framework's request, or an ASGI scope."""
+    scope = getattr(request, "scope", request)
+    exchange: Exchange = scope[SCOPE_KEY]
+    return exchange

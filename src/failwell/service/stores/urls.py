@@ -1,0 +1,46 @@
+"""Open a store by its URL, so that a service moves from one to another by its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from failwell.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from failwell.service.stores.base import Store
+
+KINDS = ("sqlite:///file.db", "postgresql://host/database", "redis://host/0")
+
+
+def open_store(url: str, **settings: Any) -> Store:
+    """
+    The store at `url`.
+
+    Args:
+        url: `sqlite:///relative.db` or `sqlite:////absolute.db`; `postgresql://…` as libpq reads
+            it; `redis://…`, `rediss://…` or `unix://…` as redis-py reads it.
+        settings: Further arguments of `SQLiteStore`, `PostgresStore` or `RedisStore`.
+
+    Raises:
+        ConfigurationError: there is no store of that kind, or its package is not installed.
+    """
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "sqlite":
+            from failwell.service.stores.sqlite import SQLiteStore
+
+            path = unquote(parts.path.removeprefix("/"))
+            if parts.netloc or not path or path == ":memory:":
+                raise ConfigurationError("a SQLite store needs a file: sqlite:///file.db")
+            return SQLiteStore(path, **settings)
+        case "postgresql" | "postgres":
+            from failwell.service.stores.postgres import PostgresStore
+
+            return PostgresStore(url, **settings)
+        case "redis" | "rediss" | "unix":
+            from failwell.service.stores.redis import RedisStore
+
+            return RedisStore(url, **settings)
+    # The URL may hold a password: it is not repeated.
+    raise ConfigurationError(f"no store is called {parts.scheme or 'that'}: use {', '.join(KINDS)}")
