@@ -65,7 +65,12 @@ class World:
         self.handled = 0
         # A handler told to wait waits for this one.
         self.gate: asyncio.Event | None = None
-        post = {"scope": "things:write", "idempotent": True, "parse": parse, "final": frozenset({409})}
+        post = {
+            "scope": "things:write",
+            "idempotency": "transactional",
+            "parse": parse,
+            "final": frozenset({409}),
+        }
         self.operations = (
             Operation("POST", "/things", self.create, **post),  # type: ignore[arg-type]
             Operation("POST", "/things/{thing_id}/poke", self.create, **post),  # type: ignore[arg-type]
@@ -73,7 +78,7 @@ class World:
             Operation("GET", "/open", self.listed, public=True),
             Operation("GET", "/alive", self.listed, public=True, while_draining=True),
             Operation("POST", "/small", self.create, scope="things:write", parse=parse, max_body_bytes=10),
-            Operation("POST", "/plain", self.plain, scope="things:write", idempotent=True),
+            Operation("POST", "/plain", self.plain, scope="things:write", idempotency="transactional"),
         )
         app = Starlette(routes=routes_for(self.operations))
         settings.setdefault("limit", Limit(1000, 60.0))

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 import failwell
 from failwell.answer import Answer
 from failwell.contract import STANDARD
-from failwell.service import KeyFormat, Limit, Operation, Service, gates, install, routes_for
+from failwell.service import KeyFormat, Limit, Operation, Service, bodies, install, routes_for
 
 
 class Thing(BaseModel):
@@ -148,8 +148,8 @@ def test_a_body_that_nobody_wants_is_read_before_the_connection_is_closed(here: 
 
 
 def test_a_body_without_end_is_not_read_for_ever(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "LINGER_BYTES", 100)
-    monkeypatch.setattr(gates, "LINGER_SECONDS", 0.02)
+    monkeypatch.setattr(bodies, "LINGER_BYTES", 100)
+    monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.02)
     asked = 0
 
     async def endless() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from failwell.service.idempotency import (
 from failwell.service.stores import sqlite
 
 SLOT, OTHER = slot_of("t", "p", "POST", "/things", "k"), slot_of("t", "p", "POST", "/things", "other")
-SAME, CHANGED = fingerprint_of("/things", b"", b"{}"), fingerprint_of("/things", b"", b"{ }")
+SAME, CHANGED = fingerprint_of("k", b"/things", b"", b"{}"), fingerprint_of("k", b"/things", b"", b"{ }")
 DONE = Answer(201, {"content-type": "application/json", "set-cookie": "secret=1"}, b'{"id": 1}')
 
 
@@ -52,7 +53,8 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 
 def claim(store: SQLiteStore, slot: bytes = SLOT, fingerprint: bytes = SAME, request_id: str = "r1") -> Any:
-    return asyncio.run(store.claim(slot, fingerprint, request_id, lease=30.0, keep=3600.0))
+    wanted = Claim(slot, fingerprint, os.urandom(16), request_id)
+    return asyncio.run(store.claim(wanted, lease=30.0, keep=3600.0))
 
 
 def thing(name: str) -> Any:
@@ -108,13 +110,14 @@ def test_no_two_lists_of_parts_share_a_slot() -> None:
 
 def test_a_fingerprint_knows_path_query_and_body_apart() -> None:
     prints = {
-        fingerprint_of("/a", b"b", b"c"),
-        fingerprint_of("/ab", b"", b"c"),
-        fingerprint_of("/a", b"bc", b""),
-        fingerprint_of("/a", b"", b"bc"),
+        fingerprint_of("k", b"/a", b"b", b"c"),
+        fingerprint_of("k", b"/ab", b"", b"c"),
+        fingerprint_of("k", b"/a", b"bc", b""),
+        fingerprint_of("k", b"/a", b"", b"bc"),
+        fingerprint_of("other", b"/a", b"b", b"c"),
     }
 
-    assert len(prints) == 4
+    assert len(prints) == 5
 
 
 # --- the store ---
@@ -129,6 +132,7 @@ def test_a_slot_is_claimed_once_then_in_flight_then_recorded(store: SQLiteStore)
     assert isinstance(first, Claim)
     assert InFlight(30.0) == second
     assert isinstance(third, Recorded)
+    assert third.answer is not None
     assert (third.answer.status, third.answer.body, third.request_id) == (201, b'{"id": 1}', "r1")
     assert "set-cookie" not in third.answer.headers
     assert things(store) == ["a"]
@@ -250,16 +254,15 @@ _KILLED = """
 import asyncio, os, sys
 from failwell.answer import Answer
 from failwell.service import SQLiteStore
-from failwell.service.idempotency import fingerprint_of, slot_of
+from failwell.service.idempotency import Claim, fingerprint_of, slot_of
 
 store = SQLiteStore(sys.argv[1], schema={schema!r}, clock=lambda: {now})
 moment = sys.argv[2]
 
 async def main():
-    claim = await store.claim(
-        slot_of("t", "p", "POST", "/things", "k"), fingerprint_of("/things", b"", b"{{}}"), "killed",
-        lease=30.0, keep=3600.0,
-    )
+    slot = slot_of("t", "p", "POST", "/things", "k")
+    fingerprint = fingerprint_of("k", b"/things", b"", b"{{}}")
+    claim = await store.claim(Claim(slot, fingerprint, os.urandom(16), "killed"), lease=30.0, keep=3600.0)
     if moment == "after the claim":
         os._exit(9)
 
@@ -271,9 +274,10 @@ async def main():
 
     finish = store._finish
     def finish_and_die(*args):
-        finish(*args)
+        done = finish(*args)
         if moment == "after the record":
             os._exit(9)
+        return done
     store._finish = finish_and_die
     await store.commit(claim, effect, keep=3600.0)
     os._exit(9)
@@ -311,6 +315,7 @@ def test_killed_at_any_moment_the_work_is_done_once(tmp_path: Path, moment: str,
             asyncio.run(store.commit(found, thing("retry"), keep=3600.0))
         else:
             assert isinstance(found, Recorded)
+            assert found.answer is not None
             assert found.answer.body == b"from the killed one"
         assert outcome == things(store)
     finally:
@@ -569,7 +574,7 @@ def test_who_was_overtaken_by_a_failure_is_told_to_come_back(here: World) -> Non
         held, here.gate = here.gate, None
         here.clock.now += 31.0
         heir = await here.store.claim(
-            *slot_and_fingerprint(here, {"name": "a"}), "heir", lease=30.0, keep=3600.0
+            Claim(*slot_and_fingerprint(here, {"name": "a"}), b"h" * 16, "heir"), lease=30.0, keep=3600.0
         )
         assert isinstance(heir, Claim)
         await here.store.release(heir)
@@ -586,7 +591,7 @@ def test_who_was_overtaken_by_a_failure_is_told_to_come_back(here: World) -> Non
 
 def slot_and_fingerprint(here: World, body: Any) -> tuple[bytes, bytes]:
     principal = KEYS.public_part(here.key)
-    fingerprint = fingerprint_of("/things", b"", json.dumps(body).encode())
+    fingerprint = fingerprint_of("k", b"/things", b"", json.dumps(body).encode())
     return slot_of("t1", principal, "POST", "/things", "k"), fingerprint
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from failwell.service import KeyFormat, Limit, SQLiteStore, stored
-from failwell.service.keys import digest
+from failwell.service.keys import StoredKey, digest
 
 AGO = KeyFormat("ago_", lengths=(31, 32), header="x-api-key", scheme="")
 BEARER = KeyFormat("key_", lengths=(20,))
@@ -85,22 +85,28 @@ def test_a_key_is_over_at_its_time(expires_at: float | None, now: float, expired
     assert expired == stored(BEARER.new(), BEARER, tenant="t", expires_at=expires_at).expired(now)
 
 
+def found_as(store: SQLiteStore, public: str) -> StoredKey | None:
+    key, decision = asyncio.run(store.admit(public, lambda _: None))
+    assert decision is None
+    return key
+
+
 def test_a_stored_key_comes_back_as_it_was(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "s.db")
     plain = stored(BEARER.new(), BEARER, tenant="t")
     full = stored(
         BEARER.new(), BEARER, tenant="t", principal="p", scopes=("b:write", "a:read"),
-        expires_at=5.0, limit=Limit(3, 1.5),
+        role="member", tier="free", expires_at=5.0, limit=[Limit(3, 1.5), Limit(9, 60, "minute")],
     )  # fmt: skip
     store.add_keys([plain, full])
-    found = [asyncio.run(store.find_key(key.public)) for key in (plain, full)]
-    missing = asyncio.run(store.find_key("key_nobody"))
+    found = [found_as(store, key.public) for key in (plain, full)]
+    missing = found_as(store, "key_nobody")
     revoked = store.revoke_key(full.public), store.revoke_key("key_nobody")
-    after = asyncio.run(store.find_key(full.public))
+    after = found_as(store, full.public)
     store.set_tenant_active("t", False)
-    shut = asyncio.run(store.find_key(plain.public))
+    shut = found_as(store, plain.public)
     store.set_tenant_active("t", True)
-    open_again = asyncio.run(store.find_key(plain.public))
+    open_again = found_as(store, plain.public)
     store.close()
 
     assert [plain, full] == found

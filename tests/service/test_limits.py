@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service_world import Clock
 
 from failwell.service import Decision, Limit, SQLiteStore, StoreBusyError
-from failwell.service.limits import MICROSECONDS, decision
+from failwell.service.limits import MICROSECONDS, Standing, decision
 from failwell.service.stores import sqlite
 
 
@@ -30,7 +30,7 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[SQLiteStore]:
 
 
 def take(store: SQLiteStore, limit: Limit, subject: str = "a") -> Decision:
-    return asyncio.run(store.take(subject, limit))
+    return asyncio.run(store.take(subject, [limit]))
 
 
 def test_a_whole_allowance_may_be_spent_at_once_and_no_more(store: SQLiteStore) -> None:
@@ -64,11 +64,13 @@ def test_a_refused_request_costs_nothing(store: SQLiteStore, clock: Clock) -> No
 
 def test_the_numbers_say_when_the_allowance_is_whole(store: SQLiteStore, clock: Clock) -> None:
     clock.now = 1_800_000_000.25
-    allowed, refused = take(store, Limit(1, 10.0)), take(store, Limit(1, 10.0))
+    limit = Limit(1, 10.0)
+    allowed, refused = take(store, limit), take(store, limit)
 
     # Whole at ...010.25, so in whole seconds at ...011, and that is 10.75 s away.
-    assert Decision(True, 1, 0, 1_800_000_011, 0) == allowed
-    assert Decision(False, 1, 0, 1_800_000_011, 11) == refused
+    spent = Standing(limit, remaining=0, reset_at=1_800_000_011, reset_after=11)
+    assert Decision(True, (spent,), 0) == allowed
+    assert Decision(False, (spent,), 11) == refused
 
 
 def test_a_clock_that_was_set_back_locks_nobody_out_for_longer_than_a_window(
@@ -156,17 +158,19 @@ def test_a_limit_that_cannot_be_kept_is_refused(requests: int, window: float) ->
     window=st.floats(0.01, 1e6),
     now=st.integers(10**15, 2 * 10**15),
     spent=st.floats(0.0, 1.0),
-    allowed=st.booleans(),
 )
 def test_who_waits_as_long_as_asked_never_comes_before_the_reset(
-    requests: int, window: float, now: int, spent: float, allowed: bool
+    requests: int, window: float, now: int, spent: float
 ) -> None:
     limit = Limit(requests, window)
     tat = now + int(limit.span * spent)
-    told = decision(limit, allowed, tat, now)
+    allowed = tat + limit.interval <= now + limit.span
+    told = decision([limit], allowed, [tat], now)
 
-    assert told.reset_at * MICROSECONDS >= tat
     assert 0 <= told.remaining <= requests
+    assert allowed == (told.remaining > 0)
+    # While something remains, the reset is when all of it is back; then, when one is.
+    assert told.reset_at * MICROSECONDS >= (tat if allowed else tat + limit.interval - limit.span)
     if not allowed:
         assert told.retry_after >= 1
         assert now + told.retry_after * MICROSECONDS >= told.reset_at * MICROSECONDS
