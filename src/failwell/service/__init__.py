@@ -22,6 +22,7 @@ from failwell.service.stores import (
     Store,
     StoreBusyError,
     TransactionalStore,
+    open_store,
 )
 from failwell.service.validation import fields_from_pydantic, json_body
 
@@ -49,6 +50,7 @@ __all__ = [
     "fields_from_pydantic",
     "install",
     "json_body",
+    "open_store",
     "routes_for",
     "stored",
 ]

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from failwell.service.stores.base import FencedError, Store, StoreBusyError, TransactionalStore
 from failwell.service.stores.sqlite import SQLiteStore
+from failwell.service.stores.urls import open_store
 
-__all__ = ["FencedError", "SQLiteStore", "Store", "StoreBusyError", "TransactionalStore"]
+__all__ = ["FencedError", "SQLiteStore", "Store", "StoreBusyError", "TransactionalStore", "open_store"]
