@@ -169,7 +169,7 @@ def raced(pythons: dict[str, Path], *, rounds: int, seconds: float, warm_up: int
         for worker in workers:
             worker.warm_up(warm_up, seconds)
         for number in range(rounds):
-            _say(f"round {number + 1} of {rounds}, {len(workers)} contenders")
+            say(f"round {number + 1} of {rounds}, {len(workers)} contenders")
             for worker in workers:
                 worker.round()
         return {worker.name: worker.time() for worker in workers}
@@ -177,7 +177,7 @@ def raced(pythons: dict[str, Path], *, rounds: int, seconds: float, warm_up: int
 
 def alone(calls: int, runs: int) -> dict[str, Any]:
     """What `alone.py` measures, on the clients' core."""
-    _say("overhead, imports, decoding, an outage")
+    say("overhead, imports, decoding, an outage")
     core = cores()[0]
     pinned = [] if core is None else ["--cpu", str(core)]
     told = subprocess.run(
@@ -194,7 +194,7 @@ def peers_python(folder: Path) -> Path:
     """The interpreter of a venv with the peers in it, made in `folder` if there is none."""
     python = folder / "bin" / "python"
     if not python.exists():
-        _say(f"installing the peers in {folder}")
+        say(f"installing the peers in {folder}")
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
     return python
@@ -298,7 +298,7 @@ def alone_rows(found: dict[str, Any]) -> list[Row]:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = 1 if unit in (US, MS) else 0 if unit == "blocks" else 2
+    digits = 1 if unit in (US, MS) else 0 if unit in ("blocks", "%") else 2
     return f"{value:.{digits}f} {unit}".strip()
 
 
@@ -349,7 +349,8 @@ def write_into(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Show how far it is, in place of what was shown before."""
     print(f"\r\033[K{text}" if sys.stderr.isatty() else text, end="", file=sys.stderr, flush=True)
     if not sys.stderr.isatty():
         print(file=sys.stderr)
@@ -404,7 +405,7 @@ def main() -> None:
     if not given.no_alone:
         result["alone"] = alone(given.calls, given.imports)
         rows += alone_rows(result["alone"])
-    _say("")
+    say("")
     text = report(result, times, rows)
     if given.write is not None:
         write_into(given.write, text)

@@ -1,0 +1,277 @@
+"""
+One side of the comparison in `service.py`: an application served by uvicorn on loopback.
+
+    python benchmarks/service_app.py SIDE --store URL [--workers N] [--cpu N] [--not-durable]
+
+prints its port in one line and serves until its standard input ends. A side is a way to answer
+`POST /things`, which inserts a row, and `GET /things`, which needs none:
+
+    plain       Starlette alone; SQLite right on the event loop, PostgreSQL by `AsyncConnection`s
+    threads     Starlette alone; SQLite in Starlette's pool of threads, as a `def` handler has it
+    failwell    the same behind all gates, `transactional`; `resumable` where the store is Redis
+
+Both sides parse the same body, run the same INSERT and answer the same bytes with the same
+status; both are served by uvicorn with httptools and uvloop, and without its access log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from machine import pin
+
+KEY = "bench_0123456789abcdefghijklmnopqrstuv"
+JSON = {"content-type": "application/json"}
+THING = b'{"id":1,"object":"thing","name":"lamp","count":3,"tags":["a","b"],"live":true}'
+CONNECTIONS = 4  # to PostgreSQL, of each worker of either side
+
+SCHEMA = {
+    "sqlite": "CREATE TABLE IF NOT EXISTS things "
+    "(id INTEGER PRIMARY KEY, tenant TEXT, name TEXT, count INTEGER)",
+    "postgresql": "CREATE TABLE IF NOT EXISTS things "
+    "(id BIGSERIAL PRIMARY KEY, tenant TEXT, name TEXT, count INTEGER)",
+}
+INSERT = {
+    "sqlite": "INSERT INTO things (tenant, name, count) VALUES (?, ?, ?) RETURNING id",
+    "postgresql": "INSERT INTO things (tenant, name, count) VALUES (%s, %s, %s) RETURNING id",
+}
+
+
+def created(number: int, asked: dict[str, Any]) -> bytes:
+    """The body that both sides answer with."""
+    return json.dumps({"id": number, "object": "thing", **asked}).encode()
+
+
+async def shown(_request: Request) -> Response:
+    """`GET /things`, on both sides."""
+    return Response(THING, headers=JSON)
+
+
+# --- plain Starlette ---
+
+
+def sqlite_opened(path: str, durable: bool) -> sqlite3.Connection:
+    """A connection as `SQLiteStore` has it."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    return db
+
+
+def sqlite_inserted(db: sqlite3.Connection, asked: dict[str, Any]) -> bytes:
+    """The INSERT, in a transaction of its own."""
+    rows = db.execute(INSERT["sqlite"], ("t1", asked["name"], asked["count"])).fetchall()
+    return created(rows[0][0], asked)
+
+
+def plain_sqlite(path: str, durable: bool) -> Starlette:
+    """SQLite on the event loop's thread: nothing is handed over, and each commit stops everybody."""
+    db = sqlite_opened(path, durable)
+    db.execute(SCHEMA["sqlite"])
+
+    async def create(request: Request) -> Response:
+        return Response(sqlite_inserted(db, json.loads(await request.body())), 201, JSON)
+
+    return plain(create)
+
+
+def plain_threads(path: str, durable: bool) -> Starlette:
+    """SQLite in the pool of threads, one connection each thread."""
+    from starlette.concurrency import run_in_threadpool
+
+    sqlite_opened(path, durable).execute(SCHEMA["sqlite"])
+    local = threading.local()
+
+    def insert(asked: dict[str, Any]) -> bytes:
+        if not hasattr(local, "db"):
+            local.db = sqlite_opened(path, durable)
+        return sqlite_inserted(local.db, asked)
+
+    async def create(request: Request) -> Response:
+        body = await run_in_threadpool(insert, json.loads(await request.body()))
+        return Response(body, 201, JSON)
+
+    return plain(create)
+
+
+def plain_postgres(url: str) -> Starlette:
+    """PostgreSQL by a few asyncio connections, each used by one request at a time."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("SELECT pg_advisory_lock(1)")  # workers start together
+        db.execute(SCHEMA["postgresql"])
+    free: asyncio.LifoQueue[psycopg.AsyncConnection[Any]] = asyncio.LifoQueue()
+    opened = 0
+
+    async def create(request: Request) -> Response:
+        nonlocal opened
+        asked = json.loads(await request.body())
+        if free.empty() and opened < CONNECTIONS:
+            opened += 1
+            free.put_nowait(await psycopg.AsyncConnection.connect(url, autocommit=True))
+        db = await free.get()
+        try:
+            cursor = await db.execute(INSERT["postgresql"], ("t1", asked["name"], asked["count"]))
+            ((number,),) = await cursor.fetchall()
+        finally:
+            free.put_nowait(db)
+        return Response(created(number, asked), 201, JSON)
+
+    return plain(create)
+
+
+def plain(create: Callable[[Request], Any]) -> Starlette:
+    """Starlette with the two routes."""
+    return Starlette(
+        routes=[Route("/things", create, methods=["POST"]), Route("/things", shown, methods=["GET"])]
+    )
+
+
+# --- behind the gates ---
+
+
+def gated(url: str, durable: bool) -> Any:
+    """The same handlers behind all gates."""
+    from failwell.contract import STANDARD
+    from failwell.service import KeyFormat, Limit, Operation, install, routes_for, stored
+
+    keys = KeyFormat("bench_", lengths=(32,))
+    kind = url.partition(":")[0]
+    store = store_at(url, kind, durable)
+    store.add_keys([stored(KEY, keys, tenant="t1", scopes=("things:read", "things:write"))])
+    operations = (
+        Operation(
+            "POST", "/things", creating(kind), scope="things:write", parse=json.loads,
+            idempotency="transactional" if kind in INSERT else "resumable", key_required=True,
+        ),
+        Operation("GET", "/things", shown, scope="things:read"),
+    )  # fmt: skip
+    app = Starlette(routes=routes_for(operations))
+    return install(
+        app, STANDARD, store=store, keys=keys, operations=operations, limit=Limit(10_000_000, 3600.0)
+    )
+
+
+def store_at(url: str, kind: str, durable: bool) -> Any:
+    """The store."""
+    from failwell.service.stores.urls import open_store
+
+    match kind:
+        case "sqlite":
+            return open_store(url, schema=SCHEMA[kind], durable=durable)
+        case "postgresql":
+            return open_store(url, schema=SCHEMA[kind], connections=CONNECTIONS)
+    return open_store(url)
+
+
+def creating(kind: str) -> Callable[[Request], Any]:
+    """The handler of `POST /things`."""
+    from failwell.answer import Answer
+    from failwell.service import exchange_of
+
+    if kind not in INSERT:  # the effect is elsewhere: here, nowhere
+
+        async def create_elsewhere(request: Request) -> Response:
+            return Response(created(1, exchange_of(request).input), 201, JSON)
+
+        return create_elsewhere
+    statement = INSERT[kind]
+
+    async def create(request: Request) -> Response:
+        exchange = exchange_of(request)
+        asked = exchange.input
+
+        def insert(db: Any) -> Answer:
+            rows = db.execute(statement, (exchange.tenant, asked["name"], asked["count"])).fetchall()
+            return Answer(201, JSON, created(rows[0][0], asked))
+
+        answer = await exchange.commit(insert)
+        return Response(answer.body, answer.status, answer.headers)
+
+    return create
+
+
+# --- serving ---
+
+
+def made(side: str, url: str, durable: bool) -> Any:
+    """The application of a side."""
+    if side == "failwell":
+        return gated(url, durable)
+    if url.startswith("sqlite:"):
+        path = url.removeprefix("sqlite:///")
+        return plain_sqlite(path, durable) if side == "plain" else plain_threads(path, durable)
+    return plain_postgres(url)
+
+
+def serve(app: Any, sock: socket.socket) -> None:
+    """Serve until SIGTERM or until standard input ends, which it does when the parent ends."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="off"
+    )
+    server = uvicorn.Server(config)
+
+    def end() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = server.force_exit = True
+
+    threading.Thread(target=end, daemon=True).start()
+    server.run(sockets=[sock])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("side", choices=("plain", "threads", "failwell"))
+    parser.add_argument("--store", required=True, metavar="URL")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
+    parser.add_argument("--cpu", type=int, default=None, help="the core to stay on")
+    parser.add_argument("--not-durable", action="store_true", help="do not wait for the disk (SQLite)")
+    parser.add_argument("--socket", type=int, default=None, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    pin(given.cpu)
+    if given.socket is not None:
+        serve(made(given.side, given.store, not given.not_durable), socket.socket(fileno=given.socket))
+        return
+    sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    port = sock.getsockname()[1]
+    if given.workers == 1:
+        app = made(given.side, given.store, not given.not_durable)
+        print(port, flush=True)
+        serve(app, sock)
+        return
+    os.set_inheritable(sock.fileno(), True)
+    again = [sys.executable, *sys.argv, "--socket", str(sock.fileno())]
+    workers = [
+        subprocess.Popen(again, stdin=subprocess.PIPE, pass_fds=[sock.fileno()]) for _ in range(given.workers)
+    ]
+    print(port, *(worker.pid for worker in workers), flush=True)
+    sys.stdin.buffer.read()
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    for worker in workers:
+        worker.wait()
+
+
+if __name__ == "__main__":
+    main()
