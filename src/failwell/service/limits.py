@@ -185,7 +185,9 @@ def decision(limits: Sequence[Limit], allowed: bool, tats: Sequence[int], now: i
     """
     standings = []
     wait = 0
-    for limit, tat in zip(limits, tats, strict=True):
+    for limit, number in zip(limits, tats, strict=True):
+        # One in the past, left as it was because another limit refuses, says: whole now.
+        tat = max(number, now)
         remaining = max(0, (now + limit.span - tat) // limit.interval)
         at = tat if remaining else tat - limit.span + limit.interval
         reset_at = -(-at // MICROSECONDS)
