@@ -271,9 +271,14 @@ class Contract:
             )
         return Reading(failure, rule.raises, rule.message, rule.retry)
 
-    def encode(self, error: CallError) -> Answer:
+    def encode(self, error: CallError, dialect: Dialect | None = None) -> Answer:
         """
         The HTTP answer that means `error`.
+
+        Args:
+            error: An exception of this contract.
+            dialect: How to spell the body, such as `failwell.dialects.PROBLEM` for a client that
+                asked for it; None for the contract's own way. `decode` reads both.
 
         Raises:
             UsageError: this contract has no answer that means it, because it is another
@@ -290,7 +295,8 @@ class Contract:
         code = failure.code or (rule.codes[0] if rule is not None and rule.codes else None)
         if code is None and rule is None:
             code = _telling_code(type(error), status)
-        media_type, body = self.dialect.write(replace(failure, status=status, code=code))
+        spelled = self.dialect if dialect is None else dialect
+        media_type, body = spelled.write(replace(failure, status=status, code=code))
         fields = {"content-type": media_type, "cache-control": "no-store"}
         fields |= rule.answer_headers if rule is not None else {}
         fields |= headers.write(failure)

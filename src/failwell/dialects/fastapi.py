@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from failwell.dialects import general
 from failwell.dialects.base import Said
-from failwell.dialects.parts import JSON, field_list, json_bytes, sentence, without_none, written_fields
+from failwell.dialects.parts import JSON, field_list, json_bytes, sentence, without_none, word, written_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +23,24 @@ class FastAPI:
     """
     `detail`. Carries the message and the code, or the fields: with fields, the message is that
     of the first, and there is no code. A field's own code is its `type`, its path its `loc`, which is
-    kept whole.
+    kept whole. The request id stands beside `detail`.
     """
 
     name = "fastapi"
 
     def read(self, answer: Answer, body: Any) -> Said | None:
         detail = body.get("detail") if isinstance(body, dict) else None
-        if isinstance(detail, str) and len(body) == 1:
+        said = self._said(answer, body, detail)
+        if said is not None and len(body) > 1:
+            said.request_id = said.request_id or word(body.get("request_id"))
+            said.code = said.code or word(body.get("code"), answer.status)
+        return said
+
+    @staticmethod
+    def _said(answer: Answer, body: Any, detail: Any) -> Said | None:
+        if isinstance(detail, str) and body.keys() <= _MEMBERS:
             return Said(message=sentence(detail), code=general.header_code(answer.headers))
-        if isinstance(detail, dict) and len(body) == 1 and isinstance(detail.get("message"), str):
+        if isinstance(detail, dict) and body.keys() <= _MEMBERS and isinstance(detail.get("message"), str):
             said = general.read(detail, answer.status, answer.headers)
             said.message = sentence(detail["message"]) or said.message
             return said
@@ -47,7 +55,13 @@ class FastAPI:
             detail = written_fields(failure.fields, list, path="loc", message="msg", code="type")
         elif failure.code is not None:
             detail = without_none({"code": failure.code, "message": failure.message})
-        return JSON, json_bytes({"detail": detail})
+        # Beside `detail`, which stays as FastAPI has it; where nobody looks for it, it does no harm.
+        return JSON, json_bytes(without_none({"detail": detail, "request_id": failure.request_id}, "detail"))
+
+
+# What may stand beside a `detail` that is FastAPI's: the request id, and in an event of a stream
+# what the head of an answer would say.
+_MEMBERS = frozenset({"detail", "request_id", "status", "code"})
 
 
 def _is_error(item: Any) -> bool:

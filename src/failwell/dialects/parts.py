@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from json import dumps
+from json import dumps, loads
 
 from failwell.dialects.field_errors import split_path
 from failwell.dialects.words import has_code_form
@@ -27,6 +27,11 @@ def json_bytes(body: Any) -> bytes:
         return dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         return dumps(body, separators=(",", ":")).encode()
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON brings it back; what JSON has no form for as text."""
+    return loads(dumps(value, default=str, skipkeys=True))
 
 
 def sentence(value: Any) -> str | None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 from failwell.service.credits import Account, Debit, Entry, InsufficientCreditsError
 from failwell.service.exchange import Exchange, exchange_of
 from failwell.service.gates import Service
-from failwell.service.install import install, routes_for
+from failwell.service.install import install
 from failwell.service.keys import KeyFormat, StoredKey, stored
 from failwell.service.limits import Decision, Limit, Standing
+from failwell.service.openapi import openapi_operation
 from failwell.service.operations import Operation
 from failwell.service.refusals import Refusal, RefusedRequest
+from failwell.service.routes import guarded, operations_of, routes_for
 from failwell.service.stores import (
     FencedError,
     SQLiteStore,
@@ -48,9 +50,12 @@ __all__ = [
     "TransactionalStore",
     "exchange_of",
     "fields_from_pydantic",
+    "guarded",
     "install",
     "json_body",
     "open_store",
+    "openapi_operation",
+    "operations_of",
     "routes_for",
     "stored",
 ]

@@ -31,6 +31,7 @@ class Exchange:
 
     Attributes:
         request_id: On the answer, in the logs.
+        accept: The `Accept` field; empty if there is none.
         operation: The row of the table.
         key: The key it came with; None where none is asked for.
         body: The whole body; empty if the operation reads it itself.
@@ -46,6 +47,7 @@ class Exchange:
         "_done",
         "_service",
         "_slot",
+        "accept",
         "body",
         "claim",
         "committed",
@@ -63,6 +65,7 @@ class Exchange:
         self._done: set[str] = set()
         self._slot = b""
         self.request_id = request_id
+        self.accept = b""
         self.operation: Operation | None = None
         self.key: StoredKey | None = None
         self.body = b""
@@ -72,6 +75,11 @@ class Exchange:
         self.decision: Decision | None = None
         self.claim: Claim | None = None
         self.committed = False
+
+    @property
+    def service(self) -> Service:
+        """The service it came to."""
+        return self._service
 
     @property
     def tenant(self) -> str:

@@ -27,10 +27,10 @@ import math
 import re
 import secrets
 import time
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
+from failwell.dialects.problem import BLANK, Problem
 from failwell.errors import CallError, ConfigurationError, UsageError
 from failwell.service.bodies import (
     ClientGoneError,
@@ -42,12 +42,13 @@ from failwell.service.bodies import (
     read_body,
 )
 from failwell.service.credits import InsufficientCreditsError
+from failwell.service.declarations import Declarations
 from failwell.service.deduplication import Deduplication
 from failwell.service.exchange import SCOPE_KEY, Exchange
 from failwell.service.idempotency import KEPT_FOR, LEASE
 from failwell.service.limits import Limit, checked
 from failwell.service.operations import OperationTable
-from failwell.service.outgoing import Outgoing
+from failwell.service.outgoing import AnswerCutError, Outgoing, asks_for_problem, event_data
 from failwell.service.refusals import (
     STANDARD_WORDING,
     Refusal,
@@ -73,6 +74,9 @@ log = logging.getLogger("failwell.service")
 
 # RFC 9110 lets a field hold nearly anything; what we repeat and log has to be harmless.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{8,128}")
+
+# Each is a defect of the service; more of them would say no more.
+MOST_UNDECLARED = 1000
 
 # RFC 9110, section 9.2.1.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -103,9 +107,13 @@ class Service:
         keep: Seconds a record lives.
         drain_seconds: What a 503 asks a client to wait.
         translate: What a framework's own exceptions mean, such as its 404.
+        problem_type: The `type` of problem details, which a client gets that asks for them by
+            name, such as `https://docs.example/errors/{code}`.
 
     Attributes:
         transactional: The store, if effects can be committed with their records; else None.
+        undeclared: What was sent and stands in no `raises`: operation, class and code of each,
+            up to `MOST_UNDECLARED` of them. A test holds it to be empty.
 
     Raises:
         ConfigurationError: an operation asks for what the store or the service does not have.
@@ -135,6 +143,7 @@ class Service:
         keep: float = KEPT_FOR,
         drain_seconds: int = 5,
         translate: Callable[[Exception], Refusal | None] | None = None,
+        problem_type: str = BLANK,
     ) -> None:
         self.app = app
         self.contract = contract
@@ -154,9 +163,10 @@ class Service:
         shared = "transactional" in store.levels
         self.transactional = cast("TransactionalStore", store) if shared else None
         self._translate = translate
-        self._code_header = code_header.lower()
+        self.code_header = code_header.lower()
+        self.request_id_header = request_id_header
         self._request_id_header = request_id_header.lower().encode()
-        self._rate_limit_fields = rate_limit_fields
+        self.rate_limit_fields = rate_limit_fields
         self._key_header = keys.header.lower().encode()
         self._deduplication = Deduplication(
             store, header=contract.idempotency_header, lease=lease, wait=wait, keep=keep,
@@ -164,6 +174,13 @@ class Service:
         )  # fmt: skip
         for operation in self.table.operations:
             self._check(operation)
+        self.problem = Problem(problem_type)
+        # Where the contract speaks problem details anyway, they are these.
+        self.error_dialect = self.problem if isinstance(contract.dialect, Problem) else None
+        self.declarations = Declarations(self)
+        self.undeclared: set[tuple[str, str, str]] = set()
+        # What the framework's own document says, where it makes one.
+        self.described: Callable[[], dict[str, Any]] | None = None
 
     def _check(self, operation: Operation) -> None:
         named = f"{operation.method} {operation.path}"
@@ -173,6 +190,12 @@ class Service:
             raise ConfigurationError(f"{named} is {level}, but {type(self.store).__name__} keeps {kept} only")
         if level is not None and operation.public:
             raise ConfigurationError(f"{named} is public: without a key there is nobody to keep a record for")
+        if operation.debits and operation.public:
+            raise ConfigurationError(f"{named} is public: without a key there is nobody to pay for it")
+        if operation.key_required and level is None:
+            raise ConfigurationError(f"{named} asks for an Idempotency-Key, but at no level")
+        if operation.settle is not None and level != "at_most_once":
+            raise ConfigurationError(f"{named} has a `settle` hook, which only at_most_once asks")
         if operation.role and operation.role not in self.roles:
             raise ConfigurationError(
                 f"{named} asks for the role {operation.role}, which is not one of `roles`"
@@ -188,18 +211,21 @@ class Service:
             return
         headers = headers_of(scope)
         exchange = Exchange(self, self._request_id(headers))
+        exchange.accept = headers.get(b"accept", b"")
         scope[SCOPE_KEY] = exchange
         outgoing = Outgoing(
             exchange, send, head=scope["method"] == "HEAD", id_header=self._request_id_header,
-            fields=self._rate_limit_fields,
+            fields=self.rate_limit_fields, rest=receive if announces_body(headers) else None,
         )  # fmt: skip
         try:
             await self._pass(exchange, scope, headers, receive, outgoing)
         except ClientGoneError:
             return
         except Exception as exc:  # noqa: BLE001  # the outermost layer: somebody has to answer
-            unread = receive if exchange.unread and announces_body(headers) else None
-            await outgoing.finish(self.answer_to(exc, exchange), unread)
+            if outgoing.started:
+                await self._break_off(exc, exchange, outgoing)
+            else:
+                await outgoing.finish(self.answer_to(exc, exchange))
 
     def refuse(self, code: str, **values: object) -> CallError:
         """The contract's exception for a code of the wording, for a handler to raise."""
@@ -208,6 +234,18 @@ class Service:
     def error(self, failure: Failure) -> CallError:
         """The contract's exception for `failure`, for a handler to raise."""
         return error_of(self.contract, failure)
+
+    def openapi(self, *, title: str = "", version: str = "1.0.0") -> dict[str, Any]:
+        """
+        The OpenAPI 3.1 document: every operation, with every error that it can answer.
+
+        Args:
+            title: The API's name; the contract's by default. A FastAPI application has its own.
+            version: The API's version, likewise.
+        """
+        from failwell.service.openapi import document
+
+        return document(self, title=title, version=version)
 
     # --- the gates ---
 
@@ -370,16 +408,60 @@ class Service:
         An exception of the contract means itself. Any other is our own fault, and the answer
         says no more than that: the log has the rest, under the same request id.
         """
+        error, refusal = self._meant_by(exc, exchange)
+        return self._answered(error, refusal, exchange)[0]
+
+    def _answered(
+        self, error: CallError, refusal: Refusal | None, exchange: Exchange
+    ) -> tuple[Answer, CallError]:
+        """The answer, and the exception that it means."""
+        try:
+            answer = self._encoded(error, exchange, refusal)
+        except Exception as broken:  # noqa: BLE001  # a class that says that no answer came has none
+            error = self._fault(error if isinstance(broken, UsageError) else broken, exchange)
+            answer = self._encoded(error, exchange, None)
+        self._note(error, answer.status, exchange)
+        return answer, error
+
+    async def _break_off(self, exc: Exception, exchange: Exchange, outgoing: Outgoing) -> None:
+        """End an answer that has begun, and cannot become another one."""
+        if outgoing.ended:
+            # Work that was left for afterwards: the client has its answer.
+            self._fault(exc, exchange)
+            return
+        exchange.accept = b""
+        answer, error = self._answered(*self._meant_by(exc, exchange), exchange)
+        code = error.failure.code
+        try:
+            await outgoing.break_off(event_data(answer, code, exchange.request_id))
+        except AnswerCutError as cut:
+            log.warning("the answer of request %s was cut: %d %s", exchange.request_id, answer.status, code)
+            # Without what led to it, which the server would write into its own log.
+            cut.__context__ = None
+            raise
+
+    def _meant_by(self, exc: Exception, exchange: Exchange) -> tuple[CallError, Refusal | None]:
+        while isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
+            exc = exc.exceptions[0]  # a task group, which a framework streams from
         refusal = self._refusal_in(exc)
         if refusal is not None:
-            error = error_for(self.contract, self.wording, refusal, self.codes)
-            return self._encoded(error, exchange, refusal)
+            return error_for(self.contract, self.wording, refusal, self.codes), refusal
         if self._means_itself(exc):
-            with suppress(UsageError):  # a class that says that no answer came has none
-                return self._encoded(exc, exchange, None)
+            return exc, None
+        return self._fault(exc, exchange), None
+
+    def _fault(self, exc: Exception, exchange: Exchange) -> CallError:
+        """What we say of a fault of our own."""
         log.error("request %s failed", exchange.request_id, exc_info=exc)
-        fault = error_for(self.contract, self.wording, Refusal("internal_error"), self.codes)
-        return self._encoded(fault, exchange, None)
+        return error_for(self.contract, self.wording, Refusal("internal_error"), self.codes)
+
+    def _note(self, error: CallError, status: int, exchange: Exchange) -> None:
+        operation = exchange.operation
+        if operation is None or len(self.undeclared) >= MOST_UNDECLARED:
+            return
+        if not self.declarations.covers(operation, error, status):
+            named = f"{operation.method} {operation.path}"
+            self.undeclared.add((named, type(error).__name__, error.failure.code or str(status)))
 
     def _refusal_in(self, exc: Exception) -> Refusal | None:
         if isinstance(exc, RefusedRequest):
@@ -399,13 +481,17 @@ class Service:
         code = error.failure.code
         # A code that travels in a header leaves the body as it is documented.
         failure = replace(
-            error.failure, request_id=exchange.request_id, code=None if self._code_header else code
+            error.failure, request_id=exchange.request_id, code=None if self.code_header else code
         )
-        answer = self.contract.encode(type(error).from_failure(failure))
+        dialect = self.error_dialect
+        if asks_for_problem(exchange.accept):
+            # There it has a place, documented by the standard.
+            failure, dialect = replace(failure, code=code), self.problem
+        answer = self.contract.encode(type(error).from_failure(failure), dialect)
         if answer.status == 401:
             answer.headers["www-authenticate"] = self.keys.challenge
-        if self._code_header and code:
-            answer.headers[self._code_header] = code
+        if self.code_header and code:
+            answer.headers[self.code_header] = code
         if refusal is not None:
             answer.headers.update(refusal.headers)
             if refusal.retry_after is not None:

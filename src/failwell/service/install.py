@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from failwell.service.gates import Service
 from failwell.service.refusals import Refusal
+from failwell.service.routes import applications_in, operations_of
 from failwell.service.validation import fields_from_pydantic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.applications import Starlette
-    from starlette.routing import Route
 
     from failwell.contract import Contract
     from failwell.service.keys import KeyFormat
     from failwell.service.operations import Operation
     from failwell.service.stores.base import Store
 
-# What the framework's own statuses mean, where the wording has a code for it.
-_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
-
-
-def routes_for(operations: Iterable[Operation]) -> list[Route]:
-    """Starlette's routes for the rows of the table that name an endpoint."""
-    from starlette.routing import Route
-
-    return [Route(o.path, o.endpoint, methods=[o.method]) for o in operations if o.endpoint is not None]
+# Statuses for which the wording has a code already; the others are called by their own name.
+_CODES = {
+    400: "bad_request", 413: "payload_too_large", 422: "validation_failed", 429: "rate_limited",
+    500: "internal_error", 503: "unavailable",
+}  # fmt: skip
 
 
 def install(
@@ -36,7 +33,7 @@ def install(
     *,
     store: Store,
     keys: KeyFormat,
-    operations: Iterable[Operation],
+    operations: Iterable[Operation] | None = None,
     pydantic1: bool = False,
     **settings: Any,
 ) -> Service:
@@ -52,7 +49,8 @@ def install(
         contract: How failures are spelled.
         store: Keys, limits and records.
         keys: How keys look and where they are.
-        operations: What is served; other routes of `app` are not.
+        operations: What is served; other routes of `app` are not. None for all of its routes,
+            with what their endpoints say in `guarded`; see `operations_of`.
         pydantic1: Whether a framework's validation errors are worded as Pydantic 1 did.
         settings: The other arguments of `Service`.
     """
@@ -66,10 +64,17 @@ def install(
     else:
         validation = RequestValidationError
         handled.append(RequestValidationError)
-    for kind in handled:
-        app.add_exception_handler(kind, _raise)
+    for each in applications_in(app):
+        for kind in handled:
+            each.add_exception_handler(kind, _raise)
+
+    ours = tuple(kind for kind in handled if kind is not Exception)
 
     def translate(exc: Exception) -> Refusal | None:
+        cause = exc.__cause__
+        if isinstance(exc, RuntimeError) and isinstance(cause, ours):
+            # What Starlette makes of an exception it has a handler for, once an answer has begun.
+            exc = cause
         if validation is not None and isinstance(exc, validation):
             errors: list[Any] = exc.errors()  # type: ignore[attr-defined]
             return Refusal("validation_failed", fields=fields_from_pydantic(errors, pydantic1=pydantic1))
@@ -77,9 +82,17 @@ def install(
             return _refusal_of(exc.status_code, exc.detail, exc.headers)
         return None
 
-    return Service(
-        app, contract, store=store, keys=keys, operations=operations, translate=translate, **settings
-    )
+    service = Service(
+        app, contract, store=store, keys=keys,
+        operations=operations_of(app) if operations is None else operations,
+        translate=translate, **settings,
+    )  # fmt: skip
+    app.state.failwell = service
+    own_document = getattr(app, "openapi", None)
+    if own_document is not None:
+        service.described = own_document
+        app.openapi = service.openapi  # type: ignore[attr-defined]
+    return service
 
 
 async def _raise(_request: Any, exc: Exception) -> Any:
@@ -87,12 +100,17 @@ async def _raise(_request: Any, exc: Exception) -> Any:
 
 
 def _refusal_of(status: int, detail: Any, headers: Any) -> Refusal:
-    fallback = "internal_error" if status >= 500 else "bad_request"
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Error"
+    # A detail that is no sentence has no place in a message, and that of a 500 is too often the
+    # text of an exception.
+    sentence = detail if isinstance(detail, str) and detail and status != 500 else phrase
+    fallback = "internal_error" if status >= 500 else phrase.lower().replace(" ", "_").replace("'", "")
     return Refusal(
         _CODES.get(status, fallback),
-        {"limit": "", "method": ""},
         headers={name.lower(): value for name, value in (headers or {}).items()},
         status=status,
-        # A detail that is no sentence has no place in a message.
-        message=detail if isinstance(detail, str) else None,
+        message=sentence,
     )

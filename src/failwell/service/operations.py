@@ -12,7 +12,7 @@ from dataclasses import dataclass
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from failwell.answer import Answer
     from failwell.errors import CallError
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from failwell.service.credits import Debit
     from failwell.service.exchange import Exchange
     from failwell.service.idempotency import Level
+
+    # What a handler may raise: an exception of the contract, with any code or with one; a code of
+    # the service's wording; a status, where a framework's own exception says no more.
+    Raised: TypeAlias = type[CallError] | tuple[type[CallError], str] | str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ class Operation:
 
     Attributes:
         method: In upper case. GET answers HEAD, too.
-        path: A template such as `/v1/runs/{run_id}`; a name in braces stands for one segment.
+        path: A template such as `/v1/runs/{run_id}`; a name in braces stands for one segment, or
+            for what its convertor says (`{number:int}`, `{rest:path}`).
         endpoint: The handler, for frameworks that take routes from this table.
         scope: What a key must be allowed to do; empty if any key may.
         public: Whether it is served without a key, and without a limit.
@@ -43,14 +48,16 @@ class Operation:
             an answer, if it was carried out; `Effect.NOT_APPLIED` if it was not, and may be
             now; `Effect.UNKNOWN` if nobody can say yet.
         debits: What each effect costs; refused before the handler if it is not there, spent
-            with the effect.
+            with the effect by `Exchange.commit`.
         parse: Makes the input of the raw body, before the idempotency look-up; raises
             `RefusedRequest` if it cannot. None leaves the body to the handler.
         streamed: Whether the handler reads the body itself, piece by piece. Of such a body the
             fingerprint knows the announced length, type and `Content-Digest` only.
         max_body_bytes: The largest body taken; None for the service's own limit.
-        raises: The exceptions of the contract that the handler may raise, for the reference and
-            for `check`; what the gates refuse goes without saying.
+        raises: What the handler may raise: an exception class of the contract, a class with a
+            code, a code of the wording, or a status; for the reference and for `check`. What the
+            gates refuse goes without saying.
+        documented: Whether the OpenAPI document shows it.
     """
 
     method: str
@@ -69,7 +76,8 @@ class Operation:
     parse: Callable[[bytes], Any] | None = None
     streamed: bool = False
     max_body_bytes: int | None = None
-    raises: tuple[type[CallError], ...] = ()
+    raises: tuple[Raised, ...] = ()
+    documented: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +89,24 @@ class Match:
 
 
 class OperationTable:
-    """The operations by path, templates without names first."""
+    """The operations by path: those without names first, then in the order given."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         self.operations = tuple(operations)
         self._fixed: dict[str, dict[str, Operation]] = {}
-        templates: dict[str, dict[str, Operation]] = {}
+        # Not by path: of two templates for one request, the earlier row is the one.
+        self._templates: list[tuple[re.Pattern[str], dict[str, Operation]]] = []
+        last = ""
         for operation in self.operations:
-            at = templates if "{" in operation.path else self._fixed
-            by_method = at.setdefault(operation.path, {})
+            if "{" not in operation.path:
+                by_method = self._fixed.setdefault(operation.path, {})
+            else:
+                if operation.path != last:
+                    self._templates.append((pattern_of(operation.path), {}))
+                last, by_method = operation.path, self._templates[-1][1]
             by_method[operation.method] = operation
             if operation.method == "GET":
                 by_method.setdefault("HEAD", operation)
-        self._templates = [(_pattern(path), by_method) for path, by_method in templates.items()]
 
     def match(self, method: str, path: str) -> Match:
         """
@@ -103,15 +116,39 @@ class OperationTable:
             A match with an operation; with methods only, if the path takes others (405); with
             neither, if there is no such path (404).
         """
+        allowed: set[str] = set()
         by_method = self._fixed.get(path)
-        if by_method is None:
-            by_method = next((m for pattern, m in self._templates if pattern.fullmatch(path)), {})
-        operation = by_method.get(method)
-        if operation is not None:
-            return Match(operation)
-        return Match(None, tuple(sorted(by_method)))
+        if by_method is not None:
+            operation = by_method.get(method)
+            if operation is not None:
+                return Match(operation)
+            allowed.update(by_method)
+        for pattern, by_method in self._templates:
+            if pattern.fullmatch(path):
+                operation = by_method.get(method)
+                if operation is not None:
+                    return Match(operation)
+                allowed.update(by_method)
+        return Match(None, tuple(sorted(allowed)))
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    pieces = re.split(r"(\{[a-z_]+\})", template)
-    return re.compile("".join("[^/]+" if p.startswith("{") else re.escape(p) for p in pieces))
+# Starlette's convertors: what a name in a template stands for.
+CONVERTORS = {
+    "str": "[^/]+",
+    "path": ".*",
+    "int": "[0-9]+",
+    "float": r"[0-9]+(?:\.[0-9]+)?",
+    "uuid": "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}",
+}
+
+# A name in a template, and its convertor.
+NAME_IN_PATH = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?\}")
+
+
+def pattern_of(template: str) -> re.Pattern[str]:
+    """The paths that a template stands for."""
+    pieces, end = [], 0
+    for name in NAME_IN_PATH.finditer(template):
+        pieces += [re.escape(template[end : name.start()]), CONVERTORS[name[2] or "str"]]
+        end = name.end()
+    return re.compile("".join([*pieces, re.escape(template[end:])]), re.DOTALL)

@@ -1,8 +1,16 @@
-"""The way out of the service: what every answer carries, whoever made it."""
+"""
+The way out of the service: what every answer carries, whoever made it, and how one ends that
+broke off half-way.
+
+A status that was sent cannot be taken back. A stream of events is ended with an event of the type
+`error`; any other answer is cut, so that the client sees that it is not whole.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import re
+from typing import TYPE_CHECKING, Any
 
 from failwell.service.bodies import linger
 
@@ -15,6 +23,10 @@ if TYPE_CHECKING:
     from failwell.service.limits import Fields
 
 
+class AnswerCutError(Exception):  # no failure of a call: it is how a server is told to hang up
+    """An answer broke off after its beginning was sent; the log has the reason."""
+
+
 class Outgoing:
     """
     Adds what every answer carries, and refuses to answer twice.
@@ -25,55 +37,106 @@ class Outgoing:
         head: Whether the request is a HEAD, whose answer has no body.
         id_header: The header of the request id, in lower case.
         fields: Which fields the numbers of the rate limit go into.
+        rest: Where the body of the request comes from; None if it has none. Were the connection
+            closed on what was not read of it, the client's machine would throw the answer away
+            (RFC 9112, section 9.6); so that is read, for a while, and the connection not used
+            again.
+
+    Attributes:
+        started: Whether a status was sent.
+        ended: Whether all of the answer was sent.
     """
 
-    __slots__ = ("_exchange", "_fields", "_head", "_id_header", "_send", "started")
+    __slots__ = (
+        "_events",
+        "_exchange",
+        "_fields",
+        "_head",
+        "_id_header",
+        "_rest",
+        "_send",
+        "_tail",
+        "ended",
+        "started",
+    )
 
     def __init__(
-        self, exchange: Exchange, send: Send, *, head: bool, id_header: bytes, fields: Fields
+        self,
+        exchange: Exchange,
+        send: Send,
+        *,
+        head: bool,
+        id_header: bytes,
+        fields: Fields,
+        rest: Receive | None = None,
     ) -> None:
         self._exchange = exchange
         self._send = send
         self._head = head
         self._id_header = id_header
         self._fields = fields
+        self._rest = rest
         self.started = False
+        self.ended = False
+        # Of a stream of events, its last bytes: whether an event is under way.
+        self._events = False
+        self._tail = b""
 
     async def send(self, message: Message) -> None:
         """Pass on what the application sends."""
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.start":
+            if self.started:
+                raise RuntimeError("the application answered twice")
             self.started = True
+            self._events = not self._head and _is_plain_event_stream(message)
             message["headers"] = self._dressed(message.get("headers", ()), message["status"])
+        elif kind == "http.response.body":
+            self.ended = not message.get("more_body", False)
+            if self._events:
+                self._tail = (self._tail + message.get("body", b""))[-4:]
         await self._send(message)
 
-    async def finish(self, answer: Answer, unread: Receive | None = None) -> None:
-        """
-        Send a whole answer, unless one is under way already.
-
-        Args:
-            answer: What to send.
-            unread: Where the rest of the request's body comes from, if it was not read. Were
-                the connection closed on it, the client's machine would throw the answer away
-                (RFC 9112, section 9.6); so it is read, for a while, and the connection not
-                used again.
-        """
+    async def finish(self, answer: Answer) -> None:
+        """Send a whole answer, unless one is under way already."""
         if self.started:
-            # What was promised cannot be taken back; ending here tells the client it was cut.
             return
+        unread = self._rest if self._exchange.unread else None
         fields = [
             (name.encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in answer.headers.items()
         ]
-        fields.append((b"content-length", b"%d" % len(answer.body)))
+        if answer.status not in (204, 304):
+            fields.append((b"content-length", b"%d" % len(answer.body)))
         if unread is not None:
             fields.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": answer.status, "headers": fields})
-        body = b"" if self._head else answer.body
+        body = b"" if self._head or answer.status in (204, 304) else answer.body
         if unread is not None:
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
             await linger(unread)
             body = b""
         await self._send({"type": "http.response.body", "body": body})
+        self.ended = True
+
+    async def break_off(self, data: dict[str, Any]) -> None:
+        """
+        End an answer that has begun and cannot be completed.
+
+        Args:
+            data: What an `event: error` says, if it is a stream of events.
+
+        Raises:
+            AnswerCutError: it is not, or stands in the middle of an event, which would be taken
+                for a whole one; the server closes the connection without the final chunk.
+        """
+        # WHATWG HTML, section 9.2.5: lines end with CR, LF or CRLF, an event with an empty one.
+        tail = self._tail.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not self._events or not (tail == b"" or tail.endswith(b"\n\n")):
+            raise AnswerCutError(f"the answer of request {self._exchange.request_id} broke off")
+        # JSON has no line break outside a text, and escapes those in it.
+        event = f"event: error\ndata: {json.dumps(data, separators=(',', ':'), default=str)}\n\n"
+        await self.send({"type": "http.response.body", "body": event.encode()})
 
     def expect_started(self) -> None:
         """Hold the application to its duty."""
@@ -89,3 +152,51 @@ class Outgoing:
             own.append((b"cache-control", b"no-store"))
         taken = {name for name, _ in own}
         return [pair for pair in headers if pair[0].lower() not in taken] + own
+
+
+def _is_plain_event_stream(start: Message) -> bool:
+    """Whether an event can be written at the end of an answer as it stands."""
+    headers = {name.lower(): value.lower() for name, value in start.get("headers", ())}
+    return (
+        headers.get(b"content-type", b"").startswith(b"text/event-stream")
+        and b"content-length" not in headers
+        and headers.get(b"content-encoding", b"identity") == b"identity"
+    )
+
+
+def event_data(answer: Answer, code: str | None, request_id: str) -> dict[str, Any]:
+    """What an `event: error` says: the body that the answer would have had, and what its head would."""
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        body = None
+    said = body if isinstance(body, dict) else {"message": answer.body.decode("utf-8", "replace")}
+    said |= {"status": answer.status, "request_id": request_id}
+    return said if code is None else {**said, "code": code}
+
+
+def asks_for_problem(accept: bytes) -> bool:
+    """
+    Whether a request wants problem details: it names them, and not as the second choice.
+
+    Source:
+        RFC 9110, section 12.5.1; RFC 9457, section 3.
+    """
+    if b"application/problem+json" not in accept.lower():
+        return False
+    wanted: dict[str, float] = {}
+    for part in accept.decode("latin-1").lower().split(","):
+        media_type, *parameters = (piece.strip() for piece in part.split(";"))
+        wanted[media_type] = _quality(parameters)
+    problem = wanted.get("application/problem+json", 0.0)
+    names = ("application/json", "application/*", "*/*")
+    return problem > 0 and problem >= next((wanted[name] for name in names if name in wanted), 0.0)
+
+
+def _quality(parameters: list[str]) -> float:
+    value = next((p[2:].strip() for p in parameters if p.startswith("q=")), "1")
+    # What is no quality is taken for none said; `float` would take "nan" and "1e9", too.
+    return float(value) if _QUALITY.fullmatch(value) else 1.0
+
+
+_QUALITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")

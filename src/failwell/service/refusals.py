@@ -7,7 +7,7 @@ that. So a gate answers in the same dialect as a handler, and a client reads bot
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from failwell.answer import Answer
 from failwell.failure import Failure, FieldError
@@ -68,7 +68,7 @@ class Refusal:
     Why a request is not let through.
 
     Attributes:
-        code: A key of the wording, for programs.
+        code: For programs: a key of the wording, or any other code with a status and a message.
         values: What the words have gaps for; also the details of the error.
         fields: What is wrong, field by field.
         headers: Further headers of the answer, names in lower case.
@@ -109,10 +109,16 @@ def error_for(
         refusal: What to say.
         codes: Codes that the service calls by another name.
     """
-    status, words = wording[refusal.code]
+    if refusal.status is None or refusal.message is None:
+        status, words = wording[refusal.code]
+        refusal = replace(
+            refusal,
+            status=refusal.status or status,
+            message=refusal.message or words.format_map(refusal.values),
+        )
     failure = Failure(
-        status=refusal.status or status,
-        message=refusal.message or words.format_map(refusal.values),
+        status=refusal.status,
+        message=refusal.message,
         code=(codes or {}).get(refusal.code, refusal.code),
         fields=refusal.fields,
         details=refusal.values,

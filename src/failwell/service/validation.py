@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from failwell.failure import FieldError
 from failwell.service.refusals import Refusal, RefusedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pydantic import BaseModel
 
@@ -76,9 +77,49 @@ def fields_from_pydantic(
 def _field(error: Mapping[str, Any], where: tuple[str | int, ...], pydantic1: bool) -> FieldError:
     path = (*where, *error["loc"])
     if not pydantic1:
-        return FieldError(path, error["msg"], error["type"])
+        return FieldError(path, _words(error), error["type"])
     code, words = _PYDANTIC_1.get(error["type"], ("value_error", "value is not valid"))
     return FieldError(path, words.format_map(error.get("ctx") or {}), code)
+
+
+# Pydantic's own words, except for these kinds, say nothing of the input.
+_QUOTING = frozenset({"value_error", "assertion_error", "union_tag_invalid", "uuid_parsing"})
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    """
+    The message of a finding, unless it quotes the input.
+
+    A validator of the service's own says what it likes, and may well say `f"no such key: {key}"`.
+    """
+    words: str = error["msg"]
+    kind = error["type"]
+    if kind in _own_kinds() and kind not in _QUOTING:
+        return words
+    quoted = kind == "uuid_parsing" or any(part in words for part in _parts_of(error.get("input"), 6))
+    return "The value is not valid." if quoted else words
+
+
+@cache
+def _own_kinds() -> frozenset[str]:
+    from pydantic_core.core_schema import ErrorType
+
+    return frozenset(get_args(ErrorType))
+
+
+def _parts_of(value: Any, depth: int) -> Iterator[str]:
+    """The texts and numbers in `value` that are long enough to be told from a word by chance."""
+    if isinstance(value, dict) and depth:
+        for name, member in value.items():
+            yield from _parts_of(name, 0)
+            yield from _parts_of(member, depth - 1)
+    elif isinstance(value, (list, tuple, set)) and depth:
+        for member in value:
+            yield from _parts_of(member, depth - 1)
+    elif isinstance(value, (str, bytes, int, float)):
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        if len(text) > 2:
+            yield text
 
 
 def json_body(model: type[M], *, pydantic1: bool = False) -> Callable[[bytes], M]:
@@ -99,11 +140,13 @@ def json_body(model: type[M], *, pydantic1: bool = False) -> Callable[[bytes], M
         try:
             return model.model_validate(value)
         except ValidationError as exc:
-            errors: Any = exc.errors(include_url=False, include_input=False)
+            errors: Any = exc.errors(include_url=False)
             fields = fields_from_pydantic(errors, where=("body",), pydantic1=pydantic1)
         # Raised here, so that the finding with the input in it is no context of it.
         raise RefusedRequest(Refusal("validation_failed", fields=fields))
 
+    # For the OpenAPI document.
+    parse.model = model  # type: ignore[attr-defined]
     return parse
 
 
