@@ -172,3 +172,26 @@ def sandbox(
     from failwell.cli.sandbox import sandbox as serve
 
     return serve(service or None, host, port or [], state)
+
+
+@app.command()
+def doctor(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="sqlite:///file.db, postgresql://host/database or redis://host/0.",
+            show_default=False,
+        ),
+    ],
+    prefix: Annotated[str, typer.Option("--prefix", help="What the keys in Redis begin with.")] = "failwell",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="How many processes use the store.")] = 1,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, help="PostgreSQL connections of each process.")
+    ] = 4,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> int:
+    """Say what is wrong with the set-up of a service's store, and what to do about it."""
+    from failwell.cli.doctor import doctor as examine
+
+    return examine(url, prefix=prefix, workers=workers, connections=connections, json=json)
