@@ -104,7 +104,7 @@ CREATE TABLE IF NOT EXISTS failwell_idempotency (
     status INTEGER,          -- NULL while the work is under way, 0 for an answer too large to keep
     headers TEXT,
     body {blob}
-) {compact};
+);
 CREATE INDEX IF NOT EXISTS failwell_idempotency_ends ON failwell_idempotency (expires_at);
 CREATE INDEX IF NOT EXISTS failwell_idempotency_unsettled ON failwell_idempotency (lease_until)
     WHERE status IS NULL AND NOT take_over;
@@ -137,7 +137,6 @@ LIMITS_SCHEMA = (
     "    ends BIGINT NOT NULL,\n"
     + "".join(f"    tat{n} BIGINT,\n" for n in range(MOST_LIMITS)).removesuffix(",\n")
     + "\n) {compact};\n"
-    "CREATE INDEX IF NOT EXISTS failwell_limits_whole ON failwell_limits (ends);\n"
 )
 
 _FIND_KEY = """

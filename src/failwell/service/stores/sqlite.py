@@ -8,9 +8,15 @@ the thread comes back from a commit is carried out in one transaction, each piec
 a savepoint of its own, and one commit makes it all last: under load, the disk is waited for once
 for many requests. Nobody is told of an outcome before that commit.
 
+A store that does not wait for the disk needs no thread to wait in: what the event loop asks for in
+one turn, it carries out itself at the end of that turn, in one transaction. Only where another
+process has the file, the thread does the waiting.
+
 Reads take microseconds under WAL and wait for nobody, so they run where they are asked, on the
 event loop's thread. So do the rate limits, which live in a second file: a decision about a
-limit then waits for no commit, and its loss in a power cut costs nobody anything.
+limit then waits for no commit, and its loss in a power cut costs nobody anything. The requests
+that come in one turn of the loop are let in together: whether a key has changed is asked once for
+all of them, after the last has arrived, and one transaction counts them.
 """
 
 from __future__ import annotations
@@ -22,14 +28,15 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from failwell.service.limits import Decision, Limit
 from failwell.service.stores.base import StoreBusyError
 from failwell.service.stores.sql import LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from failwell.service.idempotency import Claim, Claimed
@@ -45,12 +52,20 @@ DIALECT = Dialect(
     now=":now", least="min", greatest="max", blob="BLOB", serial="INTEGER", compact="WITHOUT ROWID"
 )
 
-# Between two clean-ups, so that each has little to do and none is waited for.
+# Between two clean-ups, so that each has little to do and none is waited for. One of the limits
+# reads them all, and so comes no sooner than as many takes as it left rows.
 TAKES_BETWEEN = 1000
 CLAIMS_BETWEEN = 100
 
 # How much is carried out under one commit; what waits longer than that waits for the next.
 MOST_AT_ONCE = 64
+
+# Pages of the log before they are copied into the file, 16 MB: one that was changed many times in
+# between is copied once.
+PAGES_BETWEEN = 4000
+
+# How many keys are remembered.
+MOST_KEYS = 4096
 
 
 class SQLiteStore(SQLStore):
@@ -61,7 +76,8 @@ class SQLiteStore(SQLStore):
         path: The file; made if it is missing. The limits go into `<path>-limits`.
         schema: Statements that make the service's own tables, safe to run again.
         durable: Whether a commit waits until the disk has it. False is for state that nobody
-            will look for after a power cut; a killed process loses nothing either way.
+            will look for after a power cut; a killed process loses nothing either way. What is
+            not waited for is done on the event loop's thread: an effect has to be quick there.
         patience: Seconds a write waits for another process's lock before `StoreBusyError`.
         clock: Unix seconds.
 
@@ -83,7 +99,8 @@ class SQLiteStore(SQLStore):
         super().__init__(DIALECT, clock)
         self.path = os.fspath(path)
         self.clock = clock
-        self._takes = 0
+        self._takes = 0  # since the last clean-up, which left so many
+        self._left = 0
         self._claims = 0
         self._durable = durable
         self._patience = patience
@@ -94,19 +111,24 @@ class SQLiteStore(SQLStore):
         self._reader.execute("PRAGMA query_only = ON")
         # Asked by the loop's thread and, for tests and tools, by others.
         self._reading = threading.Lock()
+        self._keys: dict[str, StoredKey] = {}
+        self._keys_version = -1
         self._limits = self._connect(f"{self.path}-limits", patience)
         self._limits.executescript(DIALECT.render(LIMITS_SCHEMA))
         # On the loop's thread nothing may wait for long, not even for another process.
         self._limits.execute(f"PRAGMA busy_timeout = {int(min(patience, 0.05) * 1000)}")
         with suppress(sqlite3.OperationalError):
             self._forget_limits(self._limits)
-        self._writer = _Writer(self._open_for_writing)
+        self._counting = threading.Lock()
+        self._turn = _Turn(self._let_in)
+        self._writer = _Writer(self._open_for_writing, waits=durable)
 
     def _connect(self, path: str, patience: float) -> sqlite3.Connection:
         db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_BETWEEN}")
             db.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             db.close()
@@ -137,20 +159,91 @@ class SQLiteStore(SQLStore):
 
     async def admit(self, public: str, counting: Counting, /) -> tuple[StoredKey | None, Decision | None]:
         """See `Store.admit`."""
-        with self._read_lock() as db:
-            key = self._find_key(db, public)
-        counted = counting(key)
-        return key, None if counted is None else await self.take(*counted)
+        loop = asyncio.get_running_loop()
+        arrival = _Arrival(public, counting, loop.create_future())
+        if not self._turn.add(loop, arrival):
+            self._let_in([arrival])
+        return await arrival.future
 
     async def take(self, subject: str, limits: Sequence[Limit], /) -> Decision:
         """See `Store.take`."""
-        self._takes += 1
+        with self._counting:
+            ((decision, error),) = self._taken([(subject, limits)])
+        if error is not None:
+            raise error
+        assert decision is not None
+        return decision
+
+    def _let_in(self, arrivals: Sequence[_Arrival]) -> None:
+        """Look up the keys of requests that came together, and count the requests."""
         try:
-            if self._takes % TAKES_BETWEEN == 0:
-                self._forget_limits(self._limits)
-            return self._take(self._limits, subject, limits)
-        except sqlite3.OperationalError as exc:
-            raise _busy_or(exc) from exc
+            with self._read_lock() as db:
+                keys = self._keys_now(db, [arrival.public for arrival in arrivals])
+        except Exception as exc:  # noqa: BLE001  # it belongs to whoever asked
+            for arrival in arrivals:
+                arrival.fail(exc)
+            return
+        counted = []
+        for arrival, key in zip(arrivals, keys, strict=True):
+            try:
+                asked = arrival.counting(key)
+            except Exception as exc:  # noqa: BLE001  # the same
+                arrival.fail(exc)
+                continue
+            if asked is None:
+                arrival.tell((key, None))
+            else:
+                counted.append((arrival, key, asked))
+        if not counted:
+            return
+        with self._counting:
+            taken = self._taken([asked for _, _, asked in counted])
+        for (arrival, key, _), (decision, error) in zip(counted, taken, strict=True):
+            if error is not None:
+                arrival.fail(error)
+            else:
+                arrival.tell((key, decision))
+
+    def _keys_now(self, db: sqlite3.Connection, publics: Sequence[str]) -> list[StoredKey | None]:
+        """The keys with these public parts; those that are remembered, if nothing was committed since."""
+        ((version,),) = db.execute("PRAGMA data_version").fetchall()
+        if version != self._keys_version or len(self._keys) > MOST_KEYS:
+            self._keys.clear()
+            self._keys_version = version
+        found: list[StoredKey | None] = []
+        for public in publics:
+            key = self._keys.get(public)
+            if key is None:
+                key = self._find_key(db, public)
+                if key is not None:
+                    self._keys[public] = key
+            found.append(key)
+        return found
+
+    def _taken(
+        self, asked: Sequence[tuple[str, Sequence[Limit]]]
+    ) -> list[tuple[Decision | None, BaseException | None]]:
+        """Count requests, in one transaction where they are several: for each, the decision or an error."""
+        db = self._limits
+        try:
+            self._takes += len(asked)
+            if self._takes >= max(TAKES_BETWEEN, self._left):
+                self._forget_limits(db)
+                ((self._left,),) = db.execute("SELECT count(*) FROM failwell_limits").fetchall()
+                self._takes = 0
+            if len(asked) == 1:
+                return [(self._take(db, *asked[0]), None)]
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                decisions = [(self._take(db, *one), None) for one in asked]
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            return [*decisions]
+        except sqlite3.Error as exc:
+            return [(None, _busy_or(exc))] * len(asked)
 
     # --- idempotency ---
 
@@ -166,7 +259,9 @@ class SQLiteStore(SQLStore):
                 self._forget_records(db)
             return self._claim(db, wanted, lease, keep, take_over)
 
-        return await self._writer.run(insert, lasting=False)
+        # A claim that nobody may take over has to be found after a power cut: else the work is done
+        # twice.
+        return await self._writer.run(insert, lasting=not take_over)
 
     # --- the service's own tables ---
 
@@ -212,68 +307,174 @@ class SQLiteStore(SQLStore):
         self._limits.close()
 
 
+@dataclass(slots=True)
+class _Arrival:
+    """A request that waits to be let in: its key's public part, what to count, and who is told."""
+
+    public: str
+    counting: Counting
+    future: asyncio.Future[tuple[StoredKey | None, Decision | None]]
+
+    def tell(self, found: tuple[StoredKey | None, Decision | None]) -> None:
+        if not self.future.done():
+            self.future.set_result(found)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Turn(Generic[T]):
+    """
+    What an event loop asks for in one turn, to be carried out together at its end.
+
+    It is the first loop's that asks, until that is closed; others are turned away.
+    """
+
+    __slots__ = ("_asked", "_carry_out", "_lock", "_loop")
+
+    def __init__(self, carry_out: Callable[[list[T]], None]) -> None:
+        self._carry_out = carry_out
+        self._asked: list[T] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def add(self, loop: asyncio.AbstractEventLoop, asked: T) -> bool:
+        """Whether it will be carried out; called on the thread of `loop`."""
+        if self._loop is not loop and not self._adopt(loop):
+            return False
+        self._asked.append(asked)
+        if len(self._asked) == 1:
+            loop.call_soon(self._end)
+        return True
+
+    def _adopt(self, loop: asyncio.AbstractEventLoop) -> bool:
+        with self._lock:
+            if self._loop is not None and not self._loop.is_closed():
+                return False
+            self._loop, self._asked = loop, []
+            return True
+
+    def _end(self) -> None:
+        asked = self.left()
+        if asked:
+            self._carry_out(asked)
+
+    def left(self) -> list[T]:
+        """What is still to be carried out, which will not be done here any more."""
+        asked, self._asked = self._asked, []
+        return asked
+
+
 class _Job:
     """A piece of work for the writer, and who is to be told of its outcome."""
 
-    __slots__ = ("error", "lasting", "result", "tell", "work")
+    __slots__ = ("error", "future", "lasting", "loop", "result", "work")
 
     def __init__(
         self,
         work: Callable[[sqlite3.Connection], Any],
         lasting: bool,
-        tell: Callable[[Any, BaseException | None], None],
+        future: asyncio.Future[Any] | queue.SimpleQueue[_Job],
+        loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         self.work = work
         self.lasting = lasting
-        self.tell = tell
+        self.future = future
+        self.loop = loop
         self.result: Any = None
         self.error: BaseException | None = None
+
+
+def _tell(jobs: Iterable[_Job]) -> None:
+    """Tell the callers of an event loop; runs there."""
+    for job in jobs:
+        future = job.future
+        assert not isinstance(future, queue.SimpleQueue)
+        if future.done():  # it went away
+            continue
+        error = job.error
+        if isinstance(error, StopIteration):  # a future cannot carry it
+            error = RuntimeError("the transaction raised StopIteration")
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(job.result)
 
 
 class _Writer:
     """
     A thread that carries out transactions one after the other.
 
-    Results go back by `call_soon_threadsafe`; a caller that went away in the meantime does not
-    undo its transaction, because nobody could know whether it was already committed.
+    Results go back by `call_soon_threadsafe`, those of one commit together; a caller that went
+    away in the meantime does not undo its transaction, because nobody could know whether it was
+    already committed.
+
+    Args:
+        connect: Opens two connections: one whose commits last, and one that is quick.
+        waits: Whether commits wait for the disk. If not, an event loop carries out its own work.
     """
 
-    def __init__(self, connect: Callable[[], tuple[sqlite3.Connection, sqlite3.Connection]]) -> None:
+    def __init__(
+        self, connect: Callable[[], tuple[sqlite3.Connection, sqlite3.Connection]], *, waits: bool
+    ) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lasting, self._quick = connect()
+        self._waits = waits
+        if not waits:
+            # What would have to be waited for is left to the thread.
+            self._quick.execute("PRAGMA busy_timeout = 0")
+        self._turn = _Turn(self._carry_out_here)
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="failwell-sqlite-writer", daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, lasting: bool = True) -> T:
+        """
+        What `work` returns, in a transaction.
+
+        Args:
+            work: Takes the connection.
+            lasting: Whether it must outlive a power cut. If not, `work` is made of statements
+                that may as well be carried out one without the other.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-
-        def tell(result: T, error: BaseException | None) -> None:
-            if future.cancelled():
-                return
-            if isinstance(error, StopIteration):  # a future cannot carry it
-                error = RuntimeError("the transaction raised StopIteration")
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        def answer(result: T, error: BaseException | None) -> None:
-            with suppress(RuntimeError):  # the loop was closed while we worked
-                loop.call_soon_threadsafe(tell, result, error)
-
-        self._put(_Job(work, lasting, answer))
+        job = _Job(work, lasting, future, loop)
+        if self._waits or self._closed or not self._turn.add(loop, job):
+            self._put(job)
         return await future
 
     def run_blocking(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        box: queue.SimpleQueue[tuple[T, BaseException | None]] = queue.SimpleQueue()
-        self._put(_Job(work, True, lambda result, error: box.put((result, error))))
-        result, error = box.get()
-        if error is not None:
-            raise error
+        box: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._put(_Job(work, True, box, None))
+        job = box.get()
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
         return result
+
+    def _carry_out_here(self, jobs: list[_Job]) -> None:
+        """Carry out what a loop asked for in one turn, on its own thread."""
+        for begin in range(0, len(jobs), MOST_AT_ONCE):
+            some = jobs[begin : begin + MOST_AT_ONCE]
+            try:
+                self._quick.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error:
+                # Another process has the file, most likely: the thread waits, or finds out why.
+                self._hand_over(some)
+                continue
+            _carry_out(self._quick, some)
+            _tell(some)
+
+    def _hand_over(self, jobs: Iterable[_Job]) -> None:
+        for job in jobs:
+            try:
+                self._put(job)
+            except StoreBusyError as exc:
+                job.error = exc
+                _tell([job])
 
     def _put(self, job: _Job) -> None:
         with self._lock:
@@ -287,12 +488,18 @@ class _Writer:
             jobs, ended = self._waiting()
             if not jobs:
                 continue
-            db = self._lasting if any(job.lasting for job in jobs) else self._quick
-            _carry_out(db, jobs)
-            for job in jobs:
-                job.tell(job.result, job.error)
+            # Where commits are not waited for, the quick one is the loop's.
+            db = self._lasting if not self._waits or any(job.lasting for job in jobs) else self._quick
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except BaseException as exc:  # noqa: BLE001  # it belongs to whoever asked
+                for job in jobs:
+                    job.error = _busy_or(exc)
+            else:
+                _carry_out(db, jobs)
+            _send_home(jobs)
             # A job holds its request; the next one may be long in coming.
-            del jobs, job
+            del jobs
         self._lasting.close()
         self._quick.close()
 
@@ -313,14 +520,28 @@ class _Writer:
         with self._lock:
             if not self._closed:
                 self._closed = True
+                for job in self._turn.left():
+                    self._jobs.put(job)
                 self._jobs.put(None)
         self._thread.join()
 
 
+def _send_home(jobs: Iterable[_Job]) -> None:
+    """Tell whoever waits for `jobs`, each event loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in jobs:
+        if job.loop is not None:
+            by_loop.setdefault(job.loop, []).append(job)
+        elif isinstance(job.future, queue.SimpleQueue):
+            job.future.put(job)
+    for loop, its in by_loop.items():
+        with suppress(RuntimeError):  # it was closed while we worked
+            loop.call_soon_threadsafe(_tell, its)
+
+
 def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
-    """Carry out `jobs` under one commit; one that fails undoes itself alone."""
+    """Carry out `jobs` in the transaction that is begun, and commit; one that fails undoes itself alone."""
     try:
-        db.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:
                 _behind_savepoint(db, job, alone=len(jobs) == 1)
