@@ -6,8 +6,9 @@ loop's thread waits for none of them, except in `read`. A job is a function of t
 an effect is the same synchronous function as with SQLite.
 
 What is lost with a crash of the database, and what is not: an effect, a record, a kept step and
-an account are on its disk before anybody hears of them. A claim is not waited for: if the crash
-takes it, its holder finds itself fenced out, and nothing was done. The limits are in a table
+an account are on its disk before anybody hears of them, and so is a claim that may not be taken
+over. Any other claim is not waited for: if the crash takes it, its holder finds itself fenced out,
+and what it did is undone or does nothing if it is repeated. The limits are in a table
 that a crash empties: everybody's allowance is whole again.
 
 What happens when the connection is lost: before COMMIT was sent, nothing was written, and the
@@ -298,8 +299,10 @@ class PostgresStore(SQLStore):
         self._claims += 1
         if self._claims % CLAIMS_BETWEEN == 0:
             self._forget(_FORGET_RECORDS)
+        # A claim that nobody may take over has to be found after a crash: else the work is done twice.
+        run = self._carry if take_over else self._transact
         return await self._pool.run(
-            partial(self._carry, work=lambda db: self._claim(db, wanted, lease, keep, take_over))
+            partial(run, work=lambda db: self._claim(db, wanted, lease, keep, take_over))
         )
 
     async def commit(
@@ -596,6 +599,7 @@ class _Session:
             raise StoreBusyError("the connection was lost; nothing was written") from exc
         state = (getattr(exc, "sqlstate", None) or "") if self._is_error(exc) else ""
         if state in _COLLISIONS and tries < MOST_TRIES:
+            time.sleep(0.01 * tries)  # the other one goes first
             return
         if state in _BUSY or state.startswith(_BUSY_CLASSES):
             raise StoreBusyError("the database is busy; nothing was written") from exc
