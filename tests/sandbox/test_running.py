@@ -109,7 +109,7 @@ def test_an_effect_is_found_by_each_of_its_facts() -> None:
     with failwell_sandbox.running(("kneo",)) as sandbox:
         assert sandbox.kneo.effects() == 0
         with pytest.raises(ValueError, match="colour"):
-            ledger.effects(sandbox.kneo.store, colour="red")
+            ledger.effects(sandbox.kneo.database, colour="red")
 
 
 def test_a_service_that_cannot_start_says_so_and_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

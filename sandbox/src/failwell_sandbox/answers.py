@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from starlette.responses import Response
 
 from failwell.answer import Answer
+
+# A text of a request that goes into a column. PostgreSQL's texts have no zero byte, so nobody's have.
+Line = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from failwell.service import KeyFormat, Limit, SQLiteStore, stored
+from failwell.service import KeyFormat, Limit, Store, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class DemoKeys:
 
 
 def seed_keys(
-    store: SQLiteStore,
+    store: Store,
     keys: KeyFormat,
     scopes: Iterable[str],
     *,

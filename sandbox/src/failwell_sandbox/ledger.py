@@ -6,22 +6,21 @@ It answers what neither the client nor the wire can: how often something was rea
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable
 from typing import Any
 
-from failwell.service import Exchange, SQLiteStore
+from failwell.service import Exchange
+from failwell_sandbox.database import Connection, Database
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS effects (
-    seq INTEGER PRIMARY KEY,
+    seq {serial} PRIMARY KEY,
     kind TEXT NOT NULL,
     resource TEXT NOT NULL,
     name TEXT,
     tenant TEXT NOT NULL,
     idempotency_key TEXT,
     request_id TEXT NOT NULL,
-    at REAL NOT NULL
+    at DOUBLE PRECISION NOT NULL
 );
 CREATE INDEX IF NOT EXISTS effects_by_key ON effects (idempotency_key);
 CREATE INDEX IF NOT EXISTS effects_by_name ON effects (name);
@@ -29,13 +28,12 @@ CREATE INDEX IF NOT EXISTS effects_by_name ON effects (name);
 
 
 def note_effect(
-    db: sqlite3.Connection,
+    db: Connection,
     exchange: Exchange,
     kind: str,
     resource: object,
     *,
     name: str | None = None,
-    at: float,
 ) -> None:
     """
     Write down that a request had an effect.
@@ -46,21 +44,20 @@ def note_effect(
         kind: What was done, such as `run.created`.
         resource: The id of what it was done to.
         name: What the client called it.
-        at: Unix seconds.
     """
     db.execute(
         "INSERT INTO effects (kind, resource, name, tenant, idempotency_key, request_id, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (kind, str(resource), name, exchange.tenant, exchange.idempotency_key, exchange.request_id, at),
-    )
+        "VALUES (?, ?, ?, ?, ?, ?, {now})",
+        kind, str(resource), name, exchange.tenant, exchange.idempotency_key, exchange.request_id,
+    )  # fmt: skip
 
 
-def effects(store: SQLiteStore, **facts: str | None) -> list[dict[str, Any]]:
+def effects(database: Database, **facts: str | None) -> list[dict[str, Any]]:
     """
     The effects with these facts, in the order they happened.
 
     Args:
-        store: The service's.
+        database: The service's.
         facts: Any of `kind`, `resource`, `name`, `tenant`, `idempotency_key`, `request_id`;
             None for any value.
     """
@@ -68,12 +65,12 @@ def effects(store: SQLiteStore, **facts: str | None) -> list[dict[str, Any]]:
     unknown = wanted.keys() - _COLUMNS
     if unknown:
         raise ValueError(f"the ledger has no {', '.join(sorted(unknown))}")
-    where = " AND ".join(f"{column} = :{column}" for column in wanted) or "1"
-    rows: Iterable[tuple[Any, ...]] = store.read(
+    where = " AND ".join(f"{column} = ?" for column in wanted) or "TRUE"
+    rows = database.read_blocking(
         # The columns are from the list below, the values are bound.
         f"SELECT seq, kind, resource, name, tenant, idempotency_key, request_id, at "  # noqa: S608
         f"FROM effects WHERE {where} ORDER BY seq",
-        wanted,
+        *wanted.values(),
     )
     return [dict(zip(_ROW, row, strict=True)) for row in rows]
 

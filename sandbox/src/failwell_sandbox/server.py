@@ -6,27 +6,28 @@ import asyncio
 import logging
 import signal
 import socket
-import sqlite3
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, fields
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import uvicorn
 
-from failwell.service import KeyFormat, Limit, Service, SQLiteStore, stored
+from failwell.errors import ConfigurationError
+from failwell.service import KeyFormat, Limit, Service, Store, StoreBusyError, stored
 from failwell_sandbox import ledger
 from failwell_sandbox.agoralia import app as agoralia
+from failwell_sandbox.database import Database
 from failwell_sandbox.demo_keys import DemoKeys, seed_keys
 from failwell_sandbox.kneo import app as kneo
-
-# A request that waits for another process's lock gives up after this long, with a 503.
-PATIENCE = 0.2
+from failwell_sandbox.processes import Workers
+from failwell_sandbox.storage import Storage, kind_of, run_of, sqlite_file
 
 # What the limited demo key may ask: few enough to be spent, short enough to wait for.
 LIMITED = Limit(3, 3.0)
@@ -43,10 +44,11 @@ class Kind:
     keys: KeyFormat
     scopes: Sequence[str]
     tenants: tuple[str, str, str]
+    seed: Callable[[Database], None] | None = None
 
 
 KINDS: Mapping[str, Kind] = {
-    "kneo": Kind(kneo.kneo_service, kneo.SCHEMA, kneo.KEYS, kneo.SCOPES, kneo.TENANTS),
+    "kneo": Kind(kneo.kneo_service, kneo.SCHEMA, kneo.KEYS, kneo.SCOPES, kneo.TENANTS, kneo.seed),
     "agoralia": Kind(
         agoralia.agoralia_service, agoralia.SCHEMA, agoralia.KEYS, agoralia.SCOPES, agoralia.TENANTS
     ),
@@ -61,15 +63,27 @@ class RunningService:
         name: Such as "kneo".
         url: Where it listens, without a slash at the end.
         keys: Its demo keys.
-        store: Its state.
+        store: Its keys, limits and records.
+        database: Its own tables.
     """
 
-    def __init__(self, name: str, url: str, keys: DemoKeys, store: SQLiteStore, service: Service) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        keys: DemoKeys,
+        storage: Storage,
+        store: Store,
+        database: Database,
+        drain: Callable[[bool], None],
+    ) -> None:
         self.name = name
         self.url = url
         self.keys = keys
         self.store = store
-        self._service = service
+        self.database = database
+        self._storage = storage
+        self._drain = drain
 
     def __repr__(self) -> str:
         return f"<RunningService {self.name} {self.url}>"
@@ -95,7 +109,7 @@ class RunningService:
     ) -> list[dict[str, Any]]:
         """The effects with these facts, as rows, in the order they happened."""
         return ledger.effects(
-            self.store, idempotency_key=idempotency_key, name=name, kind=kind, request_id=request_id
+            self.database, idempotency_key=idempotency_key, name=name, kind=kind, request_id=request_id
         )
 
     def new_key(
@@ -130,22 +144,18 @@ class RunningService:
 
     @contextmanager
     def draining(self) -> Iterator[None]:
-        """Refuse work with a 503 and Retry-After, as a process does that is about to end."""
-        self._service.draining = True
+        """Refuse work with a 503 and Retry-After, in all workers, as processes do that are about to end."""
+        self._drain(True)
         try:
             yield
         finally:
-            self._service.draining = False
+            self._drain(False)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep the database to ourselves, as a backup does: writes get a 503, reads go on."""
-        with closing(sqlite3.connect(self.store.path, isolation_level=None, timeout=5.0)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            finally:
-                db.execute("ROLLBACK")
+        with self._storage.locked():
+            yield
 
 
 class Sandbox:
@@ -156,8 +166,14 @@ class Sandbox:
         services: Name to service.
     """
 
-    def __init__(self, services: Mapping[str, RunningService]) -> None:
+    def __init__(self, services: Mapping[str, RunningService], workers: Workers | None = None) -> None:
         self.services = dict(services)
+        self._workers = workers
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The worker processes that are at work now; none if this process does the work itself."""
+        return () if self._workers is None else self._workers.pids
 
     def __getitem__(self, name: str) -> RunningService:
         return self.services[name]
@@ -187,6 +203,8 @@ def running(
     host: str = "127.0.0.1",
     ports: Mapping[str, int] | None = None,
     state: Path | str | None = None,
+    store: str = "",
+    workers: int = 1,
     wait: float = 1.0,
     lease: float = 10.0,
     limited: Limit = LIMITED,
@@ -199,18 +217,36 @@ def running(
         host: Where they listen.
         ports: On which port, by name; a free one where none is named.
         state: A directory for their databases and demo keys; None for one that is removed at
-            the end. With a directory, another run goes on where this one ended.
+            the end, along with what the run has in PostgreSQL or Redis. With a directory,
+            another run goes on where this one ended.
+        store: `sqlite:///file.db`, which keeps its state beside the file and takes one for each
+            service; `postgresql://…`, where each service has a schema of its own; `redis://…`
+            for keys, limits and records, with a SQLite database in `state`. Empty for SQLite
+            in `state`.
+        workers: How many processes serve. One is a thread of this process.
         wait: Seconds a request waits for another one with its idempotency key before it gets a 409.
-        lease: Seconds a claim on an idempotency key is held.
+        lease: Seconds a claim on an idempotency key is held, and work in the background, without
+            news of who does it.
         limited: What the limited demo keys may ask.
 
     Raises:
+        ConfigurationError: a `ValueError`: the store cannot be used, or not by so many.
         ValueError: there is no service of that name.
+        RuntimeError: a worker process does not start.
         OSError: a port is taken.
     """
     unknown = set(services) - set(KINDS)
     if unknown:
         raise ValueError(f"no service is called {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    kind_of_store = kind_of(store)
+    if workers < 1:
+        raise ConfigurationError("a sandbox needs a worker")
+    if workers > 1 and kind_of_store == "sqlite":
+        raise ConfigurationError(
+            "SQLite serves one worker; for more, use a store that is made for it: postgresql:// or redis://"
+        )
+    if state is None and kind_of_store == "sqlite" and store:
+        state = sqlite_file(store).parent
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="failwell-sandbox-"))
@@ -218,26 +254,92 @@ def running(
             else state
         )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        started: dict[str, RunningService] = {}
-        listening: list[tuple[Service, socket.socket]] = []
-        for name in services:
-            kind = KINDS[name]
-            store = SQLiteStore(
-                folder / f"{name}.db", schema=kind.schema, patience=PATIENCE, durable=state is not None
+        run = run_of(folder, kind_of_store, kept=state is not None)
+        opened = [
+            _opened(
+                stack,
+                name,
+                Storage(name, store, str(folder.absolute()), run, state is not None, workers > 1),
+                _listening(host, (ports or {}).get(name, 0)),
+                limited,
             )
-            stack.callback(store.close)
-            keys = seed_keys(
-                store, kind.keys, kind.scopes, tenants=kind.tenants, limited=limited,
-                kept_in=folder / f"{name}-demo-keys.json",
-            )  # fmt: skip
-            service = kind.make(store, wait=wait, lease=lease)
-            sock = stack.enter_context(_listening(host, (ports or {}).get(name, 0)))
-            port = sock.getsockname()[1]
-            shown = f"[{host}]" if ":" in host else host
-            started[name] = RunningService(name, f"http://{shown}:{port}", keys, store, service)
-            listening.append((service, sock))
-        stack.enter_context(_served(listening))
-        yield Sandbox(started)
+            for name in services
+        ]
+        crew, drains = _at_work(stack, opened, workers, wait=wait, lease=lease)
+        started = {
+            each.name: RunningService(
+                each.name, each.url, each.keys, each.storage, each.store, each.database, drains[each.name]
+            )
+            for each in opened
+        }
+        yield Sandbox(started, crew)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A service that has its state and its port, and nobody who serves."""
+
+    name: str
+    storage: Storage
+    store: Store
+    database: Database
+    keys: DemoKeys
+    sock: socket.socket
+    url: str
+
+
+def _opened(
+    stack: ExitStack,
+    name: str,
+    storage: Storage,
+    listening: AbstractContextManager[socket.socket],
+    limited: Limit,
+) -> _Opened:
+    kind = KINDS[name]
+    sock = stack.enter_context(listening)
+    # What was made by then is taken away, whatever goes wrong.
+    stack.callback(storage.remove)
+    storage.prepare()
+    store, database = storage.open(kind.schema)
+    stack.callback(store.close)
+    stack.callback(database.close)
+    if kind.seed is not None:
+        kind.seed(database)
+    try:
+        keys = seed_keys(
+            store, kind.keys, kind.scopes, tenants=kind.tenants, limited=limited,
+            kept_in=Path(storage.folder, f"{name}-demo-keys.json"),
+        )  # fmt: skip
+    except StoreBusyError as exc:
+        raise storage.unusable(exc) from exc
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return _Opened(name, storage, store, database, keys, sock, f"http://{shown}:{port}")
+
+
+def _at_work(
+    stack: ExitStack, opened: Sequence[_Opened], workers: int, *, wait: float, lease: float
+) -> tuple[Workers | None, dict[str, Callable[[bool], None]]]:
+    """Let the services be served: by a thread, or by processes; and how to drain each."""
+    if workers == 1:
+        listening = [
+            (KINDS[each.name].make(each.store, each.database, wait=wait, lease=lease), each.sock)
+            for each in opened
+        ]
+        stack.enter_context(served(listening))
+        return None, {
+            each.name: partial(setattr, service, "draining")
+            for each, (service, _) in zip(opened, listening, strict=True)
+        }
+    orders = {
+        "wait": wait,
+        "lease": lease,
+        "services": {
+            each.name: {"storage": asdict(each.storage), "listens_on": each.sock.fileno()} for each in opened
+        },
+    }
+    crew = stack.enter_context(closing(Workers(workers, orders, [each.sock for each in opened])))
+    return crew, {each.name: partial(crew.drain, each.name) for each in opened}
 
 
 def serve(
@@ -246,6 +348,8 @@ def serve(
     host: str = "127.0.0.1",
     ports: Mapping[str, int] | None = None,
     state: Path | str | None = None,
+    store: str = "",
+    workers: int = 1,
     out: TextIO | None = None,
 ) -> None:
     """
@@ -257,14 +361,14 @@ def serve(
         services: Which ones, by name.
         host: Where they listen.
         ports: On which port, by name; a free one where none is named.
-        state: See `running`.
+        state, store, workers: See `running`.
         out: Where to print; standard output by default.
     """
     screen = sys.stdout if out is None else out
     ended = threading.Event()
     previous = {number: signal.signal(number, lambda *_: ended.set()) for number in _ENDINGS}
     try:
-        with running(services, host=host, ports=ports, state=state) as sandbox:
+        with running(services, host=host, ports=ports, state=state, store=store, workers=workers) as sandbox:
             for service in sandbox:
                 screen.write(f"{service.name}  {service.url}\n")
                 for field in fields(service.keys):
@@ -294,7 +398,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[None]:
+def served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[None]:
     """All services on one thread with one event loop, ready when the block begins."""
     servers = [
         (

@@ -14,13 +14,16 @@ log = logging.getLogger("failwell_sandbox")
 # A lock on the database is somebody's backup; it is over soon.
 PATIENCE = 0.05
 
+# Seconds after which it looks by itself: another process may have died over its work.
+IDLE = 1.0
+
 
 class Worker:
     """
-    Calls `work` until it finds nothing to do, then waits to be woken.
+    Calls `work` until it finds nothing to do, then waits to be woken, and now and then looks again.
 
     What is queued lies in the database, so a worker that is stopped and started again goes on
-    where it was.
+    where it was, and several, in as many processes, share the work.
 
     Args:
         work: Does one piece of work; False if there was none.
@@ -44,7 +47,7 @@ class Worker:
             self._wake.set()
 
     async def stop(self) -> None:
-        """End, in the midst of a piece of work if need be: it stays queued."""
+        """End, in the midst of a piece of work if need be, which gives it back."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -66,4 +69,5 @@ class Worker:
                 await asyncio.sleep(PATIENCE)
                 continue
             if not found:
-                await self._wake.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), IDLE)

@@ -18,10 +18,9 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
@@ -38,16 +37,21 @@ from failwell.service import (
     Refusal,
     RefusedRequest,
     Service,
-    SQLiteStore,
+    Store,
     exchange_of,
     install,
     json_body,
     routes_for,
 )
-from failwell_sandbox import ledger
+from failwell_sandbox import effects, ledger
 from failwell_sandbox.agoralia.extraction import extract
-from failwell_sandbox.answers import json_answer, loaded, moment, respond
+from failwell_sandbox.answers import Line, json_answer, loaded, moment, respond
+from failwell_sandbox.database import Connection, Database
+from failwell_sandbox.effects import carry_out, level_of
 from failwell_sandbox.worker import Worker
+
+if TYPE_CHECKING:
+    from failwell.service.idempotency import Level
 
 # The document says 35 characters, its example has 36.
 KEYS = KeyFormat("ago_", lengths=(31, 32), header="x-api-key", scheme="", challenge='ApiKey realm="agoralia"')
@@ -81,43 +85,45 @@ WORDING = {
 
 SCHEMA = (
     ledger.SCHEMA
+    + effects.SCHEMA
     + """
 CREATE TABLE IF NOT EXISTS agents (
-    id INTEGER PRIMARY KEY,
+    id BIGINT PRIMARY KEY,
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
     lang TEXT NOT NULL,
     voice_engine TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS campaigns (
-    id INTEGER PRIMARY KEY,
+    id {serial} PRIMARY KEY,
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
     purpose TEXT NOT NULL,
-    agent_ref_id INTEGER NOT NULL REFERENCES agents (id),
+    agent_ref_id BIGINT NOT NULL REFERENCES agents (id),
     extraction_schema TEXT NOT NULL,
     display_columns TEXT NOT NULL,
     contacts TEXT NOT NULL,
-    budget_per_contact INTEGER,
+    budget_per_contact BIGINT,
     status TEXT NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'running', 'completed')),
-    created_at REAL NOT NULL
+    created_at DOUBLE PRECISION NOT NULL
 );
 CREATE INDEX IF NOT EXISTS campaigns_by_tenant ON campaigns (tenant, id);
 CREATE INDEX IF NOT EXISTS campaigns_open ON campaigns (id) WHERE status != 'completed';
 CREATE TABLE IF NOT EXISTS results (
-    id INTEGER PRIMARY KEY,
-    campaign_id INTEGER NOT NULL REFERENCES campaigns (id),
+    id {serial} PRIMARY KEY,
+    campaign_id BIGINT NOT NULL REFERENCES campaigns (id),
     position INTEGER NOT NULL,
     contact TEXT NOT NULL,
     status TEXT NOT NULL,
     extracted TEXT NOT NULL,
-    created_at REAL NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL,
     UNIQUE (campaign_id, position)
 );
-INSERT OR IGNORE INTO agents VALUES
+INSERT INTO agents (id, tenant, name, lang, voice_engine) VALUES
     (1, '1', 'Quotes', 'en-GB', 'aria'),
     (2, '1', 'Follow-up', 'it-IT', 'bruno'),
-    (3, '2', 'Reception', 'en-US', 'aria');
+    (3, '2', 'Reception', 'en-US', 'aria')
+ON CONFLICT (id) DO NOTHING;
 """
 )
 
@@ -147,7 +153,7 @@ _CAMPAIGN = "id, name, purpose, agent_ref_id, extraction_schema, display_columns
 class Contact(BaseModel):
     """Somebody to call, and what they say."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: Line = Field(min_length=1, max_length=200)
     phone: str = Field(default="", max_length=40)
     transcript: str = Field(default="", max_length=5000)
 
@@ -155,28 +161,28 @@ class Contact(BaseModel):
 class NewCampaign(BaseModel):
     """The body of `POST /api/v1/campaigns`."""
 
-    name: str = Field(min_length=1, max_length=120)
-    purpose: str = Field(min_length=1, max_length=60)
+    name: Line = Field(min_length=1, max_length=120)
+    purpose: Line = Field(min_length=1, max_length=60)
     agent_ref_id: int | None = None
     extraction_schema: dict[str, Any] | None = None
     display_columns: list[str] = Field(default_factory=list, max_length=50)
     contacts: list[Contact] | None = Field(default=None, max_length=300)
     merge_duplicates: bool = False
-    budget_cents: int | None = Field(default=None, ge=0, le=2**63 - 1)  # what SQLite holds
+    budget_cents: int | None = Field(default=None, ge=0, le=2**63 - 1)  # what a database holds
 
 
 class Agoralia:
-    """The service's handlers and its worker, around one store."""
+    """The service's handlers and its worker, around its database."""
 
-    def __init__(self, store: SQLiteStore) -> None:
-        self.store = store
+    def __init__(self, database: Database, level: Level) -> None:
+        self.database = database
         self.worker = Worker(self._call_next, "agoralia-calls")
         self.operations = (
             Operation("GET", "/api/v1/me", self.me),
             Operation("GET", "/api/v1/agents", self.list_agents, scope="agents:read"),
             Operation("GET", "/api/v1/agents/{agent_id}", self.get_agent, scope="agents:read"),
             Operation("POST", "/api/v1/campaigns", self.create_campaign, scope="campaigns:write",
-                      idempotency="transactional", parse=json_body(NewCampaign, pydantic1=True)),
+                      idempotency=level, parse=json_body(NewCampaign, pydantic1=True)),
             Operation("GET", "/api/v1/campaigns", self.list_campaigns, scope="campaigns:read"),
             Operation("GET", "/api/v1/campaigns/{campaign_id}", self.get_campaign,
                       scope="campaigns:read"),
@@ -216,18 +222,21 @@ class Agoralia:
     async def list_agents(self, request: Request) -> Response:
         """The workspace's agents, a page at a time."""
         limit, after = _paging(request)
-        rows = self.store.read(
+        rows = await self.database.read(
             "SELECT id, name, lang, voice_engine FROM agents WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",
-            (exchange_of(request).tenant, after, limit + 1),
+            exchange_of(request).tenant,
+            after,
+            limit + 1,
         )
         return _page([_agent(row) for row in rows], limit)
 
     async def get_agent(self, request: Request) -> Response:
         """One agent."""
         agent_id = _path_id(request, "agent_id")
-        rows = self.store.read(
+        rows = await self.database.read(
             "SELECT id, name, lang, voice_engine FROM agents WHERE tenant = ? AND id = ?",
-            (exchange_of(request).tenant, agent_id),
+            exchange_of(request).tenant,
+            agent_id,
         )
         if not rows:
             raise self._missing("Agent")
@@ -239,7 +248,7 @@ class Agoralia:
         """Queue a campaign's calls."""
         exchange = exchange_of(request)
         new: NewCampaign = exchange.input
-        agent_id = self._agent_for(exchange.tenant, new.agent_ref_id)
+        agent_id = await self._agent_for(exchange.tenant, new.agent_ref_id)
         if new.contacts is None:
             contacts: list[dict[str, Any]] = [dict(contact) for contact in ADDRESS_BOOK]
         else:
@@ -252,31 +261,30 @@ class Agoralia:
             share = new.budget_cents // len(contacts)
         schema = DEFAULT_SCHEMA if new.extraction_schema is None else new.extraction_schema
 
-        def insert(db: sqlite3.Connection) -> Answer:
-            now = self.store.clock()
-            cursor = db.execute(
+        def insert(db: Connection) -> Answer:
+            ((campaign_id,),) = db.rows(
                 "INSERT INTO campaigns (tenant, name, purpose, agent_ref_id, extraction_schema, "
                 "display_columns, contacts, budget_per_contact, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (exchange.tenant, new.name, new.purpose, agent_id, json.dumps(schema),
-                 json.dumps(new.display_columns), json.dumps(contacts), share, now),
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, {now}) RETURNING id",
+                exchange.tenant, new.name, new.purpose, agent_id, json.dumps(schema),
+                json.dumps(new.display_columns), json.dumps(contacts), share,
             )  # fmt: skip
-            campaign_id = cursor.lastrowid
-            ledger.note_effect(db, exchange, "campaign.created", campaign_id, name=new.name, at=now)
+            ledger.note_effect(db, exchange, "campaign.created", campaign_id, name=new.name)
             sql = f"SELECT {_CAMPAIGN} FROM campaigns WHERE id = ?"  # noqa: S608  # constant columns
-            campaign = _campaign(db.execute(sql, (campaign_id,)).fetchone())
+            campaign = _campaign(db.rows(sql, campaign_id)[0])
             return json_answer(campaign, 201, {"location": f"/api/v1/campaigns/{campaign_id}"})
 
-        answer = await exchange.commit(insert)
+        answer = await carry_out(exchange, self.database, insert)
         self.worker.wake()
         return respond(answer)
 
-    def _agent_for(self, tenant: str, wanted: int | None) -> int:
+    async def _agent_for(self, tenant: str, wanted: int | None) -> int:
         """The agent that calls: the one asked for, else the workspace's first."""
-        rows = self.store.read(
+        rows = await self.database.read(
             "SELECT id FROM agents WHERE tenant = ? AND id = coalesce(?, id) ORDER BY id LIMIT 1",
-            # A number SQLite cannot hold is nobody's id.
-            (tenant, wanted if wanted is None or abs(wanted) < 2**63 else 0),
+            tenant,
+            # A number that no database holds is nobody's id.
+            wanted if wanted is None or abs(wanted) < 2**63 else 0,
         )
         if not rows:
             raise self._missing("Agent")
@@ -285,32 +293,37 @@ class Agoralia:
     async def list_campaigns(self, request: Request) -> Response:
         """The workspace's campaigns, oldest first, a page at a time."""
         limit, after = _paging(request)
-        rows = self.store.read(
+        rows = await self.database.read(
             f"SELECT {_CAMPAIGN} FROM campaigns WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608
-            (exchange_of(request).tenant, after, limit + 1),
+            exchange_of(request).tenant,
+            after,
+            limit + 1,
         )
         return _page([_campaign(row) for row in rows], limit)
 
     async def get_campaign(self, request: Request) -> Response:
         """One campaign."""
-        return respond(json_answer(_campaign(self._found_campaign(request))))
+        return respond(json_answer(_campaign(await self._found_campaign(request))))
 
     async def results(self, request: Request) -> Response:
         """What the calls of a campaign brought so far, a page at a time."""
-        campaign_id, *_, status, _created = self._found_campaign(request)
+        campaign_id, *_, status, _created = await self._found_campaign(request)
         limit, after = _paging(request)
-        rows = self.store.read(
+        rows = await self.database.read(
             "SELECT id, contact, status, extracted, created_at FROM results "
             "WHERE campaign_id = ? AND id > ? ORDER BY id LIMIT ?",
-            (campaign_id, after, limit + 1),
+            campaign_id,
+            after,
+            limit + 1,
         )
         return _page([_result(row) for row in rows], limit, campaign_id=campaign_id, status=status)
 
-    def _found_campaign(self, request: Request) -> Sequence[Any]:
+    async def _found_campaign(self, request: Request) -> Sequence[Any]:
         campaign_id = _path_id(request, "campaign_id")
-        rows = self.store.read(
+        rows = await self.database.read(
             f"SELECT {_CAMPAIGN} FROM campaigns WHERE tenant = ? AND id = ?",  # noqa: S608
-            (exchange_of(request).tenant, campaign_id),
+            exchange_of(request).tenant,
+            campaign_id,
         )
         if not rows:
             raise self._missing("Campaign")
@@ -320,35 +333,40 @@ class Agoralia:
     # --- calls ---
 
     async def _call_next(self) -> bool:
-        """Make the next call of the oldest campaign that is not completed."""
-        rows = self.store.read(
-            "SELECT c.id, c.extraction_schema, c.contacts, count(r.id) FROM campaigns AS c "
-            "LEFT JOIN results AS r ON r.campaign_id = c.id "
-            "WHERE c.status != 'completed' GROUP BY c.id ORDER BY c.id LIMIT 1"
-        )
-        if not rows:
+        """Make the next call of the oldest campaign that is not completed, unless others are on it."""
+        if not await self.database.read("SELECT 1 FROM campaigns WHERE status != 'completed' LIMIT 1"):
             return False
-        campaign_id, schema, contacts, called = rows[0]
-        await self.store.write(
-            lambda db: self._call(db, campaign_id, json.loads(schema), json.loads(contacts), called)
-        )
-        return True
+        return await self.database.write(self._call)
 
-    def _call(
-        self, db: sqlite3.Connection, campaign_id: int, schema: Any, contacts: list[Any], called: int
-    ) -> None:
-        """One call and its result; a stop in between loses neither and repeats neither."""
+    def _call(self, db: Connection) -> bool:
+        """
+        One call and its result.
+
+        All that a call does is written here, and the lock on its campaign ends with the
+        transaction: a worker that is killed in the midst loses no call and repeats none, and
+        of several workers each is on a campaign of its own.
+        """
+        campaigns = db.rows(
+            "SELECT id, extraction_schema, contacts FROM campaigns "
+            "WHERE status != 'completed' ORDER BY id LIMIT 1 {skip_locked}"
+        )
+        if not campaigns:
+            return False
+        campaign_id, schema, listed = campaigns[0]
+        contacts = json.loads(listed)
+        ((called,),) = db.rows("SELECT count(*) FROM results WHERE campaign_id = ?", campaign_id)
         if called < len(contacts):
             contact = contacts[called]
             said = contact["transcript"]
             db.execute(
                 "INSERT INTO results (campaign_id, position, contact, status, extracted, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (campaign_id, called, contact["name"], "answered" if said else "no_answer",
-                 json.dumps(extract(said, schema)), self.store.clock()),
+                "VALUES (?, ?, ?, ?, ?, {now})",
+                campaign_id, called, contact["name"], "answered" if said else "no_answer",
+                json.dumps(extract(said, json.loads(schema))),
             )  # fmt: skip
         status = "running" if called + 1 < len(contacts) else "completed"
-        db.execute("UPDATE campaigns SET status = ? WHERE id = ?", (status, campaign_id))
+        db.execute("UPDATE campaigns SET status = ? WHERE id = ?", status, campaign_id)
+        return True
 
     def _missing(self, kind: str) -> Exception:
         return self.service.error(
@@ -356,9 +374,9 @@ class Agoralia:
         )
 
 
-def agoralia_service(store: SQLiteStore, *, wait: float = 0.0, lease: float = 30.0) -> Service:
-    """Agoralia behind its gates, on `store`."""
-    agoralia = Agoralia(store)
+def agoralia_service(store: Store, database: Database, *, wait: float = 0.0, lease: float = 30.0) -> Service:
+    """Agoralia behind its gates: keys, limits and records in `store`, its tables in `database`."""
+    agoralia = Agoralia(database, level_of(store, database))
     app = Starlette(routes=routes_for(agoralia.operations), lifespan=agoralia.lifespan)
     agoralia.service = install(
         app, CONTRACT, store=store, keys=KEYS, operations=agoralia.operations, pydantic1=True,
@@ -439,7 +457,7 @@ def _parsed(where: str, name: str, text: str) -> int:
                 fields=(FieldError((where, name), "value is not a valid integer", "type_error.integer"),),
             )
         )
-    # Longer than any id we give out; SQLite could not hold it.
+    # Longer than any id we give out; no database could hold it.
     return int(text) if len(digits) < 19 else 2**62
 
 

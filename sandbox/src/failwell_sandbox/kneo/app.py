@@ -25,10 +25,10 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
@@ -44,17 +44,23 @@ from failwell.service import (
     Refusal,
     RefusedRequest,
     Service,
-    SQLiteStore,
+    Store,
+    StoreBusyError,
     exchange_of,
     install,
     json_body,
     routes_for,
 )
-from failwell_sandbox import ledger
-from failwell_sandbox.answers import json_answer, loaded, moment, respond
+from failwell_sandbox import effects, ledger
+from failwell_sandbox.answers import Line, json_answer, loaded, moment, respond
+from failwell_sandbox.database import Connection, Database, DuplicateError
+from failwell_sandbox.effects import carry_out, level_of
 from failwell_sandbox.kneo.specs import ADMISSION, PLATFORM_SPECS, STEPS, StepError, fault_in
 from failwell_sandbox.worker import Worker
 from kneo_client import CONTRACT
+
+if TYPE_CHECKING:
+    from failwell.service.idempotency import Level
 
 KEYS = KeyFormat("kneo_", lengths=(40,), challenge='Bearer realm="kneo"')
 SCOPES = (
@@ -72,11 +78,15 @@ STRANGER_LIMIT = Limit(60_000, 60.0)
 # Runs at once: a long one must not keep the short ones waiting.
 WORKERS = 4
 
+# Between two looks whether a run is still wanted, seconds.
+LOOK_EVERY = 0.05
+
 SCHEMA = (
     ledger.SCHEMA
+    + effects.SCHEMA
     + """
 CREATE TABLE IF NOT EXISTS runs (
-    seq INTEGER PRIMARY KEY,
+    seq {serial} PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     tenant TEXT NOT NULL,
     spec_id TEXT NOT NULL,
@@ -90,31 +100,33 @@ CREATE TABLE IF NOT EXISTS runs (
     cost INTEGER NOT NULL,
     output TEXT,
     error TEXT,
-    created_at REAL NOT NULL,
-    started_at REAL,
-    finished_at REAL
+    created_at DOUBLE PRECISION NOT NULL,
+    started_at DOUBLE PRECISION,
+    finished_at DOUBLE PRECISION,
+    holder TEXT,                   -- who carries it out, and until when without news of it
+    held_until DOUBLE PRECISION
 );
 CREATE INDEX IF NOT EXISTS runs_by_tenant ON runs (tenant, seq);
-CREATE INDEX IF NOT EXISTS runs_queued ON runs (seq) WHERE status = 'queued';
+CREATE INDEX IF NOT EXISTS runs_open ON runs (seq) WHERE status IN ('queued', 'running');
 CREATE TABLE IF NOT EXISTS specs (
-    seq INTEGER PRIMARY KEY,
+    seq {serial} PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     tenant TEXT NOT NULL,          -- '' is the platform
     name TEXT NOT NULL,
     definition TEXT NOT NULL,
     version INTEGER NOT NULL DEFAULT 1,
-    created_at REAL NOT NULL,
-    updated_at REAL,
+    created_at DOUBLE PRECISION NOT NULL,
+    updated_at DOUBLE PRECISION,
     UNIQUE (tenant, name)
 );
 CREATE TABLE IF NOT EXISTS environments (
-    seq INTEGER PRIMARY KEY,
+    seq {serial} PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     tenant TEXT NOT NULL,          -- '' is the platform
     name TEXT NOT NULL,
     variables TEXT NOT NULL DEFAULT '{}',
     status TEXT NOT NULL DEFAULT 'ready' CHECK (status IN ('ready', 'retired')),
-    created_at REAL NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL,
     UNIQUE (tenant, name)
 );
 """
@@ -123,10 +135,37 @@ CREATE TABLE IF NOT EXISTS environments (
 # Where a run runs that does not say.
 DEFAULT_ENVIRONMENT = "env_default"
 
+# Everybody's: id, name, status.
+PLATFORM_ENVIRONMENTS = (
+    (DEFAULT_ENVIRONMENT, "default", "ready"),
+    ("env_staging", "staging", "ready"),
+    ("env_retired", "retired", "retired"),
+)
+
 _RUN = (
     "id, spec_id, environment_id, input, metadata, status, version, cost, output, error, "
     "created_at, started_at, finished_at"
 )
+# What a worker may take: what waits, and what another one has left behind.
+_OPEN = "(status = 'queued' OR (status = 'running' AND held_until <= {now}))"
+
+_TAKE = f"""
+UPDATE runs SET status = 'running', version = version + 1, started_at = {{now}},
+                holder = ?, held_until = {{now}} + ?
+WHERE seq = (SELECT seq FROM runs WHERE {_OPEN} ORDER BY seq LIMIT 1 {{skip_locked}})
+RETURNING seq, definition, input
+"""  # noqa: S608  # constant words
+
+_OURS = "WHERE seq = ? AND holder = ? AND status = 'running'"
+
+_RENEW = f"UPDATE runs SET held_until = {{now}} + ? {_OURS}"  # noqa: S608
+
+_GIVE_BACK = f"UPDATE runs SET status = 'queued', started_at = NULL, holder = NULL {_OURS}"  # noqa: S608
+
+_END = f"""
+UPDATE runs SET status = ?, version = version + 1, output = ?, error = ?, finished_at = {{now}} {_OURS}
+"""  # noqa: S608
+
 _SPEC = "id, name, definition, version, created_at, updated_at, tenant"
 _ENVIRONMENT = "id, name, variables, status, created_at"
 
@@ -143,7 +182,7 @@ class NewRun(BaseModel):
 class NewSpec(BaseModel):
     """The body of `POST /v1/specs`."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: Line = Field(min_length=1, max_length=100)
     definition: dict[str, Any]
 
 
@@ -156,33 +195,58 @@ class ChangedSpec(NewSpec):
 class NewEnvironment(BaseModel):
     """The body of `POST /v1/environments`."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: Line = Field(min_length=1, max_length=100)
     variables: dict[str, str] = Field(default_factory=dict)
 
 
-class Kneo:
-    """The service's handlers and its workers, around one store."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """
+    A run that is being carried out.
 
-    def __init__(self, store: SQLiteStore) -> None:
-        self.store = store
+    Attributes:
+        seq: Its row.
+        holder: Who does it: nobody else's news of it count.
+        steps: What is to be done.
+        given: With what.
+    """
+
+    seq: int
+    holder: str
+    steps: list[str]
+    given: dict[str, Any]
+
+
+class Kneo:
+    """
+    The service's handlers and its workers, around its database.
+
+    Args:
+        database: Specs, environments and runs.
+        level: At which requests are repeatable.
+        lease: Seconds after which a run is taken over, if nothing is heard of who carries it out.
+    """
+
+    def __init__(self, database: Database, level: Level, lease: float) -> None:
+        self.database = database
+        self.lease = lease
         self.workers = [Worker(self._run_next, f"kneo-runs-{n}") for n in range(WORKERS)]
-        store.write_blocking(self._seed)
         self.operations = (
-            Operation("POST", "/v1/runs", self.create_run, scope="runs:write", idempotency="transactional",
+            Operation("POST", "/v1/runs", self.create_run, scope="runs:write", idempotency=level,
                       parse=json_body(NewRun)),
             Operation("GET", "/v1/runs", self.list_runs, scope="runs:read"),
             Operation("GET", "/v1/runs/{run_id}", self.get_run, scope="runs:read"),
             # That a run had ended is the outcome of the request, now and when it is repeated.
             Operation("POST", "/v1/runs/{run_id}/cancel", self.cancel_run, scope="runs:write",
-                      idempotency="transactional", final=frozenset({409})),
-            Operation("POST", "/v1/specs", self.create_spec, scope="specs:write", idempotency="transactional",
+                      idempotency=level, final=frozenset({409})),
+            Operation("POST", "/v1/specs", self.create_spec, scope="specs:write", idempotency=level,
                       parse=json_body(NewSpec)),
             Operation("GET", "/v1/specs", self.list_specs, scope="specs:read"),
             Operation("GET", "/v1/specs/{spec_id}", self.get_spec, scope="specs:read"),
             Operation("PUT", "/v1/specs/{spec_id}", self.change_spec, scope="specs:write",
-                      idempotency="transactional", parse=json_body(ChangedSpec)),
+                      idempotency=level, parse=json_body(ChangedSpec)),
             Operation("POST", "/v1/environments", self.create_environment, scope="environments:write",
-                      idempotency="transactional", parse=json_body(NewEnvironment)),
+                      idempotency=level, parse=json_body(NewEnvironment)),
             Operation("GET", "/v1/environments", self.list_environments, scope="environments:read"),
             Operation("GET", "/v1/environments/{environment_id}", self.get_environment,
                       scope="environments:read"),
@@ -190,24 +254,6 @@ class Kneo:
             Operation("GET", "/readyz", self.readyz, public=True),
         )  # fmt: skip
         self.service: Service
-
-    def _seed(self, db: sqlite3.Connection) -> None:
-        now = self.store.clock()
-        db.executemany(
-            "INSERT OR IGNORE INTO specs (id, tenant, name, definition, created_at) VALUES (?, '', ?, ?, ?)",
-            [(spec_id, name, json.dumps(definition), now) for spec_id, name, definition in PLATFORM_SPECS],
-        )
-        db.executemany(
-            "INSERT OR IGNORE INTO environments (id, tenant, name, status, created_at) "
-            "VALUES (?, '', ?, ?, ?)",
-            [
-                (DEFAULT_ENVIRONMENT, "default", "ready", now),
-                ("env_staging", "staging", "ready", now),
-                ("env_retired", "retired", "retired", now),
-            ],
-        )
-        # What was running when the process ended is run again; steps change nothing outside.
-        db.execute("UPDATE runs SET status = 'queued', started_at = NULL WHERE status = 'running'")
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -226,27 +272,24 @@ class Kneo:
         """Queue a run."""
         exchange = exchange_of(request)
         new: NewRun = exchange.input
-        definition = self._found("spec", _SPEC, exchange.tenant, new.spec_id)[2]
-        self._check_ready(exchange.tenant, new.environment_id)
+        definition = (await self._found("spec", _SPEC, exchange.tenant, new.spec_id))[2]
+        await self._check_ready(exchange.tenant, new.environment_id)
         cost = await self._admitted(json.loads(definition), new.input)
         run_id = f"run_{secrets.token_hex(12)}"
         name = new.metadata.get("name")
 
-        def insert(db: sqlite3.Connection) -> Answer:
-            now = self.store.clock()
+        def insert(db: Connection) -> Answer:
             db.execute(
                 "INSERT INTO runs (id, tenant, spec_id, environment_id, definition, input, metadata, "
-                "cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (run_id, exchange.tenant, new.spec_id, new.environment_id, definition,
-                 json.dumps(new.input), json.dumps(new.metadata), cost, now),
+                "cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, {now})",
+                run_id, exchange.tenant, new.spec_id, new.environment_id, definition,
+                json.dumps(new.input), json.dumps(new.metadata), cost,
             )  # fmt: skip
-            ledger.note_effect(
-                db, exchange, "run.created", run_id, name=None if name is None else str(name), at=now
-            )
+            ledger.note_effect(db, exchange, "run.created", run_id, name=None if name is None else str(name))
             run = _run(self._row(db, "run", _RUN, exchange.tenant, run_id))
             return json_answer(run, 201, {"location": f"/v1/runs/{run_id}", "etag": '"1"'})
 
-        answer = await exchange.commit(insert)
+        answer = await carry_out(exchange, self.database, insert)
         for worker in self.workers:
             worker.wake()
         return respond(answer)
@@ -263,24 +306,24 @@ class Kneo:
 
     async def list_runs(self, request: Request) -> Response:
         """The newest runs first, a page at a time."""
-        return self._page(
+        return await self._page(
             request, "runs", _RUN, _run, status=request.query_params.get("status"),
             spec_id=request.query_params.get("spec_id"),
         )  # fmt: skip
 
     async def get_run(self, request: Request) -> Response:
         """One run."""
-        row = self._found("run", _RUN, exchange_of(request).tenant, request.path_params["run_id"])
+        row = await self._found("run", _RUN, exchange_of(request).tenant, request.path_params["run_id"])
         return respond(json_answer(_run(row), headers={"etag": f'"{row[6]}"'}))
 
     async def cancel_run(self, request: Request) -> Response:
         """Stop a run that has not ended."""
         exchange = exchange_of(request)
         run_id = request.path_params["run_id"]
-        self._found("run", _RUN, exchange.tenant, run_id)
+        await self._found("run", _RUN, exchange.tenant, run_id)
         expected = _expected_version(request, exchange.body)
 
-        def cancel(db: sqlite3.Connection) -> Answer:
+        def cancel(db: Connection) -> Answer:
             row = self._row(db, "run", _RUN, exchange.tenant, run_id)
             self._check_version("run", run_id, row[6], expected)
             if row[5] not in ("queued", "running"):
@@ -288,33 +331,45 @@ class Kneo:
                     "run_not_cancellable", f"Run {run_id!r} has already {row[5]}.",
                     run_id=run_id, status=row[5],
                 )  # fmt: skip
-            now = self.store.clock()
             db.execute(
-                "UPDATE runs SET status = 'cancelled', version = version + 1, finished_at = ? WHERE id = ?",
-                (now, run_id),
+                "UPDATE runs SET status = 'cancelled', version = version + 1, finished_at = {now} "
+                "WHERE id = ?",
+                run_id,
             )
-            ledger.note_effect(db, exchange, "run.cancelled", run_id, at=now)
+            ledger.note_effect(db, exchange, "run.cancelled", run_id)
             row = self._row(db, "run", _RUN, exchange.tenant, run_id)
             return json_answer(_run(row), headers={"etag": f'"{row[6]}"'})
 
-        return respond(await exchange.commit(cancel))
+        return respond(await carry_out(exchange, self.database, cancel))
 
     async def _run_next(self) -> bool:
-        """Carry out the oldest run that is queued."""
-        rows = self.store.read(
-            "SELECT seq, definition, input FROM runs WHERE status = 'queued' ORDER BY seq LIMIT 1"
-        )
-        if not rows:
+        """Carry out the oldest run that is queued, or that its worker left behind."""
+        if not await self.database.read(f"SELECT 1 FROM runs WHERE {_OPEN} LIMIT 1"):  # noqa: S608
             return False
-        seq, definition, given = rows[0]
-        if await self._move(seq, "running", started_at=self.store.clock()):
-            await self._carry_out(seq, json.loads(definition)["steps"], json.loads(given))
+        taken = await self.database.write(self._take)
+        if taken is None:
+            return False
+        try:
+            await self._carry_out(taken)
+        except asyncio.CancelledError:
+            # This process ends: another one need not wait for the lease.
+            with suppress(StoreBusyError):
+                await self.database.write(lambda db: db.execute(_GIVE_BACK, taken.seq, taken.holder))
+            raise
         return True
 
-    async def _carry_out(self, seq: int, steps: list[str], given: dict[str, Any]) -> None:
+    def _take(self, db: Connection) -> Taken | None:
+        holder = secrets.token_hex(8)
+        for seq, definition, given in db.rows(_TAKE, holder, self.lease):
+            return Taken(seq, holder, json.loads(definition)["steps"], json.loads(given))
+        return None
+
+    async def _carry_out(self, run: Taken) -> None:
+        loop = asyncio.get_running_loop()
         results: dict[str, Any] = {}
-        for name in steps:
-            work = STEPS[name](given, results)
+        looked = renewed = loop.time()
+        for name in run.steps:
+            work = STEPS[name](run.given, results)
             while True:
                 try:
                     next(work)
@@ -323,30 +378,28 @@ class Kneo:
                     break
                 except (StepError, ValueError, TypeError, ArithmeticError) as exc:
                     error = {"code": "step_failed", "step": name, "message": str(exc)}
-                    await self._end(seq, "failed", error=json.dumps(error))
+                    await self._end(run, "failed", error=error)
                     return
                 await asyncio.sleep(0)
-                if self._status(seq) != "running":
+                now = loop.time()
+                if now - looked < LOOK_EVERY:
+                    continue
+                looked = now
+                if not await self._still_ours(run):
                     return
-        await self._end(seq, "succeeded", output=json.dumps(results[steps[-1]]))
+                if now - renewed > self.lease / 3:
+                    await self.database.write(lambda db: db.execute(_RENEW, self.lease, run.seq, run.holder))
+                    renewed = now
+        await self._end(run, "succeeded", output=results[run.steps[-1]])
 
-    async def _end(self, seq: int, status: str, **columns: Any) -> None:
-        await self._move(seq, status, finished_at=self.store.clock(), **columns)
+    async def _still_ours(self, run: Taken) -> bool:
+        """Whether nobody has cancelled the run, or taken it over from us."""
+        return bool(await self.database.read(f"SELECT 1 FROM runs {_OURS}", run.seq, run.holder))  # noqa: S608
 
-    async def _move(self, seq: int, status: str, **columns: Any) -> bool:
-        """Change a run's status unless somebody cancelled it; whether it was changed."""
-        before = "queued" if status == "running" else "running"
-        sets = ", ".join(f"{column} = :{column}" for column in columns)
-        sql = (
-            f"UPDATE runs SET status = :status, version = version + 1, {sets} "  # noqa: S608  # own names
-            "WHERE seq = :seq AND status = :before"
-        )
-        facts = {"status": status, "seq": seq, "before": before, **columns}
-        return await self.store.write(lambda db: db.execute(sql, facts).rowcount == 1)
-
-    def _status(self, seq: int) -> str:
-        ((status,),) = self.store.read("SELECT status FROM runs WHERE seq = ?", (seq,))
-        return str(status)
+    async def _end(self, run: Taken, status: str, *, output: Any = None, error: Any = None) -> None:
+        """Write down what became of a run, unless it is no longer ours to say."""
+        said = [None if value is None else json.dumps(value) for value in (output, error)]
+        await self.database.write(lambda db: db.execute(_END, status, *said, run.seq, run.holder))
 
     # --- specs and environments ---
 
@@ -357,26 +410,28 @@ class Kneo:
         _check_definition(new.definition)
         spec_id = f"spec_{secrets.token_hex(12)}"
 
-        def insert(db: sqlite3.Connection) -> Answer:
-            now = self.store.clock()
+        def insert(db: Connection) -> Answer:
             with self._unique("spec", new.name):
                 db.execute(
-                    "INSERT INTO specs (id, tenant, name, definition, created_at) VALUES (?, ?, ?, ?, ?)",
-                    (spec_id, exchange.tenant, new.name, json.dumps(new.definition), now),
+                    "INSERT INTO specs (id, tenant, name, definition, created_at) VALUES (?, ?, ?, ?, {now})",
+                    spec_id,
+                    exchange.tenant,
+                    new.name,
+                    json.dumps(new.definition),
                 )
-            ledger.note_effect(db, exchange, "spec.created", spec_id, name=new.name, at=now)
+            ledger.note_effect(db, exchange, "spec.created", spec_id, name=new.name)
             spec = _spec(self._row(db, "spec", _SPEC, exchange.tenant, spec_id))
             return json_answer(spec, 201, {"location": f"/v1/specs/{spec_id}", "etag": '"1"'})
 
-        return respond(await exchange.commit(insert))
+        return respond(await carry_out(exchange, self.database, insert))
 
     async def list_specs(self, request: Request) -> Response:
         """The tenant's and the platform's specs."""
-        return self._page(request, "specs", _SPEC, _spec)
+        return await self._page(request, "specs", _SPEC, _spec)
 
     async def get_spec(self, request: Request) -> Response:
         """One spec."""
-        row = self._found("spec", _SPEC, exchange_of(request).tenant, request.path_params["spec_id"])
+        row = await self._found("spec", _SPEC, exchange_of(request).tenant, request.path_params["spec_id"])
         return respond(json_answer(_spec(row), headers={"etag": f'"{row[3]}"'}))
 
     async def change_spec(self, request: Request) -> Response:
@@ -387,25 +442,26 @@ class Kneo:
         _check_definition(change.definition)
         expected = _if_match(request) or change.version
 
-        def update(db: sqlite3.Connection) -> Answer:
+        def update(db: Connection) -> Answer:
             row = self._row(db, "spec", _SPEC, exchange.tenant, spec_id)
             if row[6] == "":
                 raise self.service.error(
                     Failure(status=403, code="read_only", message="The platform's specs cannot be changed.")
                 )
             self._check_version("spec", spec_id, row[3], expected)
-            now = self.store.clock()
             with self._unique("spec", change.name):
                 db.execute(
-                    "UPDATE specs SET name = ?, definition = ?, version = version + 1, updated_at = ? "
+                    "UPDATE specs SET name = ?, definition = ?, version = version + 1, updated_at = {now} "
                     "WHERE id = ?",
-                    (change.name, json.dumps(change.definition), now, spec_id),
+                    change.name,
+                    json.dumps(change.definition),
+                    spec_id,
                 )
-            ledger.note_effect(db, exchange, "spec.changed", spec_id, name=change.name, at=now)
+            ledger.note_effect(db, exchange, "spec.changed", spec_id, name=change.name)
             row = self._row(db, "spec", _SPEC, exchange.tenant, spec_id)
             return json_answer(_spec(row), headers={"etag": f'"{row[3]}"'})
 
-        return respond(await exchange.commit(update))
+        return respond(await carry_out(exchange, self.database, update))
 
     async def create_environment(self, request: Request) -> Response:
         """An environment of the tenant's own."""
@@ -413,32 +469,34 @@ class Kneo:
         new: NewEnvironment = exchange.input
         environment_id = f"env_{secrets.token_hex(12)}"
 
-        def insert(db: sqlite3.Connection) -> Answer:
-            now = self.store.clock()
+        def insert(db: Connection) -> Answer:
             with self._unique("environment", new.name):
                 db.execute(
                     "INSERT INTO environments (id, tenant, name, variables, created_at) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    (environment_id, exchange.tenant, new.name, json.dumps(new.variables), now),
+                    "VALUES (?, ?, ?, ?, {now})",
+                    environment_id,
+                    exchange.tenant,
+                    new.name,
+                    json.dumps(new.variables),
                 )
-            ledger.note_effect(db, exchange, "environment.created", environment_id, name=new.name, at=now)
+            ledger.note_effect(db, exchange, "environment.created", environment_id, name=new.name)
             row = self._row(db, "environment", _ENVIRONMENT, exchange.tenant, environment_id)
             return json_answer(_environment(row), 201, {"location": f"/v1/environments/{environment_id}"})
 
-        return respond(await exchange.commit(insert))
+        return respond(await carry_out(exchange, self.database, insert))
 
     async def list_environments(self, request: Request) -> Response:
         """The tenant's and the platform's environments."""
-        return self._page(request, "environments", _ENVIRONMENT, _environment)
+        return await self._page(request, "environments", _ENVIRONMENT, _environment)
 
     async def get_environment(self, request: Request) -> Response:
         """One environment."""
         environment_id = request.path_params["environment_id"]
-        row = self._found("environment", _ENVIRONMENT, exchange_of(request).tenant, environment_id)
+        row = await self._found("environment", _ENVIRONMENT, exchange_of(request).tenant, environment_id)
         return respond(json_answer(_environment(row)))
 
-    def _check_ready(self, tenant: str, environment_id: str) -> None:
-        if self._found("environment", _ENVIRONMENT, tenant, environment_id)[3] == "retired":
+    async def _check_ready(self, tenant: str, environment_id: str) -> None:
+        if (await self._found("environment", _ENVIRONMENT, tenant, environment_id))[3] == "retired":
             raise self._conflict(
                 "environment_retired", f"Environment {environment_id!r} takes no runs any more.",
                 environment_id=environment_id,
@@ -448,24 +506,23 @@ class Kneo:
 
     # Tables and columns in these statements are constants of this module, never a client's words.
 
-    def _found(self, kind: str, columns: str, tenant: str, sought: str) -> Sequence[Any]:
+    async def _found(self, kind: str, columns: str, tenant: str, sought: str) -> Sequence[Any]:
         """A row that the tenant may see, read outside any transaction."""
-        rows = self.store.read(_one_of(kind, columns), (tenant, sought))
+        rows = await self.database.read(_one_of(kind, columns), tenant, sought)
         if not rows:
             raise self._missing(kind, sought)
         found: Sequence[Any] = rows[0]
         return found
 
-    def _row(
-        self, db: sqlite3.Connection, kind: str, columns: str, tenant: str, sought: str
-    ) -> Sequence[Any]:
-        """The same within the transaction of `db`."""
-        row: Sequence[Any] | None = db.execute(_one_of(kind, columns), (tenant, sought)).fetchone()
-        if row is None:
+    def _row(self, db: Connection, kind: str, columns: str, tenant: str, sought: str) -> Sequence[Any]:
+        """The same within the transaction of `db`, which may go on to change it."""
+        rows = db.rows(_one_of(kind, columns) + " {for_update}", tenant, sought)
+        if not rows:
             raise self._missing(kind, sought)
+        row: Sequence[Any] = rows[0]
         return row
 
-    def _page(
+    async def _page(
         self,
         request: Request,
         table: str,
@@ -475,12 +532,12 @@ class Kneo:
     ) -> Response:
         limit, before = _paging(request)
         wanted = {name: value for name, value in filters.items() if value is not None}
-        where = "".join(f" AND {name} = :{name}" for name in wanted)
-        rows = self.store.read(
-            f"SELECT seq, {columns} FROM {table} WHERE tenant IN (:tenant, '') AND seq < :before{where} "  # noqa: S608
-            "ORDER BY seq DESC LIMIT :most",
-            {"tenant": exchange_of(request).tenant, "before": before, "most": limit + 1, **wanted},
-        )
+        where = "".join(f" AND {name} = ?" for name in wanted)
+        rows = await self.database.read(
+            f"SELECT seq, {columns} FROM {table} WHERE tenant IN (?, '') AND seq < ?{where} "  # noqa: S608
+            "ORDER BY seq DESC LIMIT ?",
+            exchange_of(request).tenant, before, *wanted.values(), limit + 1,
+        )  # fmt: skip
         page = rows[:limit]
         cursor = str(page[-1][0]) if len(rows) > limit else None
         return respond(json_answer({"items": [item(row[1:]) for row in page], "next_cursor": cursor}))
@@ -489,7 +546,7 @@ class Kneo:
     def _unique(self, kind: str, name: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.IntegrityError as exc:
+        except DuplicateError as exc:
             raise self._conflict(
                 "name_taken", f"There is a {kind} named {name!r} already.", name=name
             ) from exc
@@ -502,7 +559,7 @@ class Kneo:
 
     async def readyz(self, request: Request) -> Response:
         """The database answers, too."""
-        self.store.read("SELECT 1")
+        await self.database.read("SELECT 1")
         return respond(json_answer({"status": "ok", "checks": {"database": "ok"}}))
 
     # --- failures ---
@@ -528,9 +585,29 @@ class Kneo:
         )  # fmt: skip
 
 
-def kneo_service(store: SQLiteStore, *, wait: float = 0.0, lease: float = 30.0) -> Service:
-    """Kneo behind its gates, on `store`."""
-    kneo = Kneo(store)
+def seed(database: Database) -> None:
+    """What belongs to the platform, for all tenants to see."""
+
+    def insert(db: Connection) -> None:
+        for spec_id, name, definition in PLATFORM_SPECS:
+            db.execute(
+                "INSERT INTO specs (id, tenant, name, definition, created_at) VALUES (?, '', ?, ?, {now}) "
+                "ON CONFLICT DO NOTHING",
+                spec_id, name, json.dumps(definition),
+            )  # fmt: skip
+        for environment_id, name, status in PLATFORM_ENVIRONMENTS:
+            db.execute(
+                "INSERT INTO environments (id, tenant, name, status, created_at) VALUES (?, '', ?, ?, {now}) "
+                "ON CONFLICT DO NOTHING",
+                environment_id, name, status,
+            )  # fmt: skip
+
+    database.write_blocking(insert)
+
+
+def kneo_service(store: Store, database: Database, *, wait: float = 0.0, lease: float = 30.0) -> Service:
+    """Kneo behind its gates: keys, limits and records in `store`, its tables in `database`."""
+    kneo = Kneo(database, level_of(store, database), lease)
     app = Starlette(routes=routes_for(kneo.operations), lifespan=kneo.lifespan)
     kneo.service = install(
         app, CONTRACT, store=store, keys=KEYS, operations=kneo.operations,

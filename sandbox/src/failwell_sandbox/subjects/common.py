@@ -86,6 +86,8 @@ class SandboxSubject(Subject):
             json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
             {"content-type": "application/json", **headers},
         )
+        for earlier in self._twins:  # its claim would end while we count
+            earlier.join(30)
         claims, ended = self._claims(), list[str]()
         twin = threading.Thread(target=_carry_out, args=(request, ended), daemon=True)
         self._twins.append(twin)
@@ -99,7 +101,7 @@ class SandboxSubject(Subject):
         raise TimeoutError("the service did not begin to work on the first request")
 
     def _claims(self) -> int:
-        ((count,),) = self.service.store.read(
+        ((count,),) = self.service.database.read_blocking(
             "SELECT count(*) FROM failwell_idempotency WHERE status IS NULL"
         )
         return int(count)
