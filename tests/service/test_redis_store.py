@@ -659,7 +659,9 @@ def test_a_call_that_finds_every_connection_taken_is_busy(url: str, monkeypatch:
     async def crowd() -> None:
         await store.take("s", [MINUTE])
         (link,) = store._links.values()
-        taken = await link.client.connection_pool.get_connection()
+        # Up to 5.2 it asks what for, and since then not to be told.
+        what = ("EVALSHA",) if redis.__version__.startswith("5.2.") else ()
+        taken = await link.client.connection_pool.get_connection(*what)
         try:
             with pytest.raises(StoreBusyError):
                 await store.take("s", [MINUTE])
