@@ -140,7 +140,7 @@ class SQLiteStore(SQLStore):
         if self._durable:
             # NORMAL would leave the last commits of a WAL to the operating system.
             lasting.execute("PRAGMA synchronous = FULL")
-        # A claim need not last: lost with the power, so is the work that it stood for.
+        # Most claims need not last: lost with the power, so is the work that they stood for.
         return lasting, self._connect(self.path, self._patience)
 
     # --- how work is run ---
