@@ -106,7 +106,7 @@ def limited(receive: Receive, limit: int, whole: Callable[[], None]) -> Receive:
         size += len(message.get("body", b""))
         if size > limit:
             raise RefusedRequest(Refusal("payload_too_large", {"limit": limit}))
-        if not message.get("more_body", False):
+        if message["type"] == "http.request" and not message.get("more_body", False):
             whole()
         return message
 

@@ -101,8 +101,10 @@ class Deduplication:
         if operation.streamed:
             names = (b"content-length", b"content-type", b"content-digest")
             what = tuple(headers.get(name, b"") for name in names)
+        # Known from here on, so that a `settle` hook can ask for what its steps were called.
+        exchange.slot = slot_of(owner.tenant, owner.principal, operation.method, operation.path, key)
         wanted = Claim(
-            slot_of(owner.tenant, owner.principal, operation.method, operation.path, key),
+            exchange.slot,
             fingerprint_of(key, *where, *what),
             os.urandom(16),
             exchange.request_id,
@@ -155,11 +157,13 @@ class Deduplication:
         outgoing: Outgoing,
     ) -> None:
         """Run the handler under `claim`; nothing leaves before it is recorded."""
-        held = _HeldBack(self, exchange, claim, outgoing)
+        held = _HeldBack(self, exchange, claim, receive, outgoing)
+        # What a server offers to send by itself, such as a file, we could not record.
+        scope = {**scope, "extensions": {}}
         try:
             try:
                 with _Heartbeat(self._store, claim, self._lease):
-                    await app(scope, receive, held.send)
+                    await app(scope, held.receive, held.send)
             except FencedError:
                 raise
             except Exception as exc:
@@ -209,7 +213,13 @@ class Deduplication:
     async def _outcome_of_other(self, exchange: Exchange, scope: Scope) -> Answer:
         answer = await self.claim(exchange, scope)
         if answer is None:
-            # It came to nothing meanwhile. Ours was undone, too: the client may well try again.
+            operation = exchange.operation
+            if operation is not None and operation.idempotency == "at_most_once":
+                # Somebody said that we had done nothing, while we were at it. To try again might
+                # do it twice: the new claim is left to lapse, and to be settled again.
+                raise RefusedRequest(Refusal("idempotency_outcome_unknown"))
+            # It came to nothing meanwhile. Ours was undone, or does nothing if it is repeated:
+            # the client may well try again.
             if exchange.claim is not None:
                 await self.release(exchange.claim)
             raise RefusedRequest(Refusal("idempotency_in_flight", retry_after=1))
@@ -235,19 +245,54 @@ class _HeldBack:
     its first byte leaves, and from then on sent as it comes.
     """
 
-    __slots__ = ("_chunks", "_claim", "_deduplication", "_exchange", "_outgoing", "_size", "_start", "live")
+    __slots__ = (
+        "_chunks",
+        "_claim",
+        "_deduplication",
+        "_ended",
+        "_exchange",
+        "_outgoing",
+        "_receive",
+        "_size",
+        "_start",
+        "_went_live",
+    )
 
     def __init__(
-        self, deduplication: Deduplication, exchange: Exchange, claim: Claim, outgoing: Outgoing
+        self,
+        deduplication: Deduplication,
+        exchange: Exchange,
+        claim: Claim,
+        receive: Receive,
+        outgoing: Outgoing,
     ) -> None:
         self._deduplication = deduplication
         self._exchange = exchange
         self._claim = claim
+        self._receive = receive
         self._outgoing = outgoing
         self._start: Message | None = None
         self._chunks: list[bytes] = []
         self._size = 0
-        self.live = False
+        self._ended = False
+        self._went_live = asyncio.Event()
+
+    @property
+    def live(self) -> bool:
+        """Whether the answer is sent as it comes."""
+        return self._went_live.is_set()
+
+    async def receive(self) -> Message:
+        """
+        What the client sends.
+
+        That it hung up is no news before the answer is sent as it comes: a framework would end
+        the handler in the middle, and what is to be recorded would be half of an answer.
+        """
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._exchange.unread:
+            await self._went_live.wait()
+        return message
 
     async def send(self, message: Message) -> None:
         """Take what the application sends."""
@@ -258,6 +303,7 @@ class _HeldBack:
         elif message["type"] == "http.response.body":
             self._chunks.append(message.get("body", b""))
             self._size += len(self._chunks[-1])
+            self._ended = not message.get("more_body", False)
             if self._size > MOST_KEPT_BYTES or self._is_stream():
                 await self._go_live(message.get("more_body", False))
 
@@ -273,7 +319,7 @@ class _HeldBack:
             raise RuntimeError("the application sent a body before it said what it is")
         start, status = self._start, self._start["status"]
         await self._deduplication.conclude(self._exchange, self._claim, status, None)
-        self.live = True
+        self._went_live.set()
         if not self._exchange.committed:
             start["headers"] = [*start.get("headers", ()), (b"idempotency-stored", b"false")]
         await self._outgoing.send(start)
@@ -285,6 +331,8 @@ class _HeldBack:
         """The whole answer, sent to nobody yet."""
         if self._start is None:
             raise RuntimeError("the application returned without an answer")
+        if not self._ended:
+            raise RuntimeError("the application returned in the middle of its answer")
         headers = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in self._start.get("headers", ())

@@ -38,6 +38,7 @@ class Exchange:
         input: What the operation's `parse` made of it.
         idempotency_key: The key, unquoted; None if there was none.
         decision: The rate limit's; None where there is no limit.
+        slot: Where the record of its idempotency key is; what the keys of its steps are made of.
         claim: The claim on its idempotency key; None if it has none.
         committed: Whether the effect and the record are written.
         unread: Whether the client may still be sending its body.
@@ -46,7 +47,6 @@ class Exchange:
     __slots__ = (
         "_done",
         "_service",
-        "_slot",
         "accept",
         "body",
         "claim",
@@ -57,13 +57,13 @@ class Exchange:
         "key",
         "operation",
         "request_id",
+        "slot",
         "unread",
     )
 
     def __init__(self, service: Service, request_id: str) -> None:
         self._service = service
         self._done: set[str] = set()
-        self._slot = b""
         self.request_id = request_id
         self.accept = b""
         self.operation: Operation | None = None
@@ -73,6 +73,7 @@ class Exchange:
         self.input: Any = None
         self.idempotency_key: str | None = None
         self.decision: Decision | None = None
+        self.slot = b""
         self.claim: Claim | None = None
         self.committed = False
 
@@ -147,9 +148,9 @@ class Exchange:
 
     def step_key(self, name: str) -> str:
         """The idempotency key of a step: the same for each try of the request, and for no other."""
-        if not self._slot:
-            self._slot = os.urandom(32) if self.claim is None else self.claim.slot
-        return hashlib.sha256(self._slot + name.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+        if not self.slot:
+            self.slot = os.urandom(32)
+        return hashlib.sha256(self.slot + name.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 
 def exchange_of(request: Any) -> Exchange:

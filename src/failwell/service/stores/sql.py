@@ -508,8 +508,9 @@ class SQLStore:
         left = account.balance - debit.amount
         if left < 0:
             raise InsufficientCreditsError(account, debit.amount)
-        if account.allowance is not None:
-            left = min(left, account.allowance)
+        if account.allowance is not None and debit.amount < 0:
+            # Nothing comes back beyond the allowance; what was granted on top of it stays.
+            left = max(account.balance, min(left, account.allowance))
         self._enter(db, account, left, renews_at, "debit" if debit.amount >= 0 else "refund", request_id, now)
 
     def _renewed(self, db: Any, tenant: str, unit: str) -> tuple[Account, float | None, float]:
