@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import example as example_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_server import RedisServer, fresh_redis, new_redis
@@ -118,6 +119,13 @@ _examples = itertools.count()
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(sequence=takes)
+# A limit that is new to a subject is refused along with the others, and then the clock is set back.
+@example_of(
+    sequence=[
+        ("a", limits, later)
+        for limits, later in [(LIMITS[:1], 0.0), (LIMITS[:1], 0.0), (LIMITS[:2], 0.0), (LIMITS[:2], -0.3)]
+    ]
+)
 def test_it_decides_as_sqlite_does(
     both: tuple[SQLiteStore, RedisStore, Clock], sequence: list[tuple[str, tuple[Limit, ...], float]]
 ) -> None:
@@ -181,7 +189,7 @@ async def perform(store: SQLiteStore | RedisStore, example: int, step: tuple[Any
                 ours = [one for one in found if one.slot.startswith(example.to_bytes(4, "big"))]
                 return sorted(ours, key=lambda one: (one.since, one.slot))
             case "settle":
-                return await store.settle(slot_in(example, bytes([args[0]]) * 32), args[1], keep=100.0)
+                return await store.settle(slot_in(example, bytes([step[1]]) * 32), args[1], keep=100.0)
     except FencedError:
         return FencedError
 

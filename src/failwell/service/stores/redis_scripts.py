@@ -86,7 +86,7 @@ return 1
 
 # KEYS: the numbers of a subject, what this token was told.
 # ARGV: now, how long that is remembered (ms), and each limit's interval and span.
-# A refused request changes nothing, so that its outcome need not be remembered: under an attack,
+# A refused request moves nothing, so that its outcome need not be remembered: under an attack,
 # these are the many.
 # The least of a number and the window's end forgives a clock that was set back.
 TAKE = Script(
@@ -108,7 +108,7 @@ for n = 1, number do
   kept[n] = math.min(tats[n] or now, now + span)
   moved[n] = math.max(kept[n], now) + interval
   allowed = allowed and moved[n] <= now + span
-  changed = changed or (tats[n] and kept[n] < tats[n])
+  changed = changed or kept[n] ~= tats[n]
 end
 local outcome = {allowed and '1' or '0', text(now)}
 for n = 1, number do
