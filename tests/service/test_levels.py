@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from service_asgi import ask
-from service_world import KEYS, SCHEMA, Clock
-from starlette.applications import Starlette
+from service_place import Place, code_of, place
+from service_world import KEYS, Clock
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 import failwell
 from failwell.answer import Answer
@@ -33,13 +30,9 @@ from failwell.service import (
     bodies,
     deduplication,
     exchange_of,
-    install,
-    stored,
 )
 from failwell.service.exchange import Exchange
 from failwell.service.idempotency import Claim, InFlight, Recorded, Unsettled
-
-CHANGED = (("idempotency-key", "k2"),)
 
 
 class Payments:
@@ -52,59 +45,6 @@ class Payments:
     async def charge(self, key: str) -> dict[str, int]:
         self.asked.append(key)
         return {"id": self.charges.setdefault(key, len(self.charges) + 1)}
-
-
-class Place:
-    """One operation behind the gates, and how to ask for it."""
-
-    def __init__(self, folder: Path, handler: Callable[[Request], Awaitable[Response]], **row: Any) -> None:
-        service = {"roles": row.pop("roles", ())}
-        self.clock = Clock()
-        self.store = SQLiteStore(folder / "place.db", schema=SCHEMA, clock=self.clock)
-        self.key = self.new_key()
-        self.operation = Operation(row.pop("method", "POST"), "/work", **row)
-        self.handled = 0
-
-        async def counted(request: Request) -> Response:
-            self.handled += 1
-            return await handler(request)
-
-        app = Starlette(routes=[Route("/work", counted, methods=["GET", "POST"])])
-        self.service: Service = install(
-            app, STANDARD, store=self.store, keys=KEYS, operations=[self.operation], **service
-        )
-
-    def new_key(self, **facts: Any) -> str:
-        key = KEYS.new()
-        facts.setdefault("tenant", "t1")
-        self.store.add_keys([stored(key, KEYS, **facts)])
-        return key
-
-    async def ask(
-        self, sent: Any = None, /, *, key: str | None = "k", api_key: str = "", **asked: Any
-    ) -> Answer:
-        headers = {"authorization": f"Bearer {api_key or self.key}", **asked.pop("headers", {})}
-        if key is not None:
-            headers["idempotency-key"] = key
-        if "body" not in asked:
-            asked["json_body"] = {} if sent is None else sent
-        return await ask(self.service, self.operation.method, "/work", headers=headers, **asked)
-
-    def run(self, sent: Any = None, /, **asked: Any) -> Answer:
-        return asyncio.run(self.ask(sent, **asked))
-
-
-@contextmanager
-def place(folder: Path, handler: Callable[[Request], Awaitable[Response]], **row: Any) -> Iterator[Place]:
-    made = Place(folder, handler, **row)
-    try:
-        yield made
-    finally:
-        made.store.close()
-
-
-def code_of(answer: Answer) -> tuple[int, str]:
-    return answer.status, json.loads(answer.body)["code"]
 
 
 class Killed(BaseException):
