@@ -8,6 +8,7 @@ and raises the SDK's own exceptions.
 
 from __future__ import annotations
 
+from failwell.service.check import Finding, UndeclaredError, check
 from failwell.service.credits import Account, Debit, Entry, InsufficientCreditsError
 from failwell.service.exchange import Exchange, exchange_of
 from failwell.service.gates import Service
@@ -35,6 +36,7 @@ __all__ = [
     "Entry",
     "Exchange",
     "FencedError",
+    "Finding",
     "InsufficientCreditsError",
     "KeyFormat",
     "Limit",
@@ -48,6 +50,8 @@ __all__ = [
     "StoreBusyError",
     "StoredKey",
     "TransactionalStore",
+    "UndeclaredError",
+    "check",
     "exchange_of",
     "fields_from_pydantic",
     "guarded",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from failwell.dialects.parts import phrase
 from failwell.service.gates import Service
-from failwell.service.refusals import Refusal
+from failwell.service.refusals import Refusal, code_of_status
 from failwell.service.routes import applications_in, operations_of
 from failwell.service.validation import fields_from_pydantic
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from failwell.service.keys import KeyFormat
     from failwell.service.operations import Operation
     from failwell.service.stores.base import Store
-
-# Statuses for which the wording has a code already; the others are called by their own name.
-_CODES = {
-    400: "bad_request", 413: "payload_too_large", 422: "validation_failed", 429: "rate_limited",
-    500: "internal_error", 503: "unavailable",
-}  # fmt: skip
 
 
 def install(
@@ -100,16 +94,11 @@ async def _raise(_request: Any, exc: Exception) -> Any:
 
 
 def _refusal_of(status: int, detail: Any, headers: Any) -> Refusal:
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Error"
     # A detail that is no sentence has no place in a message, and that of a 500 is too often the
     # text of an exception.
-    sentence = detail if isinstance(detail, str) and detail and status != 500 else phrase
-    fallback = "internal_error" if status >= 500 else phrase.lower().replace(" ", "_").replace("'", "")
+    sentence = detail if isinstance(detail, str) and detail and status != 500 else phrase(status)
     return Refusal(
-        _CODES.get(status, fallback),
+        code_of_status(status),
         headers={name.lower(): value for name, value in (headers or {}).items()},
         status=status,
         message=sentence,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from failwell.answer import Answer
+from failwell.dialects.parts import phrase
 from failwell.failure import Failure, FieldError
 
 TYPE_CHECKING = False
@@ -60,6 +61,19 @@ STANDARD_WORDING: Mapping[str, tuple[int, str]] = {
     "draining": (503, "The service is shutting down. Try again shortly."),
     "unavailable": (503, "The service is temporarily unavailable."),
 }
+
+
+# Statuses for which the wording has a code; the others are called by their own name.
+_CODES = {
+    400: "bad_request", 413: "payload_too_large", 422: "validation_failed", 429: "rate_limited",
+    500: "internal_error", 503: "unavailable",
+}  # fmt: skip
+
+
+def code_of_status(status: int) -> str:
+    """The code for an exception of the framework's, which says a status only."""
+    fallback = "internal_error" if status >= 500 else phrase(status).lower()
+    return _CODES.get(status) or fallback.replace(" ", "_").replace("'", "").replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
