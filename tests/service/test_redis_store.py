@@ -362,6 +362,21 @@ def test_a_passed_clock_may_stand_still_for_longer_than_a_window(
     assert isinstance(run(store.claim(claim_of(token=2, fingerprint=2), lease=1, keep=1)), Claim)
 
 
+def test_a_lapsed_claim_is_taken_over_with_its_steps_or_is_unsettled(store: RedisStore, clock: Clock) -> None:
+    async def leave(slot: int, take_over: bool) -> Any:
+        await store.claim(claim_of(slot), lease=30, keep=500, take_over=take_over)
+        await store.keep_step(claim_of(slot), "pay", [1])
+        clock.now += 30
+        return await store.claim(claim_of(slot, token=2), lease=30, keep=500)
+
+    taken, unsettled = run(leave(1, True)), run(leave(2, False))
+
+    assert isinstance(taken, Claim)
+    assert (taken.token, taken.steps) == (claim_of(token=2).token, {"pay": [1]})
+    assert unsettled == Unsettled(claim_of(2).slot, "req_1", clock.now)
+    assert run(store.unsettled()) == [unsettled]
+
+
 def test_services_of_different_prefixes_share_nothing(url: str) -> None:
     first, second = (RedisStore(url, prefix=prefix) for prefix in ("one", "two"))
     kept = stored(KEYS.new(), KEYS, tenant="t")
