@@ -28,8 +28,12 @@ class ClientGoneError(Exception):
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """The headers of a request by their lower-case names; repeated ones joined with a comma."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
+    pairs = scope["headers"]
+    headers: dict[bytes, bytes] = dict(pairs)
+    if len(headers) == len(pairs):
+        return headers
+    headers.clear()
+    for name, value in pairs:
         # Two keys in one request are no key; the comma makes sure of that.
         headers[name] = headers[name] + b", " + value if name in headers else value
     return headers

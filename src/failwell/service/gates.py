@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
-import secrets
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
@@ -265,17 +265,19 @@ class Service:
         receive = await self._body(exchange, operation, scope, headers, receive, limit)
         if operation.parse is not None:
             exchange.input = operation.parse(exchange.body)
-        recorded = await self._deduplication.claim(exchange, scope)
-        if recorded is not None:
-            await outgoing.finish(recorded)
-            return
+        if operation.idempotency is not None:
+            recorded = await self._deduplication.claim(exchange, scope)
+            if recorded is not None:
+                await outgoing.finish(recorded)
+                return
         claim = exchange.claim
-        try:
-            await self._afford(exchange, operation)
-        except Exception:
-            if claim is not None:
-                await self._deduplication.release(claim)
-            raise
+        if operation.debits:
+            try:
+                await self._afford(exchange, operation)
+            except Exception:
+                if claim is not None:
+                    await self._deduplication.release(claim)
+                raise
         if claim is None:
             await self.app(scope, receive, outgoing.send)
             outgoing.expect_started()
@@ -361,7 +363,8 @@ class Service:
         if not limits:
             return None
         # The names are part of it, so that a number is never held against another limit.
-        return f"{subject} {','.join(limit.name for limit in limits)}", limits
+        names = limits[0].name if len(limits) == 1 else ",".join(limit.name for limit in limits)
+        return f"{subject} {names}", limits
 
     async def _count_stranger(self, exchange: Exchange, scope: Scope) -> None:
         counted = self._counted(f"address:{_address(scope)}", self.stranger_limits)
@@ -392,8 +395,7 @@ class Service:
         return again(exchange.body, receive)
 
     async def _afford(self, exchange: Exchange, operation: Operation) -> None:
-        if not operation.debits or self.transactional is None:
-            return
+        assert self.transactional is not None  # or the operation could have no price
         for debit in operation.debits:
             account = await self.transactional.account(exchange.tenant, debit.unit)
             if account.balance < debit.amount:
@@ -499,8 +501,12 @@ class Service:
         return answer
 
     def _request_id(self, headers: Mapping[bytes, bytes]) -> str:
-        sent = headers.get(self._request_id_header, b"").decode("latin-1")
-        return sent if _REQUEST_ID.fullmatch(sent) else f"req_{secrets.token_hex(12)}"
+        value = headers.get(self._request_id_header)
+        if value is not None:
+            sent = value.decode("latin-1")
+            if _REQUEST_ID.fullmatch(sent):
+                return sent
+        return f"req_{os.urandom(12).hex()}"
 
 
 def _several(limit: Limit | Sequence[Limit] | None) -> tuple[Limit, ...]:

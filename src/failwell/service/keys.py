@@ -70,6 +70,8 @@ class KeyFormat:
         value = value.strip(" \t")
         if not self.scheme:
             return value
+        if value.startswith(self.scheme) and value[len(self.scheme) :].startswith(" "):
+            return value[len(self.scheme) :].strip(" ")
         # RFC 9110, section 11.1: the scheme is compared without regard to case.
         scheme, _, key = value.partition(" ")
         return key.strip(" ") if scheme.lower() == self.scheme.lower() else ""

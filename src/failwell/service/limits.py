@@ -12,7 +12,7 @@ Times are whole microseconds: sums and comparisons are then exact, in Python, SQ
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Limit:
         window: Seconds.
         name: What the header fields of the IETF draft call it. A subject's limits have
             different names.
+        interval: Microseconds that one request uses up.
+        span: Microseconds that the whole allowance uses up: the window, without rounding rests.
 
     Raises:
         ValueError: no requests, a window too short to tell two of them apart, or a name that
@@ -50,22 +52,18 @@ class Limit:
     requests: int
     window: float
     name: str = "default"
+    # Worked out once: they are asked for with every request.
+    interval: int = field(init=False, repr=False, compare=False)
+    span: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        interval = int(self.window * MICROSECONDS) // self.requests if self.requests else 0
+        object.__setattr__(self, "interval", interval)
+        object.__setattr__(self, "span", interval * self.requests)
         if self.requests < 1 or self.interval < 1:
             raise ValueError(f"a limit of {self.requests} requests in {self.window} s cannot be kept")
         if _NAME.fullmatch(self.name) is None:
             raise ValueError(f"a limit is named by lower-case letters and digits, not {self.name!r}")
-
-    @property
-    def interval(self) -> int:
-        """Microseconds that one request uses up."""
-        return int(self.window * MICROSECONDS) // self.requests
-
-    @property
-    def span(self) -> int:
-        """Microseconds that the whole allowance uses up: the window, without rounding rests."""
-        return self.interval * self.requests
 
 
 def checked(limits: Sequence[Limit]) -> tuple[Limit, ...]:
@@ -122,6 +120,8 @@ class Decision:
     @property
     def tightest(self) -> Standing:
         """The limit that is nearest to its end; of those that are spent, the last to come back."""
+        if len(self.standings) == 1:
+            return self.standings[0]
         return min(
             self.standings,
             key=lambda s: (s.remaining / s.limit.requests, -s.reset_at if s.remaining == 0 else 0),
@@ -188,8 +188,11 @@ def decision(limits: Sequence[Limit], allowed: bool, tats: Sequence[int], now: i
     for limit, number in zip(limits, tats, strict=True):
         # One in the past, left as it was because another limit refuses, says: whole now.
         tat = max(number, now)
-        remaining = max(0, (now + limit.span - tat) // limit.interval)
-        at = tat if remaining else tat - limit.span + limit.interval
+        remaining = (now + limit.span - tat) // limit.interval
+        if remaining > 0:
+            at = tat
+        else:
+            remaining, at = 0, tat - limit.span + limit.interval
         reset_at = -(-at // MICROSECONDS)
         reset_after = max(0, -(-(reset_at * MICROSECONDS - now) // MICROSECONDS))
         standings.append(Standing(limit, remaining, reset_at, reset_after))

@@ -107,6 +107,11 @@ class OperationTable:
             by_method[operation.method] = operation
             if operation.method == "GET":
                 by_method.setdefault("HEAD", operation)
+        self._matches = {
+            (method, path): Match(operation)
+            for path, by_method in self._fixed.items()
+            for method, operation in by_method.items()
+        }
 
     def match(self, method: str, path: str) -> Match:
         """
@@ -116,13 +121,10 @@ class OperationTable:
             A match with an operation; with methods only, if the path takes others (405); with
             neither, if there is no such path (404).
         """
-        allowed: set[str] = set()
-        by_method = self._fixed.get(path)
-        if by_method is not None:
-            operation = by_method.get(method)
-            if operation is not None:
-                return Match(operation)
-            allowed.update(by_method)
+        matched = self._matches.get((method, path))
+        if matched is not None:
+            return matched
+        allowed = set(self._fixed.get(path, ()))
         for pattern, by_method in self._templates:
             if pattern.fullmatch(path):
                 operation = by_method.get(method)

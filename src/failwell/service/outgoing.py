@@ -156,12 +156,14 @@ class Outgoing:
 
 def _is_plain_event_stream(start: Message) -> bool:
     """Whether an event can be written at the end of an answer as it stands."""
-    headers = {name.lower(): value.lower() for name, value in start.get("headers", ())}
-    return (
-        headers.get(b"content-type", b"").startswith(b"text/event-stream")
-        and b"content-length" not in headers
-        and headers.get(b"content-encoding", b"identity") == b"identity"
-    )
+    headers = start.get("headers", ())
+    for name, value in headers:
+        if name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream"):
+            break
+    else:
+        return False
+    others = {name.lower(): value.lower() for name, value in headers}
+    return b"content-length" not in others and others.get(b"content-encoding", b"identity") == b"identity"
 
 
 def event_data(answer: Answer, code: str | None, request_id: str) -> dict[str, Any]:
