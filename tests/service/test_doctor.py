@@ -6,7 +6,6 @@ import asyncio
 import os
 import pwd
 import shutil
-import signal
 import socket
 import sqlite3
 import stat
@@ -21,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from postgres_server import PostgresServer, binaries, fresh_database, postgres_server
+from postgres_server import WATCH, PostgresServer, binaries, fresh_database, postgres_server
 from redis_server import RedisServer, fresh_redis, new_redis
 
 from failwell.service import SQLiteStore
@@ -484,25 +483,30 @@ def standby_of(primary: PostgresServer) -> Iterator[str]:
     run += ["-D", folder / "data", "-R", "-c", "fast", "--no-sync"]
     subprocess.run(run, check=True, capture_output=True, timeout=120, cwd="/", **user)
     server = subprocess.Popen(
-        [found / "postgres", "-D", folder / "data", f"--port={port}", "--listen_addresses=127.0.0.1",
-         f"--unix_socket_directories={folder}", "--fsync=off", "--max_connections=200",
-         "--shared_buffers=32MB", "--timezone=UTC", "--log_timezone=UTC"],
-        cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, **user,
+        ["sh", "-c", WATCH, "watch", folder, found / "postgres", "-D", folder / "data", f"--port={port}",
+         "--listen_addresses=127.0.0.1", f"--unix_socket_directories={folder}", "--fsync=off",
+         "--max_connections=200", "--shared_buffers=32MB", "--timezone=UTC", "--log_timezone=UTC"],
+        cwd="/", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True, **user,
     )  # fmt: skip
     try:
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                examine(url)
-                break
-            except CannotLookError:
-                time.sleep(0.1)
+        while not follows(url, primary) and time.monotonic() < until:
+            time.sleep(0.1)
         yield url
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(60)
+        server.communicate(b"INT\n", timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def follows(url: str, primary: PostgresServer) -> bool:
+    """Whether the standby at `url` answers, and its primary knows of it."""
+    try:
+        examine(url)
+    except CannotLookError:
+        return False
+    return primary.execute("SELECT count(*) FROM pg_stat_replication") == [(1,)]
 
 
 def test_what_a_role_may_not_do_is_named(postgres: PostgresServer) -> None:
