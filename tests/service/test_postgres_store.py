@@ -29,6 +29,7 @@ from failwell.service import (
 from failwell.service.idempotency import Claim, InFlight, Mismatch, Recorded, Unsettled
 from failwell.service.stores import postgres
 from failwell.service.stores.postgres import PostgresStore, storable
+from failwell.service.stores.postgres_connections import MOST_TRIES, Session
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -321,7 +322,7 @@ def test_what_collides_again_and_again_is_busy(store: PostgresStore) -> None:
 
     with pytest.raises(StoreBusyError):
         store.write_blocking(collide)
-    assert len(tries) == postgres.MOST_TRIES
+    assert len(tries) == MOST_TRIES
 
 
 def test_a_lock_that_does_not_come_is_called_busy(url: str, store: PostgresStore) -> None:
@@ -495,9 +496,9 @@ def test_a_commit_that_was_not_carried_out_is_busy(store: PostgresStore, with_cl
 
 def lost_answer(monkeypatch: pytest.MonkeyPatch, *, then: Callable[[], None] = lambda: None) -> None:
     """Once, the connection dies after COMMIT was carried out and before that is known."""
-    carry_out = postgres._Session.commit
+    carry_out = Session.commit
 
-    def commit_and_lose(session: postgres._Session) -> None:
+    def commit_and_lose(session: Session) -> None:
         import psycopg
 
         carry_out(session)
@@ -506,7 +507,7 @@ def lost_answer(monkeypatch: pytest.MonkeyPatch, *, then: Callable[[], None] = l
         then()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(postgres._Session, "commit", commit_and_lose)
+    monkeypatch.setattr(Session, "commit", commit_and_lose)
 
 
 @pytest.mark.parametrize("with_claim", [True, False])
@@ -555,7 +556,7 @@ def test_a_commit_that_is_still_under_way_is_waited_for(
         claimed(store, claim)
     committed: list[threading.Timer] = []
 
-    def commit_later(session: postgres._Session) -> None:
+    def commit_later(session: Session) -> None:
         monkeypatch.undo()
         other, session._db = session._own, None
 
@@ -567,7 +568,7 @@ def test_a_commit_that_is_still_under_way_is_waited_for(
         committed[0].start()
         raise psycopg.OperationalError("the connection is lost")
 
-    monkeypatch.setattr(postgres._Session, "commit", commit_later)
+    monkeypatch.setattr(Session, "commit", commit_later)
 
     assert commit(store, claim, insert) == ANSWER
     committed[0].join()
@@ -586,13 +587,13 @@ def test_a_commit_that_stays_under_way_is_not_waited_for_for_ever(
         claimed(store, claim)
     left: list[Any] = []
 
-    def never_commit(session: postgres._Session) -> None:
+    def never_commit(session: Session) -> None:
         monkeypatch.undo()
         left.append(session._own)
         session._db = None
         raise psycopg.OperationalError("the connection is lost")
 
-    monkeypatch.setattr(postgres._Session, "commit", never_commit)
+    monkeypatch.setattr(Session, "commit", never_commit)
     with pytest.raises(StoreBusyError if with_claim else psycopg.OperationalError):
         commit(store, claim, insert)
     left[0].close()

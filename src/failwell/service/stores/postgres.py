@@ -20,27 +20,36 @@ or, where there is no claim, what became of the transaction's number.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import queue
 import threading
 import time
 import weakref
-from contextlib import suppress
-from functools import partial
+from contextlib import nullcontext
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.errors import ConfigurationError
-from failwell.service.limits import Decision, Limit
+from failwell.service.idempotency import InFlight
+from failwell.service.limits import Decision, Limit, decision
 from failwell.service.stores.base import StoreBusyError
-from failwell.service.stores.sql import LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
+from failwell.service.stores.postgres_connections import NOW, Batch, Connector, Pool, Session
+from failwell.service.stores.sql import (
+    _CLAIM,
+    _FIND_KEY,
+    _STANDING,
+    LIMITS_SCHEMA,
+    SCHEMA,
+    Dialect,
+    SQLStore,
+    _held,
+    _key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     import psycopg
-    from psycopg.pq.abc import PGresult
 
     from failwell.answer import Answer
     from failwell.service.credits import Debit
@@ -49,14 +58,17 @@ if TYPE_CHECKING:
     from failwell.service.stores.base import Counting
 
     Connection: TypeAlias = psycopg.Connection[Any]
+    Outcome: TypeAlias = tuple[Any, BaseException | None]
+    # Whose limits: the public part of a key and what says what to count, or just the latter.
+    Arrival: TypeAlias = tuple[str | None, Counting]
+    # A claim, and the seconds of its lease and its record.
+    Wanted: TypeAlias = tuple[Claim, float, float]
+    Counted: TypeAlias = tuple[str, tuple[Limit, ...]]
 
 T = TypeVar("T")
 
 # Functions that tell what became of a transaction by its 64-bit number came with 13.
 LEAST_POSTGRES = 130000
-
-# One statement sees one time, and the workers' own clocks do not matter.
-NOW = "date_part('epoch', statement_timestamp())"
 
 
 def _dialect(now: str) -> Dialect:
@@ -75,8 +87,11 @@ SCHEMA_LOCK = int.from_bytes(b"failwell")
 # needs to be locked, nor need the role be allowed to make tables.
 _MADE = "SELECT to_regclass('failwell_limits') IS NOT NULL"
 
-# Its rows change all the time and their index need not hear of it, as long as a page has room.
-_ROOM = "ALTER TABLE failwell_limits SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);"
+# How many of several requests the last statement let through; and the rows change all the time.
+_ROOM = """
+ALTER TABLE failwell_limits ADD COLUMN taken BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE failwell_limits SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+"""
 
 # In small portions, and past rows that somebody is using: nobody waits for a clean-up.
 _FORGET_RECORDS = """
@@ -100,16 +115,57 @@ SELECT status IS NOT NULL FROM failwell_idempotency WHERE slot = :slot AND token
 """
 _XACT_STATUS = "SELECT pg_xact_status(CAST(%s AS xid8))"
 
-# Undone by the database itself, and worth another try at once.
-_COLLISIONS = frozenset({"40001", "40P01"})
-MOST_TRIES = 4
 
-# A lock that does not come, a statement that takes too long, a standby that takes no writes.
-_BUSY = frozenset({"55P03", "57014", "25006", *_COLLISIONS})
-# Classes: the connection, the server's resources.
-_BUSY_CLASSES = ("08", "53")
-# The server ended the connection: shut down, crashed, not yet up, idle for too long.
-_ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
+# Several at once, as requests come.
+_FIND_KEYS = _FIND_KEY.replace("= :public", "= ANY(CAST(:publics AS TEXT[]))")
+_ALL_STANDING = _STANDING.replace("SELECT", "SELECT slot,", 1).replace(
+    "slot = :slot", "slot = ANY(CAST(:slots AS {blob}[]))"
+)
+
+
+def _claims_of(number: int) -> str:
+    """The statement that asks for `number` claims on different slots."""
+    before, _, rest = _CLAIM.partition("VALUES (")
+    row, _, after = rest.partition(")\nON CONFLICT")
+    rows = [_numbered(row, n) for n in range(number)]
+    statement = f"{before}VALUES ({'), ('.join(rows)})\nON CONFLICT{after}"
+    return statement.replace("RETURNING steps", "RETURNING f.slot, f.steps")
+
+
+def _numbered(row: str, n: int) -> str:
+    for name in ("slot", "fingerprint", "token", "request_id", "take_over", "lease", "keep"):
+        row = row.replace(f":{name}", f":{name}{n}")
+    return row
+
+
+def _takes_of(number: int) -> str:
+    """
+    The statement that counts `:many` requests against `number` limits at once.
+
+    As many of them are let through as each limit has room for, as if they had come one after
+    the other. Otherwise it is `sql._take_of`.
+    """
+    now = "CAST({now} * 1000000 AS BIGINT)"
+    kept = [f"least(coalesce(f.tat{n}, {now}), {now} + :span{n})" for n in range(number)]
+    base = [f"greatest({kept[n]}, {now})" for n in range(number)]
+    room = ", ".join(f"({now} + :span{n} - {base[n]}) / :interval{n}" for n in range(number))
+    some = f"least(:many, {room})"
+    tats = [f"tat{n}" for n in range(number)]
+    at_first = "least(:many, " + ", ".join(f":span{n} / :interval{n}" for n in range(number)) + ")"
+    first = [f"{now} + :interval{n} * {at_first}" for n in range(number)]
+    after = [
+        f"CASE WHEN {some} > 0 THEN {base[n]} + :interval{n} * {some} ELSE {kept[n]} END"
+        for n in range(number)
+    ]
+    return (
+        # Numbers and names of columns; every value is bound.
+        f"INSERT INTO failwell_limits AS f (subject, allowed, taken, ends, {', '.join(tats)}) "  # noqa: S608
+        f"VALUES (:subject, TRUE, {at_first}, greatest({', '.join(first)}), {', '.join(first)}) "
+        f"ON CONFLICT (subject) DO UPDATE SET allowed = {some} > 0, taken = {some}, "
+        f"ends = greatest({', '.join(after)}), "
+        + ", ".join(f"{tat} = {value}" for tat, value in zip(tats, after, strict=True))
+        + f" RETURNING taken, {now}, {', '.join(tats)}"
+    )
 
 
 class PostgresStore(SQLStore):
@@ -156,10 +212,14 @@ class PostgresStore(SQLStore):
         self._patience = patience
         self._takes = 0
         self._claims = 0
-        self._connector = _Connector(url, patience)
+        self._connector = Connector(url, patience)
         self._reader: Connection | None = None
         self._reading = threading.Lock()
-        self._pool = _Pool(self._connector, connections, patience)
+        self._pool = Pool(self._connector, connections, patience)
+        self._arrivals: Batch[Arrival] = Batch(self._pool, self._let_in)
+        self._wanted: Batch[Wanted] = Batch(self._pool, self._claim_all)
+        self._takes_sql = lru_cache(maxsize=None)(lambda number: self._dialect.render(_takes_of(number)))
+        self._claims_sql = lru_cache(maxsize=None)(lambda number: self._dialect.render(_claims_of(number)))
         _stores.add(self)
         try:
             self._pool.run_blocking(partial(self._make_tables, schema=schema))
@@ -167,7 +227,7 @@ class PostgresStore(SQLStore):
             self.close()
             raise
 
-    def _make_tables(self, session: _Session, until: float, *, schema: str) -> None:
+    def _make_tables(self, session: Session, until: float, *, schema: str) -> None:
         db = session.connection(until)
         if db.info.server_version < LEAST_POSTGRES:
             raise ConfigurationError("PostgreSQL 13 or newer is needed")
@@ -196,7 +256,7 @@ class PostgresStore(SQLStore):
     async def _look(self, work: Callable[[Connection], T]) -> T:
         return await self._pool.run(partial(self._carry, work=work))
 
-    def _carry(self, session: _Session, until: float, work: Callable[[Connection], T]) -> T:
+    def _carry(self, session: Session, until: float, work: Callable[[Connection], T]) -> T:
         """Carry out `work`, each of its statements by itself; it may be repeated."""
         tries = 0
         while True:
@@ -207,7 +267,7 @@ class PostgresStore(SQLStore):
                 session.recover(exc, tries)
 
     def _transact(
-        self, session: _Session, until: float, work: Callable[[Connection], T], claim: Claim | None = None
+        self, session: Session, until: float, work: Callable[[Connection], T], claim: Claim | None = None
     ) -> T:
         """
         Carry out `work` in a transaction whose outcome is then known.
@@ -238,7 +298,7 @@ class PostgresStore(SQLStore):
             return result
 
     def _landed(
-        self, session: _Session, until: float, claim: Claim | None, number: str, lost: Exception
+        self, session: Session, until: float, claim: Claim | None, number: str, lost: Exception
     ) -> bool:
         """Whether a transaction was committed whose connection was lost meanwhile."""
         session.drop()
@@ -271,22 +331,80 @@ class PostgresStore(SQLStore):
     async def admit(self, public: str, counting: Counting, /) -> tuple[StoredKey | None, Decision | None]:
         """See `Store.admit`."""
 
-        def find_and_count(db: Connection) -> tuple[StoredKey | None, Decision | None]:
-            key = self._find_key(db, public)
-            counted = counting(key)
-            return key, None if counted is None else self._take(db, *counted)
-
-        return await self._count(find_and_count)
+        outcome: tuple[StoredKey | None, Decision | None] = await self._arrive(public, counting)
+        return outcome
 
     async def take(self, subject: str, limits: Sequence[Limit], /) -> Decision:
         """See `Store.take`."""
-        return await self._count(lambda db: self._take(db, subject, limits))
+        _, counted = await self._arrive(None, lambda key: (subject, limits))
+        taken: Decision = counted
+        return taken
 
-    async def _count(self, work: Callable[[Connection], T]) -> T:
+    async def _arrive(self, public: str | None, counting: Counting) -> tuple[Any, Any]:
         self._takes += 1
         if self._takes % TAKES_BETWEEN == 0:
             self._forget(_FORGET_LIMITS)
-        return await self._pool.run(partial(self._carry, work=work))
+        outcome: tuple[Any, Any] = await self._arrivals.ask((public, counting))
+        return outcome
+
+    def _let_in(self, session: Session, until: float, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """Find the keys of requests, and count them: a trip each, for all of them."""
+        publics = {storable(public) for public, _ in arrivals if public is not None}
+        keys = self._carry(session, until, lambda db: self._find_keys(db, sorted(publics)))
+        found = [None if public is None else keys.get(storable(public)) for public, _ in arrivals]
+        outcomes: list[Outcome] = [((key, None), None) for key in found]
+        groups: dict[Counted, list[int]] = {}
+        for n, (_, counting) in enumerate(arrivals):
+            try:
+                counted = counting(found[n])
+            except Exception as exc:  # noqa: BLE001  # it belongs to who asked
+                outcomes[n] = (None, exc)
+                continue
+            if counted is not None:
+                groups.setdefault((storable(counted[0]), tuple(counted[1])), []).append(n)
+        if groups:
+            # In an order, so that two of us never wait for each other.
+            asked = [(counted, len(groups[counted])) for counted in sorted(groups, key=lambda g: g[0])]
+            decisions = self._carry(session, until, lambda db: self._take_all(db, asked))
+            for (counted, _), of_group in zip(asked, decisions, strict=True):
+                for n, one in zip(groups[counted], of_group, strict=True):
+                    outcomes[n] = ((found[n], one), None)
+        return outcomes
+
+    def _find_keys(self, db: Connection, publics: Sequence[str]) -> dict[str, StoredKey]:
+        if not publics:
+            return {}
+        if len(publics) == 1:
+            key = self._find_key(db, publics[0])
+            return {} if key is None else {publics[0]: key}
+        rows = self._execute(db, _FIND_KEYS, publics=publics).fetchall()
+        return {row[0]: _key(row) for row in rows}
+
+    def _take_all(self, db: Connection, asked: Sequence[tuple[Counted, int]]) -> list[list[Decision]]:
+        if len(asked) == 1:
+            return [self._decisions(self._count(db, *asked[0]), *asked[0])]
+        # libpq has it since 14; without it, each waits for its answer.
+        with db.pipeline() if self._connector.pipelines else nullcontext():
+            cursors = [self._count(db, counted, many) for counted, many in asked]
+            return [self._decisions(c, *one) for c, one in zip(cursors, asked, strict=True)]
+
+    def _count(self, db: Any, counted: Counted, many: int) -> Any:
+        subject, limits = counted
+        facts: dict[str, Any] = {"subject": subject, "many": many}
+        for n, limit in enumerate(limits):
+            facts[f"interval{n}"], facts[f"span{n}"] = limit.interval, limit.span
+        return db.execute(self._takes_sql(len(limits)), self._facts(facts))
+
+    def _decisions(self, cursor: Any, counted: Counted, many: int) -> list[Decision]:
+        """What is said to each of `many`: those who came last are the ones refused."""
+        _, limits = counted
+        ((taken, now, *tats),) = cursor.fetchall()
+        said = []
+        for n in range(1, many + 1):
+            before = max(0, taken - n)  # how many came after it
+            then = [tat - before * limit.interval for tat, limit in zip(tats, limits, strict=True)]
+            said.append(decision(limits, n <= taken, then, now))
+        return said
 
     def _forget(self, statement: str) -> None:
         # Nobody waits for it; if it fails, the next one has more to do.
@@ -299,11 +417,61 @@ class PostgresStore(SQLStore):
         self._claims += 1
         if self._claims % CLAIMS_BETWEEN == 0:
             self._forget(_FORGET_RECORDS)
-        # A claim that nobody may take over has to be found after a crash: else the work is done twice.
-        run = self._carry if take_over else self._transact
-        return await self._pool.run(
-            partial(run, work=lambda db: self._claim(db, wanted, lease, keep, take_over))
+        if not take_over:
+            # It has to outlive a crash of the database: else the work is done twice.
+            return await self._pool.run(
+                partial(self._transact, work=lambda db: self._claim(db, wanted, lease, keep, take_over))
+            )
+        claimed: Claimed = await self._wanted.ask((wanted, lease, keep))
+        return claimed
+
+    def _claim_all(self, session: Session, until: float, all_wanted: Sequence[Wanted]) -> list[Outcome]:
+        """Ask for claims: a trip for all that are free, and one for all that are not."""
+        return [(c, None) for c in self._carry(session, until, lambda db: self._claims_of(db, all_wanted))]
+
+    def _claims_of(self, db: Connection, all_wanted: Sequence[Wanted]) -> list[Claimed]:
+        if len(all_wanted) == 1:
+            wanted, lease, keep = all_wanted[0]
+            return [self._claim(db, wanted, lease, keep, True)]
+        # Of two with one key in a batch the first comes first. In an order, so that two of us
+        # never wait for each other.
+        first: dict[bytes, Wanted] = {}
+        for one in all_wanted:
+            first.setdefault(one[0].slot, one)
+        slots = sorted(first)
+        facts: dict[str, Any] = {}
+        for n, slot in enumerate(slots):
+            wanted, lease, keep = first[slot]
+            facts |= {
+                f"slot{n}": slot, f"fingerprint{n}": wanted.fingerprint, f"token{n}": wanted.token,
+                f"request_id{n}": wanted.request_id, f"take_over{n}": True, f"lease{n}": lease,
+                f"keep{n}": keep,
+            }  # fmt: skip
+        held: dict[bytes, str | None] = dict(
+            db.execute(self._claims_sql(len(slots)).encode(), self._facts(facts)).fetchall()
         )
+        standing: dict[bytes, Any] = {}
+        if len(held) < len(all_wanted):
+            others = list(
+                {
+                    one[0].slot
+                    for one in all_wanted
+                    if one[0].slot not in held or one is not first[one[0].slot]
+                }
+            )
+            rows = self._execute(db, _ALL_STANDING, slots=others).fetchall()
+            standing = {slot: row for slot, *row in rows}
+        claimed: list[Claimed] = []
+        for one in all_wanted:
+            wanted, lease, _ = one
+            if wanted.slot in held and one is first[wanted.slot]:
+                claimed.append(_held(wanted, held[wanted.slot]))
+                continue
+            row = standing.get(wanted.slot)
+            against = None if row is None else self._against(wanted, *row)
+            # What cannot be seen any more was released in between.
+            claimed.append(against or InFlight(lease))
+        return claimed
 
     async def commit(
         self,
@@ -356,7 +524,7 @@ class PostgresStore(SQLStore):
             if self._pool.closed:
                 raise StoreBusyError("the store is closed")
             until, tries = time.monotonic() + self._patience, 0
-            session = _Session(self._connector, read_only=True, db=self._reader)
+            session = Session(self._connector, read_only=True, db=self._reader)
             while True:
                 self._reader, tries = session.connection(until), tries + 1
                 try:
@@ -396,6 +564,8 @@ class PostgresStore(SQLStore):
         self._reader, self._of_parent = None, self._reader
         self._reading = threading.Lock()
         self._pool.forked()
+        self._arrivals.forked()
+        self._wanted.forked()
 
 
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
@@ -418,308 +588,3 @@ def storable(text: str) -> str:
 
 def _sought(value: Any) -> Any:
     return storable(value) if isinstance(value, str) else value
-
-
-class _Connector:
-    """
-    Opens connections that are all alike.
-
-    Attributes:
-        ahead: Seconds that the clock of the database is ahead of ours.
-    """
-
-    def __init__(self, url: str, patience: float) -> None:
-        try:
-            import psycopg
-            from psycopg.conninfo import conninfo_to_dict
-        except ImportError as exc:
-            raise ConfigurationError('PostgreSQL needs psycopg: pip install "failwell[postgres]"') from exc
-        self.psycopg = psycopg
-        self.ahead = 0.0
-        try:
-            given = conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
-            # Its message repeats the URL, and with it the password.
-            raise ConfigurationError("this is no URL of a PostgreSQL database") from None
-        milliseconds = max(1, int(patience * 1000))
-        self._settings = (
-            # What must last says so in its transaction.
-            "SET synchronous_commit = off;"
-            f"SET lock_timeout = {milliseconds};"
-            f"SET statement_timeout = {max(1000, 2 * milliseconds)};"
-            # A process that was stopped in the middle of a transaction keeps nobody waiting.
-            f"SET idle_in_transaction_session_timeout = {max(10_000, 4 * milliseconds)};"
-        )
-        # A host that is gone without a word is noticed.
-        self._facts: dict[str, Any] = {
-            "application_name": "failwell", "keepalives_idle": 10, "keepalives_interval": 3,
-            "keepalives_count": 3, "tcp_user_timeout": max(2000, 2 * milliseconds),
-            **given, "connect_timeout": max(2, math.ceil(patience)), "client_encoding": "UTF8",
-        }  # fmt: skip
-
-    def open(self, until: float, *, read_only: bool = False) -> tuple[Connection, bytes]:
-        """
-        A new connection, and how its lasting transactions begin.
-
-        Args:
-            until: When to stop trying, on the monotonic clock.
-            read_only: Whether it refuses to write.
-
-        Raises:
-            StoreBusyError: there is none to be had.
-        """
-        pause = 0.02
-        while True:
-            db = None
-            try:
-                db = self.psycopg.connect(**self._facts, autocommit=True)
-                return db, self._prepare(db, read_only)
-            except self.psycopg.Error as exc:
-                if db is not None:
-                    db.close()
-                if time.monotonic() + pause >= until:
-                    raise StoreBusyError("the database cannot be reached") from exc
-            time.sleep(pause)
-            pause = min(2 * pause, 0.5)
-
-    def _prepare(self, db: Connection, read_only: bool) -> bytes:
-        asked = time.time()
-        rows = db.execute(f"SELECT current_setting('synchronous_commit'), {NOW}").fetchall()
-        ((durability, now),) = rows
-        self.ahead = now - (asked + time.time()) / 2
-        db.execute(self._settings.encode())
-        if read_only:
-            db.execute("SET default_transaction_read_only = on")
-        # Somebody may have asked for more than "on", such as a second machine that has it, too.
-        lasting = "on" if durability == "off" else durability
-        return f"BEGIN; SET LOCAL synchronous_commit = {lasting}".encode()
-
-
-class _Session:
-    """A thread's connection, made again when it was lost."""
-
-    def __init__(
-        self, connector: _Connector, *, read_only: bool = False, db: Connection | None = None
-    ) -> None:
-        self._connector = connector
-        self._read_only = read_only
-        self._db = db
-        self._begin = b""
-        self._fresh = False
-
-    def connection(self, until: float) -> Connection:
-        """The connection, outside any transaction."""
-        self._fresh = self._db is None or self._db.closed
-        if self._db is None or self._db.closed:
-            self._db, self._begin = self._connector.open(until, read_only=self._read_only)
-        return self._db
-
-    @property
-    def _own(self) -> Connection:
-        assert self._db is not None
-        return self._db
-
-    def begin(self, *, numbered: bool) -> str:
-        """Begin a transaction; its number, if it is to be found again by that."""
-        if not numbered:
-            self._say(self._begin)
-            return ""
-        number: bytes | None = self._say(self._begin + b"; SELECT pg_current_xact_id()").get_value(0, 0)
-        assert number is not None
-        return number.decode()
-
-    def commit(self) -> None:
-        """Commit the transaction."""
-        self._say(b"COMMIT")
-
-    def _say(self, statement: bytes) -> PGresult:
-        # Past the cursors and prepared statements of psycopg: there is nothing in it for them.
-        psycopg = self._connector.psycopg
-        result = self._own.pgconn.exec_(statement)
-        if result.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
-            raise psycopg.errors.error_from_result(result)
-        return result
-
-    def ready_to_commit(self) -> None:
-        """
-        Make sure that COMMIT will mean what it says.
-
-        Raises:
-            psycopg.Error: an error was swallowed, after which COMMIT would roll back; or the
-                transaction was ended.
-        """
-        psycopg = self._connector.psycopg
-        status = self._own.info.transaction_status
-        if status == psycopg.pq.TransactionStatus.INTRANS:
-            return
-        if status == psycopg.pq.TransactionStatus.INERROR:
-            raise psycopg.errors.InFailedSqlTransaction("a statement of the transaction had failed")
-        if status == psycopg.pq.TransactionStatus.UNKNOWN:
-            raise psycopg.OperationalError("the connection was lost")
-        raise psycopg.ProgrammingError("the work ended the transaction it was in")
-
-    def lost(self, exc: BaseException) -> bool:
-        """Whether the connection is gone, and `exc` came of it."""
-        if not isinstance(exc, self._connector.psycopg.Error):
-            return False
-        return self._db is None or self._db.closed or exc.sqlstate in _ENDED
-
-    def drop(self) -> None:
-        """Let go of the connection."""
-        if self._db is not None:
-            self._db.close()
-
-    def drop_if_lost(self, exc: BaseException) -> None:
-        """Let go of the connection if it is of no use any more."""
-        if self.lost(exc):
-            self.drop()
-
-    def recover(self, exc: BaseException, tries: int) -> None:
-        """
-        Undo what is not committed, after `exc` ended a job for the `tries`-th time.
-
-        Returns, if the job is to be tried again.
-
-        Raises:
-            StoreBusyError: the database is why it did not work, and nothing was written.
-            Exception: `exc`, if it has nothing to do with the database's state.
-        """
-        lost = self.lost(exc)
-        idle = self._connector.psycopg.pq.TransactionStatus.IDLE
-        if not lost and self._own.info.transaction_status != idle:
-            try:
-                self._say(b"ROLLBACK")
-            except Exception:  # noqa: BLE001  # the server rolls back what loses its connection
-                self.drop()
-        if lost:
-            self.drop()
-            # One that had been waiting for work may have been gone for long.
-            if not self._fresh and tries < MOST_TRIES:
-                return
-            raise StoreBusyError("the connection was lost; nothing was written") from exc
-        state = (getattr(exc, "sqlstate", None) or "") if self._is_error(exc) else ""
-        if state in _COLLISIONS and tries < MOST_TRIES:
-            time.sleep(0.01 * tries)  # the other one goes first
-            return
-        if state in _BUSY or state.startswith(_BUSY_CLASSES):
-            raise StoreBusyError("the database is busy; nothing was written") from exc
-        raise exc
-
-    def _is_error(self, exc: BaseException) -> bool:
-        return isinstance(exc, self._connector.psycopg.Error)
-
-
-class _Job:
-    """A piece of work, until when it may begin, and who is to be told of its outcome."""
-
-    __slots__ = ("tell", "until", "work")
-
-    def __init__(
-        self,
-        work: Callable[[_Session, float], Any],
-        until: float,
-        tell: Callable[[Any, BaseException | None], None],
-    ) -> None:
-        self.work = work
-        self.until = until
-        self.tell = tell
-
-
-class _Pool:
-    """
-    Threads with a connection each; started when there is work for one more.
-
-    Results go back by `call_soon_threadsafe`; a caller that went away in the meantime does not
-    undo its transaction, because nobody could know whether it was already committed.
-    """
-
-    def __init__(self, connector: _Connector, most: int, patience: float) -> None:
-        self._connector = connector
-        self._most = most
-        self._patience = patience
-        self.closed = False
-        self.forked()
-
-    def forked(self) -> None:
-        """Begin anew, without threads."""
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._unfinished = 0
-
-    async def run(self, work: Callable[[_Session, float], T]) -> T:
-        """What `work` returns or raises, on one of the threads."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def tell(result: T, error: BaseException | None) -> None:
-            if future.cancelled():
-                return
-            if isinstance(error, StopIteration):  # a future cannot carry it
-                error = RuntimeError("the transaction raised StopIteration")
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        def answer(result: T, error: BaseException | None) -> None:
-            with suppress(RuntimeError):  # the loop was closed while we worked
-                loop.call_soon_threadsafe(tell, result, error)
-
-        self.put(work, answer)
-        return await future
-
-    def run_blocking(self, work: Callable[[_Session, float], T]) -> T:
-        """The same, for a thread that can wait."""
-        box: queue.SimpleQueue[tuple[T, BaseException | None]] = queue.SimpleQueue()
-        self.put(work, lambda result, error: box.put((result, error)))
-        result, error = box.get()
-        if error is not None:
-            raise error
-        return result
-
-    def put(
-        self,
-        work: Callable[[_Session, float], Any],
-        tell: Callable[[Any, BaseException | None], None] = lambda result, error: None,
-    ) -> None:
-        """Have `work` carried out when it is its turn."""
-        with self._lock:
-            if self.closed:
-                raise StoreBusyError("the store is closed")
-            self._jobs.put(_Job(work, time.monotonic() + self._patience, tell))
-            self._unfinished += 1
-            if self._unfinished > len(self._threads) < self._most:
-                thread = threading.Thread(target=self._work, name="failwell-postgres", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _work(self) -> None:
-        session = _Session(self._connector)
-        while (job := self._jobs.get()) is not None:
-            self._carry_out(job, session)
-            # It holds a request; the next one may be long in coming.
-            del job
-        session.drop()
-
-    def _carry_out(self, job: _Job, session: _Session) -> None:
-        result, error = None, None
-        try:
-            if time.monotonic() > job.until:
-                raise StoreBusyError("no connection became free in time")
-            result = job.work(session, job.until)
-        except BaseException as exc:  # noqa: BLE001  # it belongs to whoever asked
-            error = exc
-        with self._lock:
-            self._unfinished -= 1
-        job.tell(result, error)
-
-    def close(self) -> None:
-        """Finish what was begun, and end the threads."""
-        with self._lock:
-            if not self.closed:
-                self.closed = True
-                for _ in self._threads:
-                    self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()

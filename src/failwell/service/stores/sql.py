@@ -398,9 +398,13 @@ class SQLStore:
     def _standing(self, db: Any, wanted: Claim) -> Claimed | None:
         """What stands against a claim; None if nothing does."""
         rows = self._execute(db, _STANDING, slot=wanted.slot).fetchall()
-        if not rows:
-            return None
-        fingerprint, token, request_id, take_over, until, left, steps, status, headers, body = rows[0]
+        return self._against(wanted, *rows[0]) if rows else None
+
+    def _against(
+        self, wanted: Claim, fingerprint: bytes, token: bytes, request_id: str, take_over: bool, until: float,
+        left: float, steps: str | None, status: int | None, headers: str, body: bytes,
+    ) -> Claimed | None:  # fmt: skip
+        """What a row of `_STANDING` says to a claim."""
         if bytes(fingerprint) != wanted.fingerprint:
             return Mismatch()
         if status is not None:
