@@ -9,7 +9,7 @@ reads what to do from standard input, one JSON object a line, and answers each i
     {"wall": 0.31, "cpu": 0.04, "statuses": {"201": 1000}, "replayed": 0}
 
 `post` sends an idempotency key that was never sent, `again` the keys of the `post` before it on
-that port, `get` none. Requests are written before the clock starts, and of an answer it is only
+that port, `get` and `read` none. Requests are written before the clock starts, and of an answer it is only
 read where it ends, its status and whether it is a replay: what it costs is a fraction of what a
 service costs, and `cpu` says which.
 """
@@ -36,7 +36,10 @@ COMMON = (
     b"host: 127.0.0.1\r\naccept: application/json\r\nuser-agent: load\r\nauthorization: Bearer %s\r\n"
     % KEY.encode()
 )
-GET = b"GET /things HTTP/1.1\r\n%s\r\n" % COMMON
+GETS = {
+    "get": b"GET /things HTTP/1.1\r\n%s\r\n" % COMMON,
+    "read": b"GET /things/1 HTTP/1.1\r\n%s\r\n" % COMMON,
+}
 POST = b"POST /things HTTP/1.1\r\n%scontent-type: application/json\r\ncontent-length: %d\r\n" % (
     COMMON,
     len(BODY),
@@ -128,8 +131,8 @@ class Load:
         }  # fmt: skip
 
     def _requests(self, port: int, what: str, calls: int) -> list[bytes]:
-        if what == "get":
-            return [GET] * calls
+        if what in GETS:
+            return [GETS[what]] * calls
         if what == "post":
             first = self._sent
             self._sent += calls

@@ -37,7 +37,7 @@ PACKAGES = ("failwell", "starlette", "uvicorn", "httptools", "uvloop", "psycopg"
 TESTS = HERE.parent / "tests" / "service"
 
 # What a turn asks, and the only status it may be answered with. A replay repeats the status.
-EXPECTED = {"post": "201", "again": "201", "get": "200"}
+EXPECTED = {"post": "201", "again": "201", "get": "200", "read": "200"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Side:
     Attributes:
         name: What it is called there.
         server: Which of a group's services it asks.
-        what: `post`, `again` (the same keys as the `post` before) or `get`.
+        what: `post`, `again` (the same keys as the `post` before), `get` or `read` (a row).
     """
 
     name: str
@@ -83,7 +83,15 @@ THREADS = Side("plain, threads", "threads", "post")
 
 GROUPS = (
     Group(
-        "GET", "sqlite", (Side("failwell", "failwell", "get"), Side("plain", "plain", "get")), durable=False
+        "GET",
+        "sqlite",
+        (
+            Side("failwell", "failwell", "get"),
+            Side("plain", "plain", "get"),
+            Side("failwell, one row", "failwell", "read"),
+            Side("plain, one row", "plain", "read"),
+        ),
+        durable=False,
     ),
     Group("POST, SQLite", "sqlite", (FIRST, REPLAY, PLAIN, THREADS), durable=False),
     Group("POST, SQLite, durable", "sqlite", (FIRST, REPLAY, PLAIN, THREADS)),
@@ -282,13 +290,15 @@ def rows_of(times: dict[str, Time]) -> list[Row]:
     """The lines that compare two sides."""
     rows: list[Row] = []
 
-    def share(target: float | None, measure: str, ours: str, theirs: str) -> None:
+    def share(target: float, measure: str, ours: str, theirs: str) -> None:
         if ours in times and theirs in times:
             reached = 100 * times[theirs].wall / times[ours].wall
             by_cpu = 100 * times[theirs].cpu / times[ours].cpu if times[ours].cpu else 0.0
-            rows.append(Row(measure, target or 0.0, False, reached, "%", f"{by_cpu:.0f} % by processor time"))
+            rows.append(Row(measure, target, False, reached, "%", f"{by_cpu:.0f} % by processor time"))
 
-    share(75, "gates without idempotency, GET, of plain Starlette", "GET, failwell", "GET, plain")
+    without = "gates without idempotency, GET of"
+    share(75, f"{without} one row, of plain Starlette", "GET, failwell, one row", "GET, plain, one row")
+    share(75, f"{without} fixed bytes, of plain Starlette", "GET, failwell", "GET, plain")
     for kind in ("SQLite", "SQLite, durable", "PostgreSQL"):
         at = f"POST, {kind}"
         workers = f", {WORKERS} workers" if kind == "PostgreSQL" else ""

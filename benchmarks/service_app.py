@@ -4,7 +4,8 @@ One side of the comparison in `service.py`: an application served by uvicorn on 
     python benchmarks/service_app.py SIDE --store URL [--workers N] [--cpu N] [--not-durable]
 
 prints its port in one line and serves until its standard input ends. A side is a way to answer
-`POST /things`, which inserts a row, and `GET /things`, which needs none:
+`POST /things`, which inserts a row, `GET /things/{id}`, which reads one from SQLite, and
+`GET /things`, which needs none:
 
     plain       Starlette alone; SQLite right on the event loop, PostgreSQL by `AsyncConnection`s
     threads     Starlette alone; SQLite in Starlette's pool of threads, as a `def` handler has it
@@ -39,11 +40,13 @@ from machine import pin
 KEY = "bench_0123456789abcdefghijklmnopqrstuv"
 JSON = {"content-type": "application/json"}
 THING = b'{"id":1,"object":"thing","name":"lamp","count":3,"tags":["a","b"],"live":true}'
+SELECT = "SELECT name, count FROM things WHERE tenant = ? AND id = ?"
 CONNECTIONS = 4  # to PostgreSQL, of each worker of either side
 
 SCHEMA = {
     "sqlite": "CREATE TABLE IF NOT EXISTS things "
-    "(id INTEGER PRIMARY KEY, tenant TEXT, name TEXT, count INTEGER)",
+    "(id INTEGER PRIMARY KEY, tenant TEXT, name TEXT, count INTEGER);"
+    "INSERT OR IGNORE INTO things VALUES (1, 't1', 'lamp', 3)",
     "postgresql": "CREATE TABLE IF NOT EXISTS things "
     "(id BIGSERIAL PRIMARY KEY, tenant TEXT, name TEXT, count INTEGER)",
 }
@@ -61,6 +64,17 @@ def created(number: int, asked: dict[str, Any]) -> bytes:
 async def shown(_request: Request) -> Response:
     """`GET /things`, on both sides."""
     return Response(THING, headers=JSON)
+
+
+def read_by(rows: Callable[[str, tuple[Any, ...]], list[Any]]) -> Callable[[Request], Any]:
+    """`GET /things/{id}`, on both sides, on the event loop's thread."""
+
+    async def read(request: Request) -> Response:
+        number = int(request.path_params["number"])
+        ((name, count),) = rows(SELECT, ("t1", number))
+        return Response(created(number, {"name": name, "count": count}), headers=JSON)
+
+    return read
 
 
 # --- plain Starlette ---
@@ -83,25 +97,26 @@ def sqlite_inserted(db: sqlite3.Connection, asked: dict[str, Any]) -> bytes:
 def plain_sqlite(path: str, durable: bool) -> Starlette:
     """SQLite on the event loop's thread: nothing is handed over, and each commit stops everybody."""
     db = sqlite_opened(path, durable)
-    db.execute(SCHEMA["sqlite"])
+    db.executescript(SCHEMA["sqlite"])
 
     async def create(request: Request) -> Response:
         return Response(sqlite_inserted(db, json.loads(await request.body())), 201, JSON)
 
-    return plain(create)
+    read = read_by(lambda sql, values: db.execute(sql, values).fetchall())
+    return plain(create, Route("/things/{number}", read, methods=["GET"]))
 
 
 def plain_threads(path: str, durable: bool) -> Starlette:
-    """SQLite in the pool of threads, one connection each thread."""
+    """SQLite in the pool of threads, one INSERT at a time: threads that wait inside SQLite poll."""
     from starlette.concurrency import run_in_threadpool
 
-    sqlite_opened(path, durable).execute(SCHEMA["sqlite"])
-    local = threading.local()
+    db = sqlite_opened(path, durable)
+    db.executescript(SCHEMA["sqlite"])
+    one_at_a_time = threading.Lock()
 
     def insert(asked: dict[str, Any]) -> bytes:
-        if not hasattr(local, "db"):
-            local.db = sqlite_opened(path, durable)
-        return sqlite_inserted(local.db, asked)
+        with one_at_a_time:
+            return sqlite_inserted(db, asked)
 
     async def create(request: Request) -> Response:
         body = await run_in_threadpool(insert, json.loads(await request.body()))
@@ -137,11 +152,10 @@ def plain_postgres(url: str) -> Starlette:
     return plain(create)
 
 
-def plain(create: Callable[[Request], Any]) -> Starlette:
-    """Starlette with the two routes."""
-    return Starlette(
-        routes=[Route("/things", create, methods=["POST"]), Route("/things", shown, methods=["GET"])]
-    )
+def plain(create: Callable[[Request], Any], *more: Route) -> Starlette:
+    """Starlette with the routes."""
+    post = Route("/things", create, methods=["POST"])
+    return Starlette(routes=[post, Route("/things", shown, methods=["GET"]), *more])
 
 
 # --- behind the gates ---
@@ -156,12 +170,18 @@ def gated(url: str, durable: bool) -> Any:
     kind = url.partition(":")[0]
     store = store_at(url, kind, durable)
     store.add_keys([stored(KEY, keys, tenant="t1", scopes=("things:read", "things:write"))])
+    read = (
+        ()
+        if kind != "sqlite"
+        else (Operation("GET", "/things/{number}", read_by(store.read), scope="things:read"),)
+    )
     operations = (
         Operation(
             "POST", "/things", creating(kind), scope="things:write", parse=json.loads,
             idempotency="transactional" if kind in INSERT else "resumable", key_required=True,
         ),
         Operation("GET", "/things", shown, scope="things:read"),
+        *read,
     )  # fmt: skip
     app = Starlette(routes=routes_for(operations))
     return install(
