@@ -337,6 +337,18 @@ def test_the_sandbox_is_served_as_asked(
     assert asked == {"services": ["kneo"], "host": "127.0.0.1", "ports": {"kneo": 8001}, "state": tmp_path}
 
 
+def test_the_sandbox_is_told_its_store_and_its_workers(
+    failwell: Run, installed: Callable[[Any], None]
+) -> None:
+    asked: dict[str, Any] = {}
+    installed(lambda **options: asked.update(options))
+
+    outcome = failwell("sandbox", "--store", "redis://localhost/0", "--workers", "4")
+
+    assert outcome.status == 0
+    assert (asked["store"], asked["workers"]) == ("redis://localhost/0", 4)
+
+
 def test_without_the_sandbox_it_says_what_to_install(failwell: Run, installed: Callable[[Any], None]) -> None:
     installed(None)
 
@@ -350,6 +362,7 @@ def test_without_the_sandbox_it_says_what_to_install(failwell: Run, installed: C
     ("error", "sentence"),
     [
         (ValueError("no service is called x; there are kneo"), "no service is called x"),
+        (RuntimeError("a worker process did not start"), "a worker process did not start"),
         (OSError(98, "Address already in use"), "Address already in use"),
     ],
 )

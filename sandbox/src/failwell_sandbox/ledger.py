@@ -45,10 +45,12 @@ def note_effect(
         resource: The id of what it was done to.
         name: What the client called it.
     """
+    # A name that no column of PostgreSQL can hold is known by one that looks like it.
+    known_as = None if name is None else name.replace("\0", "\ufffd")
     db.execute(
         "INSERT INTO effects (kind, resource, name, tenant, idempotency_key, request_id, at) "
         "VALUES (?, ?, ?, ?, ?, ?, {now})",
-        kind, str(resource), name, exchange.tenant, exchange.idempotency_key, exchange.request_id,
+        kind, str(resource), known_as, exchange.tenant, exchange.idempotency_key, exchange.request_id,
     )  # fmt: skip
 
 

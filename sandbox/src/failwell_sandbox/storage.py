@@ -252,8 +252,8 @@ def shown(url: str) -> str:
 
 
 def said_by(exc: BaseException, url: str) -> str:
-    """The words of an error on one line, without the password of the URL."""
-    words = " ".join(str(exc).split()) or type(exc).__name__
+    """The first line of an error, without the password of the URL."""
+    words = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
     for secret in _secrets_in(url):
         words = words.replace(secret, "***")
     return words.rstrip(".")

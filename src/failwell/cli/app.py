@@ -167,11 +167,23 @@ def sandbox(
         list[str] | None, typer.Option("--port", help="NAME=PORT; a free one by default.")
     ] = None,
     state: Annotated[Path | None, typer.Option("--state", help="Keep their state in this directory.")] = None,
+    store: Annotated[
+        str,
+        typer.Option(
+            "--store",
+            metavar="URL",
+            show_default=False,
+            help="sqlite:///file.db, postgresql://… or redis://…; SQLite in the state directory by default.",
+        ),
+    ] = "",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="How many processes serve; SQLite takes one.")
+    ] = 1,
 ) -> int:
     """Serve the services behind the SDKs on loopback, with demo keys, until Ctrl-C."""
     from failwell.cli.sandbox import sandbox as serve
 
-    return serve(service or None, host, port or [], state)
+    return serve(service or None, host, port or [], state, store, workers)
 
 
 @app.command()

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def sandbox(services: list[str] | None, host: str, ports: list[str], state: Path | None) -> int:
+def sandbox(
+    services: list[str] | None,
+    host: str,
+    ports: list[str],
+    state: Path | None,
+    store: str = "",
+    workers: int = 1,
+) -> int:
     """
     Serve.
 
@@ -20,6 +27,8 @@ def sandbox(services: list[str] | None, host: str, ports: list[str], state: Path
         host: Where they listen.
         ports: "name=port" each; a free port for those that are not named.
         state: A directory for their state; None for one that is removed at the end.
+        store: The URL of the store that they run on; empty for SQLite in the directory.
+        workers: How many processes serve.
 
     Returns:
         0 after Ctrl-C, 2 if they cannot be served as asked.
@@ -27,6 +36,10 @@ def sandbox(services: list[str] | None, host: str, ports: list[str], state: Path
     options: dict[str, Any] = {"host": host, "state": state}
     if services is not None:
         options["services"] = services
+    if store:
+        options["store"] = store
+    if workers != 1:
+        options["workers"] = workers
     try:
         options["ports"] = dict(_port(each) for each in ports)
     except ValueError as exc:
@@ -43,7 +56,7 @@ def sandbox(services: list[str] | None, host: str, ports: list[str], state: Path
         )
     try:
         serve(**options)
-    except ValueError as exc:
+    except (ValueError, RuntimeError) as exc:
         return _refuse(f"{exc}.")
     except OSError as exc:
         return _refuse(f"The sandbox cannot listen or write there: {exc.strerror or exc}.")

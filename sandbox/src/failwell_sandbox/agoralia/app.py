@@ -8,6 +8,7 @@ Agoralia: agents that call contacts for a campaign, and what the calls brought.
     GET  /api/v1/campaigns                 campaigns:read   200
     GET  /api/v1/campaigns/{id}            campaigns:read   200, 404
     GET  /api/v1/campaigns/{id}/results    campaigns:read   200, 404
+    GET  /api/v1/openapi.json              no key           200
 
 Error bodies are FastAPI's of the time of Pydantic 1, as its document shows them. What a program
 needs beyond them travels in headers: `X-Error-Code`, `X-Request-ID`, `X-RateLimit-*`.
@@ -27,7 +28,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agoralia import CONTRACT
+from agoralia import CONTRACT, AgoraliaNotFoundError
 from failwell.answer import Answer
 from failwell.failure import Failure, FieldError
 from failwell.service import (
@@ -43,6 +44,7 @@ from failwell.service import (
     json_body,
     routes_for,
 )
+from failwell.service.openapi import openapi_operation
 from failwell_sandbox import effects, ledger
 from failwell_sandbox.agoralia.extraction import extract
 from failwell_sandbox.answers import Line, json_answer, loaded, moment, respond
@@ -150,6 +152,12 @@ SAME_NAME = 0.93
 _CAMPAIGN = "id, name, purpose, agent_ref_id, extraction_schema, display_columns, status, created_at"
 
 
+# What the handlers raise, by what is wrong.
+_NO_AGENT = (AgoraliaNotFoundError, "agent_not_found")
+_NO_CAMPAIGN = (AgoraliaNotFoundError, "campaign_not_found")
+_NO_NUMBER = _NO_PAGE = ("validation_failed",)
+
+
 class Contact(BaseModel):
     """Somebody to call, and what they say."""
 
@@ -179,15 +187,18 @@ class Agoralia:
         self.worker = Worker(self._call_next, "agoralia-calls")
         self.operations = (
             Operation("GET", "/api/v1/me", self.me),
-            Operation("GET", "/api/v1/agents", self.list_agents, scope="agents:read"),
-            Operation("GET", "/api/v1/agents/{agent_id}", self.get_agent, scope="agents:read"),
+            Operation("GET", "/api/v1/agents", self.list_agents, scope="agents:read", raises=_NO_PAGE),
+            Operation("GET", "/api/v1/agents/{agent_id}", self.get_agent, scope="agents:read",
+                      raises=(_NO_AGENT, *_NO_NUMBER)),
             Operation("POST", "/api/v1/campaigns", self.create_campaign, scope="campaigns:write",
-                      idempotency=level, parse=json_body(NewCampaign, pydantic1=True)),
-            Operation("GET", "/api/v1/campaigns", self.list_campaigns, scope="campaigns:read"),
+                      idempotency=level, parse=json_body(NewCampaign, pydantic1=True), raises=(_NO_AGENT,)),
+            Operation("GET", "/api/v1/campaigns", self.list_campaigns, scope="campaigns:read",
+                      raises=_NO_PAGE),
             Operation("GET", "/api/v1/campaigns/{campaign_id}", self.get_campaign,
-                      scope="campaigns:read"),
+                      scope="campaigns:read", raises=(_NO_CAMPAIGN, *_NO_NUMBER)),
             Operation("GET", "/api/v1/campaigns/{campaign_id}/results", self.results,
-                      scope="campaigns:read"),
+                      scope="campaigns:read", raises=(_NO_CAMPAIGN, *_NO_NUMBER)),
+            openapi_operation("/api/v1/openapi.json"),
         )  # fmt: skip
         self.service: Service
 

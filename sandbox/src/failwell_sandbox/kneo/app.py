@@ -13,6 +13,7 @@ Kneo: specs that are run in environments.
     GET  /v1/environments          environments:read   200
     GET  /v1/environments/{id}     environments:read   200, 404
     GET  /livez, /readyz           no key              200, 503
+    GET  /openapi.json             no key              200
 
 A run is queued, running, and then succeeded, failed or cancelled. Runs and specs have a
 `version` that grows by one with each change; a change may ask, with `If-Match` or a `version`
@@ -51,13 +52,14 @@ from failwell.service import (
     json_body,
     routes_for,
 )
+from failwell.service.openapi import openapi_operation
 from failwell_sandbox import effects, ledger
 from failwell_sandbox.answers import Line, json_answer, loaded, moment, respond
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.effects import carry_out, level_of
 from failwell_sandbox.kneo.specs import ADMISSION, PLATFORM_SPECS, STEPS, StepError, fault_in
 from failwell_sandbox.worker import Worker
-from kneo_client import CONTRACT
+from kneo_client import CONTRACT, KneoConflictError, KneoNotFoundError, KneoPermissionError
 
 if TYPE_CHECKING:
     from failwell.service.idempotency import Level
@@ -170,6 +172,33 @@ _SPEC = "id, name, definition, version, created_at, updated_at, tenant"
 _ENVIRONMENT = "id, name, variables, status, created_at"
 
 
+_NEW_RUN = f"""
+INSERT INTO runs (id, tenant, spec_id, environment_id, definition, input, metadata, cost, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, {{now}}) RETURNING {_RUN}
+"""  # noqa: S608
+
+_NEW_SPEC = f"""
+INSERT INTO specs (id, tenant, name, definition, created_at) VALUES (?, ?, ?, ?, {{now}}) RETURNING {_SPEC}
+"""  # noqa: S608
+
+_NEW_ENVIRONMENT = f"""
+INSERT INTO environments (id, tenant, name, variables, created_at)
+VALUES (?, ?, ?, ?, {{now}}) RETURNING {_ENVIRONMENT}
+"""  # noqa: S608
+
+# What the handlers raise, by what is wrong.
+_NO_RUN = ((KneoNotFoundError, "run_not_found"),)
+_NO_SPEC = ((KneoNotFoundError, "spec_not_found"),)
+_NO_ENVIRONMENT = ((KneoNotFoundError, "environment_not_found"),)
+_RETIRED = (KneoConflictError, "environment_retired")
+_ENDED = (KneoConflictError, "run_not_cancellable")
+_OTHER_VERSION = (KneoConflictError, "version_mismatch")
+_NAME_TAKEN = (KneoConflictError, "name_taken")
+_READ_ONLY = (KneoPermissionError, "read_only")
+_NO_PAGE = ("validation_failed",)
+_NO_BODY = ("bad_request", "malformed_json", "validation_failed")
+
+
 class NewRun(BaseModel):
     """The body of `POST /v1/runs`."""
 
@@ -233,25 +262,29 @@ class Kneo:
         self.workers = [Worker(self._run_next, f"kneo-runs-{n}") for n in range(WORKERS)]
         self.operations = (
             Operation("POST", "/v1/runs", self.create_run, scope="runs:write", idempotency=level,
-                      parse=json_body(NewRun)),
-            Operation("GET", "/v1/runs", self.list_runs, scope="runs:read"),
-            Operation("GET", "/v1/runs/{run_id}", self.get_run, scope="runs:read"),
+                      parse=json_body(NewRun), raises=(*_NO_SPEC, *_NO_ENVIRONMENT, _RETIRED)),
+            Operation("GET", "/v1/runs", self.list_runs, scope="runs:read", raises=_NO_PAGE),
+            Operation("GET", "/v1/runs/{run_id}", self.get_run, scope="runs:read", raises=_NO_RUN),
             # That a run had ended is the outcome of the request, now and when it is repeated.
             Operation("POST", "/v1/runs/{run_id}/cancel", self.cancel_run, scope="runs:write",
-                      idempotency=level, final=frozenset({409})),
+                      idempotency=level, final=frozenset({409}),
+                      raises=(*_NO_RUN, _OTHER_VERSION, _ENDED, *_NO_BODY)),
             Operation("POST", "/v1/specs", self.create_spec, scope="specs:write", idempotency=level,
-                      parse=json_body(NewSpec)),
-            Operation("GET", "/v1/specs", self.list_specs, scope="specs:read"),
-            Operation("GET", "/v1/specs/{spec_id}", self.get_spec, scope="specs:read"),
-            Operation("PUT", "/v1/specs/{spec_id}", self.change_spec, scope="specs:write",
-                      idempotency=level, parse=json_body(ChangedSpec)),
+                      parse=json_body(NewSpec), raises=(_NAME_TAKEN,)),
+            Operation("GET", "/v1/specs", self.list_specs, scope="specs:read", raises=_NO_PAGE),
+            Operation("GET", "/v1/specs/{spec_id}", self.get_spec, scope="specs:read", raises=_NO_SPEC),
+            Operation("PUT", "/v1/specs/{spec_id}", self.change_spec, scope="specs:write", idempotency=level,
+                      parse=json_body(ChangedSpec),
+                      raises=(*_NO_SPEC, _READ_ONLY, _OTHER_VERSION, _NAME_TAKEN)),
             Operation("POST", "/v1/environments", self.create_environment, scope="environments:write",
-                      idempotency=level, parse=json_body(NewEnvironment)),
-            Operation("GET", "/v1/environments", self.list_environments, scope="environments:read"),
+                      idempotency=level, parse=json_body(NewEnvironment), raises=(_NAME_TAKEN,)),
+            Operation("GET", "/v1/environments", self.list_environments, scope="environments:read",
+                      raises=_NO_PAGE),
             Operation("GET", "/v1/environments/{environment_id}", self.get_environment,
-                      scope="environments:read"),
+                      scope="environments:read", raises=_NO_ENVIRONMENT),
             Operation("GET", "/livez", self.livez, public=True, while_draining=True),
             Operation("GET", "/readyz", self.readyz, public=True),
+            openapi_operation(),
         )  # fmt: skip
         self.service: Service
 
@@ -279,15 +312,12 @@ class Kneo:
         name = new.metadata.get("name")
 
         def insert(db: Connection) -> Answer:
-            db.execute(
-                "INSERT INTO runs (id, tenant, spec_id, environment_id, definition, input, metadata, "
-                "cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, {now})",
-                run_id, exchange.tenant, new.spec_id, new.environment_id, definition,
+            (row,) = db.rows(
+                _NEW_RUN, run_id, exchange.tenant, new.spec_id, new.environment_id, definition,
                 json.dumps(new.input), json.dumps(new.metadata), cost,
             )  # fmt: skip
             ledger.note_effect(db, exchange, "run.created", run_id, name=None if name is None else str(name))
-            run = _run(self._row(db, "run", _RUN, exchange.tenant, run_id))
-            return json_answer(run, 201, {"location": f"/v1/runs/{run_id}", "etag": '"1"'})
+            return json_answer(_run(row), 201, {"location": f"/v1/runs/{run_id}", "etag": '"1"'})
 
         answer = await carry_out(exchange, self.database, insert)
         for worker in self.workers:
@@ -412,16 +442,11 @@ class Kneo:
 
         def insert(db: Connection) -> Answer:
             with self._unique("spec", new.name):
-                db.execute(
-                    "INSERT INTO specs (id, tenant, name, definition, created_at) VALUES (?, ?, ?, ?, {now})",
-                    spec_id,
-                    exchange.tenant,
-                    new.name,
-                    json.dumps(new.definition),
-                )
+                (row,) = db.rows(
+                    _NEW_SPEC, spec_id, exchange.tenant, new.name, json.dumps(new.definition),
+                )  # fmt: skip
             ledger.note_effect(db, exchange, "spec.created", spec_id, name=new.name)
-            spec = _spec(self._row(db, "spec", _SPEC, exchange.tenant, spec_id))
-            return json_answer(spec, 201, {"location": f"/v1/specs/{spec_id}", "etag": '"1"'})
+            return json_answer(_spec(row), 201, {"location": f"/v1/specs/{spec_id}", "etag": '"1"'})
 
         return respond(await carry_out(exchange, self.database, insert))
 
@@ -471,16 +496,10 @@ class Kneo:
 
         def insert(db: Connection) -> Answer:
             with self._unique("environment", new.name):
-                db.execute(
-                    "INSERT INTO environments (id, tenant, name, variables, created_at) "
-                    "VALUES (?, ?, ?, ?, {now})",
-                    environment_id,
-                    exchange.tenant,
-                    new.name,
-                    json.dumps(new.variables),
-                )
+                (row,) = db.rows(
+                    _NEW_ENVIRONMENT, environment_id, exchange.tenant, new.name, json.dumps(new.variables),
+                )  # fmt: skip
             ledger.note_effect(db, exchange, "environment.created", environment_id, name=new.name)
-            row = self._row(db, "environment", _ENVIRONMENT, exchange.tenant, environment_id)
             return json_answer(_environment(row), 201, {"location": f"/v1/environments/{environment_id}"})
 
         return respond(await carry_out(exchange, self.database, insert))
