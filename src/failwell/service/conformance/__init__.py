@@ -29,7 +29,9 @@ from failwell.service.idempotency import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Check", "ConformanceError", "checks", "claims", "counting", "effects", "together", "unsettled"]
+__all__ = [
+    "LEVELS", "Check", "ConformanceError", "checks", "claims", "counting", "effects", "together", "unsettled",
+]  # fmt: skip
 
 
 def checks(levels: Iterable[str] = LEVELS, *, own_clock: bool = True) -> tuple[Check, ...]:

@@ -7,6 +7,7 @@ and from nothing. POSIX only, as the signal that they are killed with.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import signal
@@ -23,10 +24,21 @@ if TYPE_CHECKING:
     # A function that can be pickled, and its arguments.
     Job: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 
+_SLOW = ("failwell.service.conformance.crashes", "psycopg", "redis.asyncio")
+
 # Seconds after which a job that hangs is killed by SIGALRM.
 LONGEST = 60
 
-_SERVE = "from failwell.service.conformance.forks import serve; serve()"
+# The clock is set before anything is imported, which might keep the function.
+_SERVE = """
+import sys, time
+ahead, right, right_ns = float(sys.argv[1]), time.time, time.time_ns
+if ahead:
+    time.time = lambda: right() + ahead
+    time.time_ns = lambda: right_ns() + int(ahead * 1e9)
+from failwell.service.conformance.forks import serve
+serve(sys.argv[2:])
+"""
 
 # Set in a fork: how it meets the others. `meet` does nothing elsewhere.
 _meeting: Callable[[], object] | None = None
@@ -49,12 +61,19 @@ class Ended:
 
 
 class Processes:
-    """Runs jobs in processes of their own. Use as a context manager."""
+    """
+    Runs jobs in processes of their own. Use as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        ahead: Seconds that their clock, as `time.time` tells it, is ahead of ours.
+    """
+
+    def __init__(self, *, ahead: float = 0.0) -> None:
+        # What is slow to import is imported once, by the helper, if we have imported it ourselves.
+        preload = [name for name in _SLOW if name in sys.modules]
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._helper = subprocess.Popen(  # noqa: S603  # our own interpreter
-            [sys.executable, "-c", _SERVE],
+            [sys.executable, "-c", _SERVE, str(ahead), *preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
@@ -105,10 +124,12 @@ def meet() -> None:
         _meeting()
 
 
-def serve() -> None:
-    """What the helper does: run the jobs it reads, until there are no more."""
+def serve(preload: Sequence[str]) -> None:
+    """What the helper does: import what is needed, and run the jobs it reads until there are no more."""
     commands, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a job prints is no reply
+    for name in preload:
+        importlib.import_module(name)
     with commands, replies:
         while True:
             try:

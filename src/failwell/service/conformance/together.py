@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +102,11 @@ def _take(open_store: OpenStore, subject: str, times: int) -> int:
     return allowed
 
 
-async def _together(function: Callable[..., Any], *arguments: Any, workers: int = WORKERS) -> list[Any]:
+async def _together(
+    function: Callable[..., Any], *arguments: Any, workers: int = WORKERS, ahead: float = 0.0
+) -> list[Any]:
     def run() -> list[Any]:
-        with Processes() as processes:
+        with Processes(ahead=ahead) as processes:
             return processes.returned([(function, arguments)] * workers)
 
     return await asyncio.to_thread(run)
@@ -181,22 +182,16 @@ def _commit_with(open_store: OpenStore, claim: Claim, name: str) -> bytes | None
 # --- clocks that disagree ---
 
 
-def _claim_with_another_clock(open_store: OpenStore, slot: bytes, ahead: float) -> tuple[Claimed, float]:
-    """The claim of a worker whose clock is wrong, and the wait its limit asks for."""
-    right, right_ns = time.time, time.time_ns
-    time.time = lambda: right() + ahead
-    time.time_ns = lambda: right_ns() + int(ahead * 1e9)
-    try:
+def _claim_and_take(open_store: OpenStore, slot: bytes) -> tuple[Claimed, int]:
+    """What a worker is told of a claim, and the wait that a limit asks of it."""
+    wanted = Claim(slot, b"f" * 32, os.urandom(16), "req_skewed")
 
-        async def work(store: Store) -> tuple[Claimed, float]:
-            wanted = Claim(slot, b"f" * 32, os.urandom(16), "req_skewed")
-            decision = await store.take(slot.hex(), (Limit(1, LONG),))
-            return await ask(store, wanted), decision.retry_after
+    async def work(store: Store) -> tuple[Claimed, int]:
+        decision = await store.take(slot.hex(), (Limit(1, LONG),))
+        return await ask(store, wanted), decision.retry_after
 
-        claimed: tuple[Claimed, float] = _work(open_store, work)
-        return claimed
-    finally:
-        time.time, time.time_ns = right, right_ns
+    told: tuple[Claimed, int] = _work(open_store, work)
+    return told
 
 
 @check(own_clock=True)
@@ -207,17 +202,10 @@ async def a_worker_whose_clock_is_wrong_changes_nothing(trial: Trial, store: Sto
     expect((await ours.take(claim.slot.hex(), (Limit(1, LONG),))).allowed, "the first request")
     for ahead in (HOUR, -HOUR):
         ((claimed, wait),) = await _together(
-            _claim_with_another_clock, trial.open_store, claim.slot, ahead, workers=1
+            _claim_and_take, trial.open_store, claim.slot, workers=1, ahead=ahead
         )
         left = in_flight(claimed, f"a claim, for a worker {ahead} s ahead")
         expect(LONG - 60.0 < left <= LONG, f"what is left of the lease does not jump: {left} s")
         expect(LONG - 60.0 < wait <= LONG + 1.0, f"what is left of the limit does not jump: {wait} s")
-    claimed = await ask(ours, trial.wanted(claim.slot))
-    in_flight(claimed, "the first one's claim")
-    await same_unrecorded(ours, claim)
-
-
-async def same_unrecorded(store: Store, claim: Claim) -> None:
-    """Raise `ConformanceError` unless the claim can still be completed."""
-    await store.record(claim, None, keep=KEEP)
-    await same_record(store, claim, None, "the record")
+    await ours.record(claim, None, keep=KEEP)
+    await same_record(ours, claim, None, "the first one's record")
