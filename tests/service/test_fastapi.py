@@ -178,7 +178,7 @@ def test_fastapis_own_pages_are_public(here: Here) -> None:
 
 
 def test_a_key_works_twice_and_its_effect_happens_once(here: Here) -> None:
-    asked = {"json_body": {"name": "a"}, "headers": {**AS_JSON, "idempotency-key": "k-1"}}
+    asked: dict[str, Any] = {"json_body": {"name": "a"}, "headers": {**AS_JSON, "idempotency-key": "k-1"}}
     first, second = (here.ask("POST", "/v1/things/x", **asked) for _ in range(2))
 
     assert (first.status, second.status) == (201, 201)

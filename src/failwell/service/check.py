@@ -1,8 +1,9 @@
 """
 Does every operation say what its handler raises? The source is read, and nothing is run.
 
-From each endpoint the reading follows the functions and methods of the same package that it
-mentions, FastAPI's dependencies among them, and looks for what can end as an error of the service:
+From each endpoint the reading follows the functions and methods of the same package (of the same
+folder, for a module that is in none) that it mentions, FastAPI's dependencies among them, and
+looks for what can end as an error of the service:
 
     raise NameTakenError(...)                       an exception of the contract
     raise service.refuse("name_taken")              a code of the wording
@@ -20,6 +21,8 @@ import ast
 import builtins
 import functools
 import inspect
+import os
+import sys
 import textwrap
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -200,11 +203,16 @@ def _opened(thing: Any) -> tuple[types.FunctionType | None, Any]:
 
 
 def _package(thing: Any) -> str:
+    """What `thing` is part of: its package, or the folder of a module without one; empty for none."""
     function, _ = _opened(thing)
     module = "" if function is None else function.__module__ or ""
     top = module.partition(".")[0]
-    # Of our own there is nothing to declare: what it raises, the gates imply.
-    return "" if module.startswith("failwell.") else top
+    if function is None or top == "failwell":
+        # Of our own there is nothing to declare: what it raises, the gates imply.
+        return ""
+    if top != module or hasattr(sys.modules.get(top), "__path__"):
+        return top
+    return os.path.dirname(function.__code__.co_filename)
 
 
 def _dependencies(function: types.FunctionType) -> Iterator[Any]:
@@ -449,6 +457,8 @@ class _Reader(ast.NodeVisitor):
 
 
 def _attribute(base: Any, name: str) -> Any:
+    if isinstance(base, types.ModuleType):
+        return getattr(base, name, _UNKNOWN)  # some load their names on first use
     try:
         found = inspect.getattr_static(base, name)
     except AttributeError:
@@ -458,7 +468,7 @@ def _attribute(base: Any, name: str) -> Any:
     if isinstance(found, classmethod):
         return types.MethodType(found.__func__, base if inspect.isclass(base) else type(base))
     if isinstance(found, types.FunctionType) and not inspect.isclass(base):
-        return found if isinstance(base, types.ModuleType) else types.MethodType(found, base)
+        return types.MethodType(found, base)
     if isinstance(found, types.MemberDescriptorType):
         return getattr(base, name, _UNKNOWN)
     return found
