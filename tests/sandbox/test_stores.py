@@ -32,7 +32,7 @@ from failwell.engines.base import Connections
 from failwell.errors import CallError, ConfigurationError
 from failwell.service import Limit
 from failwell.service.check import check
-from failwell_sandbox import Sandbox, storage
+from failwell_sandbox import Sandbox, processes, storage
 from failwell_sandbox.server import KINDS
 from kneo_client import KneoClient
 
@@ -441,11 +441,39 @@ def test_a_state_directory_is_gone_on_with(kind: str, tmp_path: Path) -> None:
         with failwell_sandbox.running(("kneo",), store=url, state=tmp_path) as sandbox:
             ask = Caller(sandbox.kneo.url, "Authorization", "Bearer ")
             keys.append(sandbox.kneo.keys.full)
-            bodies.append(ask("POST", "/v1/runs", key=keys[-1], headers=key, json_body=RUN).body)
+            answer = ask("POST", "/v1/runs", key=keys[-1], headers=key, json_body=RUN)
+            bodies.append(answer.body)
             effects = sandbox.effects("kneo", key["Idempotency-Key"])
 
     assert keys[0] == keys[1]
     assert bodies[0] == bodies[1]
+    assert answer.headers["idempotent-replayed"] == "true"
+    assert effects == 1
+
+
+def test_an_effect_whose_record_is_lost_is_not_done_again() -> None:
+    """
+    As after a kill between the effect, which is in the database, and its record, which is in Redis.
+    """
+    import redis
+
+    url, key = fresh_redis(tcp=True), str(uuid4())
+    with failwell_sandbox.running(("kneo",), store=url) as sandbox:
+        ask, full = Caller(sandbox.kneo.url, "Authorization", "Bearer "), sandbox.kneo.keys.full
+        headers = {"Idempotency-Key": key}
+        answers = []
+        for body in (RUN, RUN, {**RUN, "input": {"text": "other"}}):
+            answers.append(ask("POST", "/v1/runs", key=full, headers=headers, json_body=body))
+            with contextlib.closing(redis.Redis.from_url(url)) as cache:
+                records = list(cache.scan_iter(match="*:{records}:*"))
+                assert bool(records) == (answers[-1].status == 201)
+                cache.delete("none", *records)
+        effects = sandbox.effects("kneo", key)
+
+    first, again, other = answers
+    assert (201, 201, 409) == (first.status, again.status, other.status)
+    assert first.body == again.body
+    assert said(other)["error"]["code"] == "idempotency_mismatch"
     assert effects == 1
 
 
@@ -466,6 +494,42 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
 
     assert alive == [True, True]
     until(lambda: all(gone(pid) for pid in pids), "a worker outlives its parent")
+
+
+def test_ctrl_c_at_a_terminal_ends_them_all_without_a_word() -> None:
+    """
+    There, the signal reaches the workers as well.
+    """
+    code = "import sys, failwell_sandbox\nfailwell_sandbox.serve(('kneo',), store=sys.argv[1], workers=2)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, fresh_redis(tcp=True)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    ) as parent:  # fmt: skip
+        assert parent.stdout is not None
+        list(iter(parent.stdout.readline, "Stop with Ctrl-C.\n"))
+        os.killpg(parent.pid, signal.SIGINT)
+        _, complaints = parent.communicate(timeout=60)
+
+    assert (parent.returncode, complaints) == (0, "")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(parent.pid, 0)
+
+
+def test_a_worker_that_cannot_start_says_why_and_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(processes.subprocess, "Popen", Noted)
+    orders = {"wait": 0.0, "lease": 1.0, "services": {"nobody": {}}}
+
+    with pytest.raises(RuntimeError, match="did not start: KeyError: 'nobody'"):
+        processes.Workers(2, orders, [])
+
+    assert [1, 1] == [process.returncode for process in started]
 
 
 def test_all_workers_drain_also_one_that_is_started_meanwhile() -> None:

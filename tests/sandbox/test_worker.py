@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from failwell.service import StoreBusyError
+from failwell_sandbox import worker as worker_module
 from failwell_sandbox.worker import Worker
 
 
@@ -41,6 +44,33 @@ def test_it_works_until_nothing_is_left_and_again_when_woken() -> None:
     asyncio.run(scenario())
 
     assert done == [1, 2, 3, 4]
+
+
+def test_it_finds_what_nobody_told_it_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Another process may have queued it, or died over it.
+    """
+    monkeypatch.setattr(worker_module, "IDLE", 0.005)
+    queued: list[int] = []
+    done: list[int] = []
+
+    async def work() -> bool:
+        if not queued:
+            return False
+        done.append(queued.pop())
+        return True
+
+    async def scenario() -> None:
+        worker = Worker(work, "test")
+        worker.start()
+        await asyncio.sleep(0.02)
+        queued.append(1)
+        await until(lambda: bool(done))
+        await worker.stop()
+
+    asyncio.run(scenario())
+
+    assert done == [1]
 
 
 def test_neither_a_locked_database_nor_a_bug_ends_it() -> None:

@@ -55,7 +55,8 @@ class Workers:
         self._ending = threading.Event()
         self._workers: list[_Worker] = []
         try:
-            self._workers += [self._new() for _ in range(number)]
+            for _ in range(number):
+                self._workers.append(self._new())
             for worker in self._workers:
                 worker.wait_until_ready()
         except BaseException:

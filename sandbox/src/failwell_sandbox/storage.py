@@ -47,7 +47,7 @@ class Storage:
         folder: For files.
         run: What tells this run's state from another one's in the same PostgreSQL or Redis;
             empty if it is to be found again.
-        lasting: Whether a commit has to outlive a power cut.
+        lasting: Whether another run goes on with it; then a commit has to outlive a power cut.
         shared: Whether several processes use it.
     """
 
@@ -123,7 +123,7 @@ class Storage:
 
     def remove(self) -> None:
         """Take away what this run has in a PostgreSQL or Redis that others use, too."""
-        if not self.run:
+        if self.lasting:
             return
         if self.kind == "postgres":
             with suppress(ConfigurationError):  # the server is gone, and its state with it
