@@ -491,6 +491,8 @@ def test_a_commit_that_was_not_carried_out_is_busy(store: PostgresStore, with_cl
         commit(store, claim, lambda db: insert(db, "the end"))
 
     assert count(store) == 0
+    if claim is not None:
+        claimed(store, claim)
     assert commit(store, claim, insert) == ANSWER
 
 
@@ -498,10 +500,10 @@ def lost_answer(monkeypatch: pytest.MonkeyPatch, *, then: Callable[[], None] = l
     """Once, the connection dies after COMMIT was carried out and before that is known."""
     carry_out = Session.commit
 
-    def commit_and_lose(session: Session) -> None:
+    def commit_and_lose(session: Session, record: bytes = b"") -> None:
         import psycopg
 
-        carry_out(session)
+        carry_out(session, record)
         monkeypatch.undo()
         session.drop()
         then()
@@ -556,13 +558,16 @@ def test_a_commit_that_is_still_under_way_is_waited_for(
         claimed(store, claim)
     committed: list[threading.Timer] = []
 
-    def commit_later(session: Session) -> None:
+    def commit_later(session: Session, record: bytes = b"") -> None:
         monkeypatch.undo()
         other, session._db = session._own, None
 
+        if record:
+            other.pgconn.exec_(record)
+
         def commit_at_last() -> None:
-            with other:  # commits, then closes
-                pass
+            other.pgconn.exec_(b"COMMIT")
+            other.close()
 
         committed.append(threading.Timer(0.3, commit_at_last))
         committed[0].start()
@@ -573,6 +578,36 @@ def test_a_commit_that_is_still_under_way_is_waited_for(
     assert commit(store, claim, insert) == ANSWER
     committed[0].join()
     assert count(store) == 1
+
+
+def test_a_commit_that_comes_after_it_was_given_up_is_shut_out(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said to be not written must not be written later on."""
+    import psycopg
+
+    left: list[tuple[Any, bytes]] = []
+
+    def lose_before_it_is_read(session: Session, record: bytes = b"") -> None:
+        monkeypatch.undo()
+        left.append((session._own, record))
+        session._db = None
+        raise psycopg.OperationalError("the connection is lost")
+
+    claimed(store, a_claim())
+    claimed(store, a_claim(b"two"))
+    asyncio.run(store.keep_step(a_claim(b"two"), "charge", 1))
+    for claim in (a_claim(), a_claim(b"two")):
+        monkeypatch.setattr(Session, "commit", lose_before_it_is_read)
+        with pytest.raises(StoreBusyError, match="nothing was written"):
+            commit(store, claim, insert)
+    for db, record in left:
+        db.pgconn.exec_(record + b"; COMMIT")
+        db.close()
+
+    assert count(store) == 0
+    assert claimed(store, a_claim(token=b"later")) == a_claim(token=b"later")
+    assert claimed(store, a_claim(b"two", token=b"later")).steps == {"charge": 1}
 
 
 @pytest.mark.parametrize("with_claim", [True, False])
@@ -587,9 +622,11 @@ def test_a_commit_that_stays_under_way_is_not_waited_for_for_ever(
         claimed(store, claim)
     left: list[Any] = []
 
-    def never_commit(session: Session) -> None:
+    def never_commit(session: Session, record: bytes = b"") -> None:
         monkeypatch.undo()
         left.append(session._own)
+        if record:
+            session._say(record)
         session._db = None
         raise psycopg.OperationalError("the connection is lost")
 

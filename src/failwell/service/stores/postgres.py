@@ -32,15 +32,19 @@ from failwell.errors import ConfigurationError
 from failwell.service.idempotency import InFlight
 from failwell.service.limits import Decision, Limit, decision
 from failwell.service.stores.base import StoreBusyError
-from failwell.service.stores.postgres_connections import NOW, Batch, Connector, Pool, Session
+from failwell.service.stores.postgres_connections import FENCED, NOW, Batch, Connector, Pool, Session
 from failwell.service.stores.sql import (
     _CLAIM,
     _FIND_KEY,
+    _FINISH,
+    _FINISHED,
+    _RELEASE,
     _STANDING,
     LIMITS_SCHEMA,
     SCHEMA,
     Dialect,
     SQLStore,
+    _columns,
     _held,
     _key,
 )
@@ -109,9 +113,10 @@ DELETE FROM failwell_limits WHERE subject IN (
 TAKES_BETWEEN = 5000
 CLAIMS_BETWEEN = 500
 
-# Locking the row waits for a transaction that is still on its way.
-_LANDED = """
-SELECT status IS NOT NULL FROM failwell_idempotency WHERE slot = :slot AND token = :token {for_update}
+# Whoever holds the claim no longer does, and whoever comes next may take it over.
+_FENCE = """
+UPDATE failwell_idempotency SET token = :new, lease_until = {now}
+WHERE slot = :slot AND token = :token AND status IS NULL
 """
 _XACT_STATUS = "SELECT pg_xact_status(CAST(%s AS xid8))"
 
@@ -267,10 +272,19 @@ class PostgresStore(SQLStore):
                 session.recover(exc, tries)
 
     def _transact(
-        self, session: Session, until: float, work: Callable[[Connection], T], claim: Claim | None = None
-    ) -> T:
+        self, session: Session, until: float, work: Callable[[Connection], T], claim: Claim | None = None,
+        record: Callable[[T], bytes] = lambda result: b"",
+    ) -> T:  # fmt: skip
         """
         Carry out `work` in a transaction whose outcome is then known.
+
+        Args:
+            session: Whose connection.
+            until: When to stop waiting for a connection.
+            work: What is done.
+            claim: What is recorded with it.
+            record: The statement that does so, given what `work` returned. It goes along with
+                COMMIT.
 
         Raises:
             psycopg.OperationalError: whether it was committed could not be found out. Not if
@@ -288,7 +302,7 @@ class PostgresStore(SQLStore):
                 session.recover(exc, tries)
                 continue
             try:
-                session.commit()
+                session.commit(record(result))
             except Exception as exc:
                 if not session.lost(exc):
                     session.recover(exc, tries)
@@ -308,9 +322,7 @@ class PostgresStore(SQLStore):
             try:
                 db = session.connection(until)
                 if claim is not None:
-                    held = {"slot": claim.slot, "token": claim.token}
-                    rows: list[tuple[bool]] = self._execute(db, _LANDED, **held).fetchall()
-                    return rows == [(True,)]
+                    return self._recorded(db, claim)
                 ((status,),) = db.execute(_XACT_STATUS, (number,)).fetchall()
                 if status == "committed" or status == "aborted":
                     return bool(status == "committed")
@@ -325,6 +337,14 @@ class PostgresStore(SQLStore):
                     raise StoreBusyError("the connection was lost") from lost
                 raise lost
             time.sleep(0.02)
+
+    def _recorded(self, db: Connection, claim: Claim) -> bool:
+        """Whether the answer to a claim is recorded; if not, it never will be."""
+        held = {"slot": claim.slot, "token": claim.token}
+        # Waits for a transaction that is still on its way, and shuts out one that is yet to come.
+        if self._changed(db, _RELEASE, **held) or self._changed(db, _FENCE, **held, new=os.urandom(16)):
+            return False
+        return bool(self._execute(db, _FINISHED, **held).fetchall())
 
     # --- keys and limits ---
 
@@ -487,9 +507,21 @@ class PostgresStore(SQLStore):
         """See `TransactionalStore.commit`."""
 
         def work(db: Connection) -> Answer:
-            return self._carry_out(db, claim, effect, keep, tenant, request_id, debits)
+            return self._carry_out(db, None, effect, keep, tenant, request_id, debits)
 
-        return await self._pool.run(partial(self._transact, work=work, claim=claim))
+        def record(answer: Answer) -> bytes:
+            return b"" if claim is None else self._record_of(claim, answer, keep)
+
+        return await self._pool.run(partial(self._transact, work=work, claim=claim, record=record))
+
+    def _record_of(self, claim: Claim, answer: Answer, keep: float) -> bytes:
+        """The statement that records an answer, and fails if the claim is no longer held."""
+        facts = self._facts({"slot": claim.slot, "token": claim.token, "keep": keep, **_columns(answer)})
+        finish = self._sql(_FINISH) % {name: _literal(value) for name, value in facts.items()}
+        return (
+            f"WITH done AS ({finish} RETURNING 1) SELECT CASE WHEN count(*) = 1 THEN 1 "  # noqa: S608
+            f"ELSE CAST('{FENCED}' || count(*) AS INTEGER) END FROM done"
+        ).encode()
 
     def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         for name, value in facts.items():
@@ -584,6 +616,18 @@ def storable(text: str) -> str:
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _literal(value: bytes | str | float | None) -> str:
+    """A value within a statement, whatever the settings of the connection say about strings."""
+    match value:
+        case None:
+            return "NULL"
+        case bytes():
+            return f"decode('{value.hex()}', 'hex')"
+        case str():
+            return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
+    return repr(value)
 
 
 def _sought(value: Any) -> Any:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from failwell.errors import ConfigurationError
-from failwell.service.stores.base import StoreBusyError
+from failwell.service.stores.base import FencedError, StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +34,9 @@ Item = TypeVar("Item")
 
 # One statement sees one time, and the workers' own clocks do not matter.
 NOW = "date_part('epoch', statement_timestamp())"
+
+# No number: a statement that is to fail without a function of our own reads it as one.
+FENCED = "failwell: fenced, "
 
 # Undone by the database itself, and worth another try at once.
 _COLLISIONS = frozenset({"40001", "40P01"})
@@ -160,9 +163,23 @@ class Session:
         assert number is not None
         return number.decode()
 
-    def commit(self) -> None:
-        """Commit the transaction."""
-        self._say(b"COMMIT")
+    def commit(self, record: bytes = b"") -> None:
+        """
+        Commit the transaction.
+
+        Args:
+            record: A statement that goes before it, in the same trip. If it fails, nothing is
+                committed.
+
+        Raises:
+            FencedError: it failed with `FENCED`.
+        """
+        try:
+            self._say(record + b"; COMMIT" if record else b"COMMIT")
+        except self._connector.psycopg.DataError as exc:
+            if f'"{FENCED}' in str(exc):
+                raise FencedError from exc
+            raise
 
     def _say(self, statement: bytes) -> PGresult:
         # Past the cursors and prepared statements of psycopg: there is nothing in it for them.
