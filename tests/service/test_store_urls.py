@@ -28,7 +28,7 @@ def test_a_relative_file_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://host/file.db"])
 def test_a_sqlite_store_needs_a_file(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="sqlite:///file.db"):
+    with pytest.raises(ConfigurationError, match=r"sqlite:///file\.db"):
         open_store(url)
 
 
