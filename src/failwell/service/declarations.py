@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from failwell.dialects.parts import phrase
 from failwell.errors import CallError, ConfigurationError, UsageError
 from failwell.failure import Failure
-from failwell.service.refusals import Refusal, error_for, error_of
+from failwell.service.refusals import Refusal, code_of_status, error_for, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +107,8 @@ class Declarations:
                 raise ConfigurationError(f"{named}, which is no code of the wording")
             return self._worded(raised)
         if isinstance(raised, int):
-            example = error_of(contract, Failure(status=raised))
+            said = Failure(status=raised, code=code_of_status(raised), message=phrase(raised))
+            example = error_of(contract, said)
             return Declared(raised, example)
         cls: Any
         cls, code = raised if isinstance(raised, tuple) else (raised, None)

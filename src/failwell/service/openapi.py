@@ -194,7 +194,7 @@ class _Writer:
         for row in rows:
             bare = self._answer(row.example, dialect)
             media_type = bare.headers["content-type"].partition(";")[0]
-            code = self._code_of(row)
+            code = row.code
             name = code or f"{type(row.example).__name__}.{row.status}"
             example, value = _read(bare), {"value": _read(bare)}
             if examples.setdefault(name, value) != value:
@@ -203,7 +203,7 @@ class _Writer:
                 alternatives.append(({"type": "string"}, False))
                 continue
             schema, told = _error_schema(
-                [example, *(_read(self._answer(e, dialect)) for e in _variants(row.example))], code
+                [example, *(_read(self._answer(e, dialect)) for e in _variants(row.example, row.code))], code
             )
             alternatives.append((self._named(f"Error.{name}{kind}", schema), told))
         return {media_type: {"schema": _choice(alternatives, self.schemas), "examples": examples}}
@@ -214,10 +214,6 @@ class _Writer:
             code = None
         failure = replace(error.failure, request_id=_REQUEST_ID, code=code)
         return self.service.contract.encode(type(error).from_failure(failure), dialect)
-
-    def _code_of(self, row: Declared) -> str | None:
-        """The code that an answer is bound to have; None if it may have several."""
-        return row.code or None
 
     def _named(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
         """`schema` as a component."""
@@ -293,15 +289,23 @@ class _Writer:
         }
 
 
-def _variants(error: CallError) -> Iterator[CallError]:
-    """The same error with less and with more to say, so that the schema holds for all of them."""
-    failure = error.failure
+def _variants(error: CallError, code: str | None) -> Iterator[CallError]:
+    """
+    The same error with less and with more to say, so that the schema holds for all of them.
+
+    Args:
+        error: The example.
+        code: The code that it always has; None if it may have another, or none.
+    """
     fields = (
         FieldError(("body", 0, "name"), "It is not valid.", "invalid"),
         FieldError(("body",)),
     )
-    for change in ({"message": None}, {"fields": fields}, {"fields": fields[1:]}):
-        yield type(error).from_failure(replace(failure, **change))
+    changes: list[dict[str, Any]] = [{"message": None}, {"fields": fields}, {"fields": fields[1:]}]
+    if code is None:
+        changes += [{"code": "another"}, {"code": None}]
+    for change in changes:
+        yield type(error).from_failure(replace(error.failure, **change))
 
 
 def _read(answer: Answer) -> Any:
