@@ -29,6 +29,7 @@ class Place:
 
     def __init__(self, folder: Path, handler: Callable[[Request], Awaitable[Response]], **row: Any) -> None:
         service = {name: row.pop(name) for name in SETTINGS if name in row}
+        service["tiers"] = row.pop("tier_limits", None)
         self.clock = Clock()
         self.store = SQLiteStore(folder / "place.db", schema=SCHEMA, clock=self.clock)
         self.key = self.new_key()

@@ -23,6 +23,7 @@ from failwell.failure import Effect, Failure
 from failwell.service import (
     Debit,
     FencedError,
+    Limit,
     Operation,
     Service,
     SQLiteStore,
@@ -30,6 +31,7 @@ from failwell.service import (
     bodies,
     deduplication,
     exchange_of,
+    stored,
 )
 from failwell.service.exchange import Exchange
 from failwell.service.idempotency import Claim, InFlight, Recorded, Unsettled
@@ -914,6 +916,28 @@ def test_a_stream_that_breaks_off_was_begun_and_is_not_begun_again(tmp_path: Pat
     assert code_of(again) == (409, "idempotency_answer_not_kept")
 
 
+def test_a_step_after_the_first_event_is_refused(tmp_path: Path) -> None:
+    """The record is written by then, and says that all is done."""
+    raised: list[BaseException] = []
+
+    async def handler(request: Request) -> Response:
+        async def body() -> Any:
+            yield b"data: 1\n\n"
+            try:
+                await exchange_of(request).step("late", Payments().charge)
+            except FencedError as exc:
+                raised.append(exc)
+                raise
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    with place(tmp_path, handler, idempotency="resumable") as here:
+        answer = here.run()
+
+    assert answer.body.startswith(b"data: 1\n\n")
+    assert len(raised) == 1
+
+
 def test_a_large_answer_about_a_committed_effect_is_replayed_as_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1112,6 +1136,54 @@ def test_some_operations_are_for_some_tiers(tmp_path: Path, tier: str, status: i
     assert answer.status == status
     if status == 403:
         assert code_of(answer) == (403, "tier_required")
+
+
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"state": "revoked"}, "api_key_revoked"),
+        ({"expires_at": 1.0}, "api_key_expired"),
+        ({"state": "revoked", "expires_at": 1.0}, "api_key_revoked"),
+    ],
+)
+def test_what_became_of_a_key_is_told_to_who_has_all_of_it(tmp_path: Path, facts: Any, code: str) -> None:
+    with place(tmp_path, fine) as here:
+        key = here.new_key(**facts)
+        owner = here.run(api_key=key)
+        guesser = here.run(api_key=key[:-1] + ("a" if key[-1] != "a" else "b"))
+
+    assert code_of(owner) == (401, code)
+    assert code_of(guesser) == (401, "api_key_invalid")
+    assert owner.headers["www-authenticate"] == KEYS.challenge
+
+
+def test_guessing_keys_is_counted_by_address(tmp_path: Path) -> None:
+    with place(tmp_path, fine, stranger_limit=Limit(2, 60.0)) as here:
+        guesses = [here.run(api_key=KEYS.new()) for _ in range(3)]
+        neighbour = here.run(api_key=KEYS.new(), address="10.0.0.2")
+        known = here.run()
+
+    assert [g.status for g in guesses] == [401, 401, 429]
+    assert guesses[1].headers["x-ratelimit-remaining"] == "0"
+    assert guesses[2].headers["retry-after"] == "30"
+    assert (neighbour.status, known.status) == (401, 201)
+
+
+def test_a_key_s_limits_go_before_its_tier_s_and_those_before_the_service_s(tmp_path: Path) -> None:
+    settings = {"limit": Limit(100, 60.0), "tier_limits": {"pro": [Limit(500, 60.0)]}}
+    with place(tmp_path, fine, **settings) as here:
+        asked = [
+            here.run(api_key=here.new_key(**facts)).headers["x-ratelimit-limit"]
+            for facts in ({}, {"tier": "free"}, {"tier": "pro"}, {"tier": "pro", "limit": Limit(7, 1.0)})
+        ]
+
+    assert asked == ["100", "100", "500", "7"]
+
+
+def test_a_scope_is_a_word() -> None:
+    for scopes in (["two words"], [""]):
+        with pytest.raises(ValueError, match="without blanks"):
+            stored(KEYS.new(), KEYS, tenant="t", scopes=scopes)
 
 
 def test_scope_goes_before_role_before_tier_before_tenant(tmp_path: Path) -> None:

@@ -64,6 +64,9 @@ MOST_AT_ONCE = 64
 # between is copied once.
 PAGES_BETWEEN = 4000
 
+# Of each connection, at most. Slots are random, so their index is read and written all over.
+CACHE_KILOBYTES = 16 * 1024
+
 # How many keys are remembered.
 MOST_KEYS = 4096
 
@@ -129,6 +132,7 @@ class SQLiteStore(SQLStore):
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_BETWEEN}")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
             db.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             db.close()
@@ -249,9 +253,11 @@ class SQLiteStore(SQLStore):
 
     async def claim(self, wanted: Claim, /, *, lease: float, keep: float, take_over: bool = True) -> Claimed:
         """See `Store.claim`."""
-        standing = await self._look(lambda db: self._standing(db, wanted))
-        if standing is not None:
-            return standing
+        if self._durable:
+            # A replay need not wait for the commits of others.
+            standing = await self._look(lambda db: self._standing(db, wanted))
+            if standing is not None:
+                return standing
 
         def insert(db: sqlite3.Connection) -> Claimed:
             self._claims += 1
@@ -545,7 +551,17 @@ def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
         try:
             for job in jobs:
                 _behind_savepoint(db, job, alone=len(jobs) == 1)
-            db.execute("COMMIT")
+            try:
+                db.execute("COMMIT")
+            except sqlite3.IntegrityError:
+                if len(jobs) == 1:
+                    raise
+                # A constraint that only the commit looks at: whose it was shows when each is alone.
+                db.execute("ROLLBACK")
+                for job in jobs:
+                    if job.error is None:
+                        db.execute("BEGIN IMMEDIATE")
+                        _carry_out(db, [job])
         except BaseException:
             # An error such as a full disk has rolled back already.
             if db.in_transaction:
@@ -558,7 +574,9 @@ def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
 
 
 def _behind_savepoint(db: sqlite3.Connection, job: _Job, *, alone: bool) -> None:
-    if not alone:
+    # What need not last need not be undone: each of its statements may stand by itself.
+    guarded = not alone
+    if guarded:
         db.execute("SAVEPOINT job")
     try:
         job.result = job.work(db)
@@ -571,8 +589,9 @@ def _behind_savepoint(db: sqlite3.Connection, job: _Job, *, alone: bool) -> None
         job.error = _busy_or(exc)
         if alone or not db.in_transaction:
             raise
-        db.execute("ROLLBACK TO job")
-    if not alone:
+        if guarded:
+            db.execute("ROLLBACK TO job")
+    if guarded:
         db.execute("RELEASE job")
 
 
