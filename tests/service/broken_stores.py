@@ -208,6 +208,21 @@ class AsksTheWorker(SQLiteStore):
     """Goes by the clock of whoever asks: for one machine, and for no other."""
 
 
+class SaysInFlightFirst(SQLiteStore):
+    """Not broken, but busy with something else at first."""
+
+    async def claim(self, wanted: Claim, /, **facts: Any) -> Any:
+        self._asked = getattr(self, "_asked", 0) + 1
+        return InFlight(1.0) if self._asked < 3 else await super().claim(wanted, **facts)
+
+
+class AlwaysMismatch(SQLiteStore):
+    """Takes every request for another one."""
+
+    async def claim(self, wanted: Claim, /, **facts: Any) -> Any:
+        return Mismatch()
+
+
 # Each with the checks that must notice.
 BROKEN: dict[type[SQLiteStore], tuple[str, ...]] = {
     AsksTheWorker: ("a_worker_whose_clock_is_wrong_changes_nothing",),

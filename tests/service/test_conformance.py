@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from broken_stores import BROKEN
+from broken_stores import BROKEN, AlwaysMismatch, SaysInFlightFirst
 from opened_stores import KINDS, LEVELS, opens_sqlite, shared
 
-from failwell.service import SQLiteStore, conformance
+from failwell.service import SQLiteStore, StoreBusyError, conformance
+from failwell.service.conformance import together
+from failwell.service.conformance.trial import Effects, answer_of, expect, held, in_flight, insertion
+from failwell.service.idempotency import Claim, Mismatch, Recorded
+
+if TYPE_CHECKING:
+    from failwell.service.conformance.trial import OpenStore
 
 CASES = [
     pytest.param(kind, check, id=f"{kind}-{check}")
@@ -46,3 +55,79 @@ def test_checks_are_chosen_by_what_a_store_keeps() -> None:
     assert {check.level for check in everything} == {None, "transactional", "at_most_once"}
     assert {check.level for check in least} == {None}
     assert not any(check.own_clock for check in least)
+
+
+# --- what the other processes run, here without them ---
+
+
+def test_a_process_alone_gets_everything(tmp_path: Path) -> None:
+    """The claim, as many requests as the tightest limit says, the effect, and the answer on record."""
+    opens = partial(opens_sqlite, tmp_path / "store.db")
+    slot = b"s" * 32
+
+    claim = together._claim(opens, b"c" * 32, together.LONG)
+    assert isinstance(claim, Claim)
+    asyncio.run(_make_table(opens))
+    done = answer_of(f"pid{os.getpid()}")
+    assert done == together._commit(opens, slot, "alone")
+    assert done == together._commit(opens, slot, "alone")
+    assert done.body == together._commit_with(opens, claim, "another")
+    assert together._commit_with(opens, claim, "another") is None
+    assert 10 == together._take(opens, "subject", 15)
+    told, wait = together._claim_and_take(opens, b"c" * 32)
+    assert isinstance(told, Recorded)
+    assert 0 == wait
+
+
+async def _make_table(opens: OpenStore) -> None:
+    store = opens(None)
+    await Effects(store).make()
+    await store.aclose()
+
+
+def test_who_finds_the_work_under_way_waits_for_the_record(tmp_path: Path) -> None:
+    """Until then it asks again."""
+    opens = partial(opens_sqlite, tmp_path / "store.db", kind=SaysInFlightFirst)
+    asyncio.run(_make_table(opens))
+
+    assert answer_of(f"pid{os.getpid()}") == together._commit(opens, b"s" * 32, "later")
+
+
+def test_a_claim_that_cannot_be_is_an_error(tmp_path: Path) -> None:
+    opens = partial(opens_sqlite, tmp_path / "store.db", kind=AlwaysMismatch)
+
+    with pytest.raises(AssertionError, match="Mismatch"):
+        together._commit(opens, b"s" * 32, "never")
+
+
+def test_a_busy_store_is_asked_again() -> None:
+    """It has done nothing, and is no worse for it; but not for ever."""
+    busy = [StoreBusyError(), StoreBusyError()]
+
+    async def ask() -> str:
+        if busy:
+            raise busy.pop()
+        return "done"
+
+    assert "done" == asyncio.run(together._patiently(ask))
+
+    async def always() -> str:
+        raise StoreBusyError
+
+    with pytest.raises(StoreBusyError):
+        asyncio.run(together._patiently(always, pause=0.0))
+
+
+def test_only_words_go_between_quotes() -> None:
+    with pytest.raises(ValueError, match="not a word"):
+        insertion("it's", "proof")
+
+
+def test_a_claim_that_was_expected_is_not_anything_else() -> None:
+    """What was seen instead is in the message."""
+    with pytest.raises(conformance.ConformanceError, match="expected the claim, saw Mismatch"):
+        held(Mismatch(), "a claim")
+    with pytest.raises(conformance.ConformanceError, match="expected InFlight, saw Mismatch"):
+        in_flight(Mismatch(), "a claim")
+    with pytest.raises(conformance.ConformanceError, match="kept"):
+        expect(False, "kept")

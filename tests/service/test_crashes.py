@@ -5,6 +5,7 @@ says what is promised.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from functools import partial
@@ -19,9 +20,10 @@ from write_crashes import PAGE
 from failwell.service import SQLiteStore, conformance
 from failwell.service.conformance import __main__ as command
 from failwell.service.conformance import crashes, forks
+from failwell.service.conformance import storm as storms
 from failwell.service.conformance.crashes import POINTS, Outcome, Point, sweep
 from failwell.service.conformance.report import page
-from failwell.service.conformance.shop import Seen
+from failwell.service.conformance.shop import Case, Fuse, Payments, Place, Seen, Shop
 from failwell.service.conformance.storm import Storm, storm
 
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "redis": "Redis"}
@@ -61,11 +63,11 @@ def test_the_page_says_what_is_promised() -> None:
     outcomes = {
         NAMES[kind]: [_promised(point) for point in POINTS if point.level in LEVELS[kind]] for kind in KINDS
     }
-    storms: list[Any] = [
+    found: list[Any] = [
         (NAMES[kind], level, _calm(_effects_of(level))) for kind in KINDS for level in LEVELS[kind]
     ]
 
-    assert page(outcomes, storms) == PAGE.read_text("utf-8"), (
+    assert page(outcomes, found) == PAGE.read_text("utf-8"), (
         "run `python tests/service/write_crashes.py`, and look at what it changed"
     )
 
@@ -141,12 +143,12 @@ def test_a_process_that_was_not_killed_is_noticed(tmp_path: Path) -> None:
 
 def test_a_call_that_sees_something_else_is_noticed() -> None:
     """An error, or an answer that is not the effect's."""
-    storm = Storm(
+    seen = Storm(
         (Seen(201, "", False, "1"), Seen(201, "", True, "2"), Seen(500, "internal_error", False, "")), ("1",)
     )
 
-    assert (1, 0) == (storm.answered, storm.in_flight)
-    assert ["201 replayed", "500 internal_error"] == [str(seen) for seen in storm.others]
+    assert (1, 0) == (seen.answered, seen.in_flight)
+    assert ["201 replayed", "500 internal_error"] == [str(one) for one in seen.others]
 
 
 # --- the processes ---
@@ -159,6 +161,8 @@ def _work(how: str) -> Any:
             raise ZeroDivisionError("by intent")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "unspeakable":
+            return lambda: None
     return how, os.getpid()
 
 
@@ -197,6 +201,81 @@ class _Unreadable:
 
 def _unreadable() -> None:
     raise ValueError("cannot be read")
+
+
+def test_what_a_fork_does_here_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says when it meets the others, then how it ended, and goes no further."""
+
+    class Gone(BaseException):
+        pass
+
+    def leave(_status: int) -> None:
+        raise Gone
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(forks, "_meeting", None)
+    for how, told in (("fine", b"fine"), ("raise", b"by intent"), ("unspeakable", b"pickle")):
+        said, say = os.pipe()
+        until, go = os.pipe()
+        os.close(go)
+        try:
+            with pytest.raises(Gone):
+                forks._be_forked((_work, (how,)), say, until)
+        finally:
+            signal.alarm(0)
+        os.close(until)
+        with os.fdopen(said, "rb") as saying:
+            assert b".=" == saying.read(2)
+            assert told in saying.read()
+
+
+def test_the_callers_of_a_storm_here_without_it(tmp_path: Path) -> None:
+    """All of a worker's calls wait for the first, and an operator has nothing to settle."""
+    place = Place(partial(opens_sqlite, tmp_path / "store.db"), str(tmp_path / "payments.db"), 30.0)
+    case = Case("at_most_once", "alone")
+    Payments(place.payments).open()
+    asyncio.run(storms._prepare(place, case))
+    first, *others = storms._calls(place, case, 3, wait=60.0)
+
+    assert ["201", "201 replayed", "201 replayed"] == [str(seen) for seen in (first, *others)]
+    assert {first.proof} == {seen.proof for seen in others}
+    assert not crashes.settle(place, case, "")
+
+
+@pytest.mark.parametrize("place", ["before claim", "after renew", "before release"])
+def test_a_fuse_kills_where_it_is_told_to(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a signal that no process can catch; here one that can be looked at."""
+    killed: list[tuple[int, int]] = []
+
+    def kill(pid: int, number: int) -> None:
+        killed.append((pid, number))
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(os, "kill", kill)
+    where = Place(partial(opens_sqlite, tmp_path / "store.db"), str(tmp_path / "payments.db"), 0.3)
+    case = Case("at_most_once", "alone")
+    asyncio.run(storms._prepare(where, case))
+    if place == "after renew":
+        asyncio.run(_ask_until(killed, where, case, place))
+    else:
+        with pytest.raises(asyncio.CancelledError):
+            crashes.request(where, case, place)
+
+    assert (os.getpid(), signal.SIGKILL) == killed[0]
+
+
+async def _ask_until(killed: list[tuple[int, int]], where: Place, case: Case, place: str) -> None:
+    """The heartbeat is a task of its own, and the request waits for ever for its signal."""
+    shop = Shop(where, Fuse(place))
+    asking = asyncio.create_task(shop.ask(case))
+    while not killed:
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await shop.store.aclose()
 
 
 # --- the command line ---

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "LEVELS", "Check", "ConformanceError", "checks", "claims", "counting", "effects", "together", "unsettled",
+    "Check", "ConformanceError", "checks", "claims", "counting", "effects", "together", "unsettled",
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from failwell.service import conformance
 from failwell.service.conformance.crashes import sweep
 from failwell.service.conformance.report import page
 from failwell.service.conformance.storm import storm
+from failwell.service.idempotency import LEVELS
 from failwell.service.stores.urls import open_store
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         name, levels = _known(opens)
         broken += _check(name, opens, levels)
         outcomes[name] = sweep(opens)
-        storms += [(name, level, storm(opens, level)) for level in conformance.LEVELS if level in levels]
+        for level in sorted(levels, key=LEVELS.index):
+            storms.append((name, level, storm(opens, level)))
     broken += sum(bool(outcome.faults) for found in outcomes.values() for outcome in found)
     broken += sum(bool(found.others) for _, _, found in storms)
     text = page(outcomes, storms)

@@ -172,10 +172,10 @@ def _be_forked(job: Job, say: int, until: int) -> None:
         _meeting = meeting
         function, arguments = job
         try:
-            ended = Ended(function(*arguments))
+            ended = pickle.dumps(Ended(function(*arguments)))
         except BaseException:  # noqa: BLE001  # whoever asked is told
-            ended = Ended(error=traceback.format_exc())
-        saying.write(b"=" + pickle.dumps(ended))
+            ended = pickle.dumps(Ended(error=traceback.format_exc()))
+        saying.write(b"=" + ended)
     os._exit(0)
 
 

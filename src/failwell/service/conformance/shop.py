@@ -13,7 +13,7 @@ import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from failwell.answer import Answer
 from failwell.contract import STANDARD
@@ -212,7 +212,7 @@ class Shop:
         self.store = place.open_store(None)
         self.payments = Payments(place.payments)
         self.service = Service(
-            self._handle, STANDARD, store=FusedStore(self.store, fuse), keys=KEYS,
+            self._handle, STANDARD, store=cast("Store", FusedStore(self.store, fuse)), keys=KEYS,
             operations=[_operation(level) for level in sorted(self.store.levels)],
             lease=place.lease, wait=wait,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.service.conformance.forks import Processes, meet
 from failwell.service.conformance.trial import (
@@ -28,7 +28,7 @@ from failwell.service.conformance.trial import (
 )
 from failwell.service.idempotency import Claim, InFlight, Recorded
 from failwell.service.limits import Limit
-from failwell.service.stores.base import FencedError
+from failwell.service.stores.base import FencedError, StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from failwell.service.conformance.trial import OpenStore, Trial
     from failwell.service.idempotency import Claimed
     from failwell.service.stores.base import Store
+
+T = TypeVar("T")
 
 WORKERS = 6
 # The store's own clock runs here: a lease that nobody waits for.
@@ -66,7 +68,7 @@ def _work(open_store: OpenStore, work: Callable[[Store], Coroutine[Any, Any, Any
 
 def _claim(open_store: OpenStore, slot: bytes, lease: float) -> Claimed:
     wanted = Claim(slot, b"f" * 32, os.urandom(16), f"req_{os.getpid():08}")
-    claimed: Claimed = _work(open_store, lambda store: ask(store, wanted, lease=lease))
+    claimed: Claimed = _work(open_store, lambda store: _patiently(lambda: ask(store, wanted, lease=lease)))
     return claimed
 
 
@@ -76,7 +78,7 @@ def _commit(open_store: OpenStore, slot: bytes, name: str) -> Answer | None:
 
     async def work(store: Store) -> Answer | None:
         while True:
-            claimed = await ask(store, wanted, lease=LONG)
+            claimed = await _patiently(lambda: ask(store, wanted, lease=LONG))
             match claimed:
                 case Claim():
                     return await Effects(store).commit(claimed, name, f"pid{os.getpid()}")
@@ -96,10 +98,26 @@ def _take(open_store: OpenStore, subject: str, times: int) -> int:
 
     async def work(store: Store) -> int:
         limits = (Limit(10, LONG, "a"), Limit(12, LONG, "b"))
-        return sum([(await store.take(subject, limits)).allowed for _ in range(times)])
+        decisions = [await _patiently(lambda: store.take(subject, limits)) for _ in range(times)]
+        return sum(decision.allowed for decision in decisions)
 
     allowed: int = _work(open_store, work)
     return allowed
+
+
+async def _patiently(ask_it: Callable[[], Coroutine[Any, Any, T]], *, pause: float = 0.01) -> T:
+    """
+    The answer of a store that may be busy, and has then done nothing.
+
+    Raises:
+        StoreBusyError: it is still busy after half a minute.
+    """
+    for _ in range(3000):
+        try:
+            return await ask_it()
+        except StoreBusyError:
+            await asyncio.sleep(pause)
+    return await ask_it()
 
 
 async def _together(
