@@ -206,8 +206,13 @@ class Service:
             raise ConfigurationError(f"{named} has a body that is both streamed and parsed beforehand")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            # A WebSocket has no row in the table, and no gate asks it for a key.
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         headers = headers_of(scope)
         exchange = Exchange(self, self._request_id(headers))

@@ -1,0 +1,92 @@
+"""What an attacker tries and what befalls an unlucky operator, mostly over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from failwell.contract import STANDARD
+from failwell.service import Operation, Service, SQLiteStore, install, routes_for, stored
+from service_asgi import ask
+from service_server import serving
+from service_world import KEYS
+
+
+class Target:
+    """A service made of a few operations, and a key for it."""
+
+    def __init__(
+        self, folder: Path, operations: list[Operation], routes: tuple[Any, ...] = (), **settings: Any
+    ) -> None:
+        self.store = SQLiteStore(folder / "target.db", patience=0.05)
+        self.key = KEYS.new()
+        self.store.add_keys([stored(self.key, KEYS, tenant="t1")])
+        self.app = Starlette(routes=[*routes_for(operations), *routes])
+        self.service: Service = install(
+            self.app, STANDARD, store=self.store, keys=KEYS, operations=operations, **settings
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+@contextmanager
+def target(folder: Path, *operations: Operation, **settings: Any) -> Iterator[Target]:
+    made = Target(folder, list(operations), **settings)
+    try:
+        yield made
+    finally:
+        made.store.close()
+
+
+def said_to(url: str, request: bytes) -> bytes:
+    """What a server says to `request` until it hangs up."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+async def echo(request: Request) -> Response:
+    return JSONResponse({"path": request.url.path})
+
+
+def test_a_websocket_of_the_application_is_not_open(tmp_path: Path) -> None:
+    """
+    It has no row in the table, and no gate would ask it for a key.
+    """
+    opened = []
+
+    async def live(websocket: WebSocket) -> None:
+        opened.append(websocket)
+
+    with target(tmp_path, Operation("GET", "/g", echo), routes=(WebSocketRoute("/live", live),)) as made:
+        sent = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "websocket", "path": "/live", "headers": [], "query_string": b"", "root_path": ""}
+        asyncio.run(made.service(scope, receive, send))
+
+        # Before it is accepted, a server answers this with a 403.
+        assert [message["type"] for message in sent] == ["websocket.close"]
+        assert opened == []
