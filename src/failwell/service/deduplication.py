@@ -173,6 +173,10 @@ class Deduplication:
             else:
                 if held.live:
                     return
+                if exchange.committed and held.is_whole():
+                    # What was recorded is what the effect answered; this needs no second look.
+                    await held.pass_on()
+                    return
                 answer = held.answer()
             await self.conclude(exchange, claim, answer.status, answer)
         except FencedError:
@@ -326,6 +330,20 @@ class _HeldBack:
         body = b"".join(self._chunks)
         self._chunks.clear()
         await self._outgoing.send({"type": "http.response.body", "body": body, "more_body": more})
+
+    def is_whole(self) -> bool:
+        """Whether the application sent an answer, to its end, and said how long it is."""
+        return (
+            self._ended
+            and self._start is not None
+            and any(name == b"content-length" for name, _ in self._start.get("headers", ()))
+        )
+
+    async def pass_on(self) -> None:
+        """Send a whole answer as the application did."""
+        assert self._start is not None
+        await self._outgoing.send(self._start)
+        await self._outgoing.send({"type": "http.response.body", "body": b"".join(self._chunks)})
 
     def answer(self) -> Answer:
         """The whole answer, sent to nobody yet."""

@@ -575,7 +575,7 @@ def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
 
 def _behind_savepoint(db: sqlite3.Connection, job: _Job, *, alone: bool) -> None:
     # What need not last need not be undone: each of its statements may stand by itself.
-    guarded = not alone
+    guarded = job.lasting and not alone
     if guarded:
         db.execute("SAVEPOINT job")
     try:
