@@ -838,3 +838,146 @@ def test_what_ended_is_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert store.read("SELECT slot FROM failwell_idempotency") == [(b"other",)]
     assert store.read("SELECT subject FROM failwell_limits") == [("t",)]
     store.close()
+
+
+# --- many at once ---
+
+
+@pytest.mark.parametrize("pipelines", [True, False])
+def test_requests_that_come_together_are_let_in_one_by_one(store: PostgresStore, pipelines: bool) -> None:
+    """Whoever shares a trip is told what it would have been told alone."""
+    store._connector.pipelines = pipelines
+    keys = [KEYS.new() for _ in range(3)]
+    store.add_keys([stored(key, KEYS, tenant=key, limit=LIMITS) for key in keys])
+    publics = [KEYS.public_part(key) for key in keys]
+
+    def counting(key: Any) -> Any:
+        if key is None:
+            raise LookupError("nobody")
+        return None if key.public == publics[2] else (key.public, LIMITS)
+
+    async def arrive() -> list[Any]:
+        alone = asyncio.create_task(store.take("first", LIMITS))  # the others wait for it
+        asked = [publics[0], publics[1], publics[0], "nobody", publics[2], publics[0]]
+        together = [store.admit(public, counting) for public in asked]
+        outcomes = await asyncio.gather(*together, return_exceptions=True)
+        await alone
+        return outcomes
+
+    first, other, second, nobody, uncounted, third = asyncio.run(arrive())
+
+    assert [key.tenant for key, _ in (first, other, second, third)] == [keys[0], keys[1], keys[0], keys[0]]
+    assert [d.allowed for _, d in (first, other, second, third)] == [True, True, True, False]
+    assert [d.remaining for _, d in (first, other, second, third)] == [1, 1, 0, 0]
+    assert first[1].standings[1].remaining - second[1].standings[1].remaining == 1
+    assert third[1].retry_after >= 1
+    assert third[1].standings[1] == second[1].standings[1]  # refused, it cost nothing
+    assert (uncounted[0].tenant, uncounted[1]) == (keys[2], None)
+    assert isinstance(nobody, LookupError)
+
+
+def test_claims_that_come_together_are_each_answered(store: PostgresStore) -> None:
+    claimed(store, a_claim(b"taken", token=b"before"))
+    claimed(store, a_claim(b"done"))
+    commit(store, a_claim(b"done"), insert)
+    wanted = [
+        a_claim(b"taken"), a_claim(b"new"), a_claim(b"new", token=b"second"), a_claim(b"other"),
+        a_claim(b"done", token=b"later"), a_claim(b"done", request=b"g"), a_claim(b"other"),
+    ]  # fmt: skip
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(
+            *(store.claim(one, lease=30.0, keep=100.0) for one in (a_claim(), *wanted))
+        )
+
+    alone, taken, new, second, other, done, mismatch, again = asyncio.run(together())
+
+    assert (alone, new, other, again) == (a_claim(), a_claim(b"new"), a_claim(b"other"), a_claim(b"other"))
+    assert isinstance(taken, InFlight)
+    assert isinstance(second, InFlight)
+    assert done == Recorded(ANSWER, "req_1")
+    assert isinstance(mismatch, Mismatch)
+
+
+def test_who_waits_for_a_trip_is_told_when_there_is_none(url: str) -> None:
+    store = PostgresStore(url, connections=1, patience=0.05)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(db: Connection[Any]) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    async def ask() -> list[Any]:
+        holder = asyncio.create_task(store.write(slow))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        asyncio.get_running_loop().call_later(0.2, go_on.set)
+        outcomes = await asyncio.gather(*(store.take("s", LIMITS) for _ in range(3)), return_exceptions=True)
+        await holder
+        return list(outcomes)
+
+    assert [type(outcome) for outcome in asyncio.run(ask())] == [StoreBusyError] * 3
+    assert asyncio.run(store.take("s", LIMITS)).remaining == 1
+    store.close()
+    with pytest.raises(StoreBusyError, match="closed"):
+        asyncio.run(store.take("s", LIMITS))
+
+
+def test_an_error_of_a_trip_is_everybodys(store: PostgresStore) -> None:
+    import psycopg
+
+    store.write_blocking(lambda db: db.execute("DROP TABLE failwell_limits"))
+
+    async def ask() -> list[Any]:
+        return await asyncio.gather(*(store.take("s", LIMITS) for _ in range(5)), return_exceptions=True)
+
+    assert {type(outcome) for outcome in asyncio.run(ask())} == {psycopg.errors.UndefinedTable}
+
+
+def test_a_child_forgets_what_its_parent_began(store: PostgresStore) -> None:
+    """What the child of a fork does, looked at without a fork: new threads, new connections."""
+    assert count(store) == 0
+    claimed(store, a_claim())
+    jobs, threads, reader = store._pool._jobs, store._pool._threads, store._reader
+    postgres._after_fork()
+
+    assert count(store) == 0
+    assert isinstance(claimed(store, a_claim(token=b"t")), InFlight)
+    assert store._reader is not reader
+    for _ in threads:
+        jobs.put(None)
+    for thread in threads:
+        thread.join()
+    assert reader is not None
+    reader.close()
+
+
+def test_a_text_error_of_a_commit_is_not_taken_for_a_lost_claim(store: PostgresStore) -> None:
+    import psycopg
+
+    rule = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM CAST('x' AS INTEGER); END $$;
+    CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON things DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION fail();
+    """
+    store.write_blocking(lambda db: db.execute(rule.encode()))
+    claimed(store, a_claim())
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        commit(store, a_claim(), insert)
+
+
+def test_a_collision_at_the_commit_is_tried_again(store: PostgresStore) -> None:
+    rule = """
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF nextval('tries') = 1 THEN RAISE EXCEPTION SQLSTATE '40001'; END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON things DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION fail();
+    """
+    store.write_blocking(lambda db: db.execute(rule.encode()))
+
+    assert commit(store, None, insert) == ANSWER
+    assert count(store) == 1
