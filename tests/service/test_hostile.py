@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket
-
-from failwell.contract import STANDARD
-from failwell.service import Operation, Service, SQLiteStore, install, routes_for, stored
 from service_asgi import ask
 from service_server import serving
 from service_world import KEYS
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Host, Route, Router, WebSocketRoute
+from starlette.websockets import WebSocket
+
+import failwell
+from failwell.contract import STANDARD
+from failwell.service import Operation, Service, SQLiteStore, install, operations_of, routes_for, stored
 
 
 class Target:
@@ -90,3 +91,29 @@ def test_a_websocket_of_the_application_is_not_open(tmp_path: Path) -> None:
         # Before it is accepted, a server answers this with a 403.
         assert [message["type"] for message in sent] == ["websocket.close"]
         assert opened == []
+
+
+@pytest.mark.parametrize("path", ["/doors", "/doors/{number}"])
+def test_of_two_rows_for_one_request_the_first_is_what_is_asked_for(tmp_path: Path, path: str) -> None:
+    """
+    Starlette serves the first route that fits, so the gates of a later row must not open it.
+    """
+
+    async def secret(request: Request) -> Response:
+        return JSONResponse("secret")
+
+    rows = Operation("GET", path, secret), Operation("GET", path, echo, public=True)
+    with target(tmp_path, *rows) as made:
+        answer = asyncio.run(ask(made.service, "GET", path.replace("{number}", "1")))
+
+        assert answer.status == 401
+
+
+def test_routes_that_a_host_header_chooses_are_refused() -> None:
+    """
+    Two hosts may have different operations at one path, and the gates look at the path alone.
+    """
+    hidden = Router([Route("/door", echo)])
+
+    with pytest.raises(failwell.ConfigurationError, match=r"admin\.example cannot be put behind"):
+        operations_of(Starlette(routes=[Host("admin.example", hidden)]))

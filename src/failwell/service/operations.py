@@ -104,9 +104,12 @@ class OperationTable:
                 if operation.path != last:
                     self._templates.append((pattern_of(operation.path), {}))
                 last, by_method = operation.path, self._templates[-1][1]
-            by_method[operation.method] = operation
-            if operation.method == "GET":
-                by_method.setdefault("HEAD", operation)
+            # Of two rows for one request the earlier is the one, as it is for the framework:
+            # else one row's gates would guard the other's handler.
+            by_method.setdefault(operation.method, operation)
+        for by_method in (*self._fixed.values(), *(methods for _, methods in self._templates)):
+            if "GET" in by_method:
+                by_method.setdefault("HEAD", by_method["GET"])
         self._matches = {
             (method, path): Match(operation)
             for path, by_method in self._fixed.items()

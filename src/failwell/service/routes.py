@@ -134,6 +134,11 @@ def _operations(app: Any, prefix: str, ignore: frozenset[str]) -> Iterator[Opera
         whole = prefix + path
         if whole in ignore:
             continue
+        if hasattr(route, "host"):
+            raise ConfigurationError(
+                f"the routes of the host {route.host} cannot be put behind the gates: they know paths, and "
+                "whoever asks chooses the host"
+            )
         if hasattr(route, "routes") and not hasattr(route, "endpoint"):
             yield from _mounted(route, whole, ignore)
             continue
