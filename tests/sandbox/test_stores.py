@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ from failwell.errors import CallError, ConfigurationError
 from failwell.service import Limit
 from failwell.service.check import check
 from failwell_sandbox import Sandbox, processes, storage
+from failwell_sandbox.database import DuplicateError
 from failwell_sandbox.server import KINDS
 from kneo_client import KneoClient
 
@@ -131,6 +133,7 @@ def test_a_spec_is_made_changed_and_held_to_its_version(kneo: Caller, sandbox: S
     path = f"/v1/specs/{spec['id']}"
 
     assert kneo("POST", "/v1/specs", key=full, json_body=body).status == 409, "the name is taken"
+    assert said(kneo("GET", path, key=full)) == spec
     assert said(kneo("PUT", path, key=full, json_body={**body, "version": 1}))["version"] == 2
     assert kneo("PUT", path, key=full, json_body={**body, "version": 1}).status == 409
     assert kneo("PUT", "/v1/specs/spec_text_stats", key=full, json_body=body).status == 403
@@ -589,6 +592,48 @@ def test_a_store_that_cannot_be_used_is_one_sentence_without_its_password(
 
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_role_that_may_not_write_is_told_so() -> None:
+    url = f"{fresh_database()}?options=-cdefault_transaction_read_only%3Don"
+
+    with pytest.raises(ConfigurationError, match="read-only"), failwell_sandbox.running(("kneo",), store=url):
+        pass
+
+
+def test_without_psycopg_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with (
+        pytest.raises(ConfigurationError, match="pip install"),
+        failwell_sandbox.running(("kneo",), store="postgresql://localhost/x"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_database_file_that_cannot_be_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "kneo.db").mkdir()
+    url = fresh_redis(tcp=True) if kind == "redis" else ""
+
+    with (
+        pytest.raises(ConfigurationError, match="cannot be used: unable to open"),
+        failwell_sandbox.running(("kneo",), store=url, state=tmp_path),
+    ):
+        pass
+
+
+def test_a_statement_that_is_wrong_is_no_duplicate(tmp_path: Path) -> None:
+    place = storage.Storage("kneo", "", str(tmp_path), "", lasting=False, shared=False)
+    store, database = place.open("CREATE TABLE IF NOT EXISTS t (a TEXT UNIQUE NOT NULL, b TEXT NOT NULL);")
+    try:
+        database.write_blocking(lambda db: db.execute("INSERT INTO t VALUES (?, ?)", "a", "b"))
+        with pytest.raises(DuplicateError):
+            database.write_blocking(lambda db: db.execute("INSERT INTO t VALUES (?, ?)", "a", "c"))
+        with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+            database.write_blocking(lambda db: db.execute("INSERT INTO t VALUES (?, ?)", "d", None))
+    finally:
+        store.close()
 
 
 def test_a_sqlite_url_keeps_its_state_beside_the_file(tmp_path: Path) -> None:
