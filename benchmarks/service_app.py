@@ -246,7 +246,13 @@ def serve(app: Any, sock: socket.socket) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        app, loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="off"
+        app,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        timeout_keep_alive=600,  # connections stay open while it is the turn of others
     )
     server = uvicorn.Server(config)
 
