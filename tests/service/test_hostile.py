@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from service_asgi import ask
 from service_server import serving
 from service_world import KEYS
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Host, Route, Router, WebSocketRoute
+from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import failwell
@@ -117,3 +118,30 @@ def test_routes_that_a_host_header_chooses_are_refused() -> None:
 
     with pytest.raises(failwell.ConfigurationError, match=r"admin\.example cannot be put behind"):
         operations_of(Starlette(routes=[Host("admin.example", hidden)]))
+
+
+def test_a_service_that_is_mounted_asks_for_what_its_own_paths_ask_for(tmp_path: Path) -> None:
+    """
+    The framework routes by what is behind the mount, so the gates must: else the row of one path
+    guards the handler of another.
+    """
+    rows = Operation("GET", "/api/inner", echo, public=True), Operation("GET", "/inner", echo)
+    with target(tmp_path, *rows) as made:
+        outer = Starlette(routes=[Mount("/api", made.service)])
+
+        assert asyncio.run(ask(outer, "GET", "/api/inner")).status == 401
+        assert asyncio.run(ask(outer, "GET", "/api/inner", headers=made.headers)).status == 200
+        assert asyncio.run(ask(outer, "GET", "/api/api/inner")).status == 200
+
+
+def test_a_root_path_of_fastapi_is_taken_off(tmp_path: Path) -> None:
+    app = FastAPI(openapi_url=None)
+    app.root_path = "/api"  # the argument of that name is deprecated
+    app.get("/inner")(echo)
+    store = SQLiteStore(tmp_path / "root.db")
+    service = install(app, STANDARD, store=store, keys=KEYS)
+
+    assert asyncio.run(ask(service, "GET", "/api/inner")).status == 401
+    assert asyncio.run(ask(service, "GET", "/inner")).status == 401
+    assert asyncio.run(ask(service, "GET", "/apiinner")).status == 404
+    store.close()

@@ -162,6 +162,8 @@ class Service:
         self.draining = False
         shared = "transactional" in store.levels
         self.transactional = cast("TransactionalStore", store) if shared else None
+        # FastAPI's own goes before the server's.
+        self._root_path: str = getattr(app, "root_path", "")
         self._translate = translate
         self.code_header = code_header.lower()
         self.request_id_header = request_id_header
@@ -290,7 +292,9 @@ class Service:
             await self._deduplication.carry_out(self.app, exchange, claim, scope, receive, outgoing)
 
     async def _operation(self, exchange: Exchange, scope: Scope) -> Operation:
-        match = self.table.match(scope["method"], scope["path"])
+        root = self._root_path or scope.get("root_path", "")
+        path = _below(root, scope["path"]) if root else scope["path"]
+        match = self.table.match(scope["method"], path)
         operation = exchange.operation = match.operation
         if self.draining and not (operation is not None and operation.while_draining):
             raise RefusedRequest(Refusal("draining", retry_after=self.drain_seconds))
@@ -518,6 +522,15 @@ def _several(limit: Limit | Sequence[Limit] | None) -> tuple[Limit, ...]:
     if limit is None:
         return ()
     return (limit,) if isinstance(limit, Limit) else checked(limit)
+
+
+def _below(root: str, path: str) -> str:
+    """
+    The part of a path that frameworks route by: what is behind the place that the service is mounted at.
+
+    A path of ASGI begins with that place; one that does not is taken whole, as Starlette does.
+    """
+    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
 
 
 def _address(scope: Scope) -> str:
