@@ -159,6 +159,35 @@ def test_a_commit_that_one_of_them_spoils_is_made_without_it(store: SQLiteStore)
     assert store.read("SELECT count(*) FROM parts") == [(0,)]
 
 
+def test_who_is_committed_alone_is_told_so_whatever_becomes_of_the_next(
+    store: SQLiteStore, tmp_path: Path
+) -> None:
+    """Another process takes the file between two of the commits."""
+    tries: list[str] = []
+
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)) as other:
+
+        def takes_the_file(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO parts VALUES ('nobody')")
+
+        def first(db: sqlite3.Connection) -> str:
+            tries.append("first")
+            if len(tries) > 1:
+                db.set_trace_callback(then_lock)
+            return insert("a")(db)
+
+        def then_lock(statement: str) -> None:
+            if statement.startswith("BEGIN") and not other.in_transaction:
+                other.execute("BEGIN IMMEDIATE")
+
+        outcomes = together(store, first, takes_the_file, insert("b"))
+        other.execute("ROLLBACK")
+
+    assert outcomes[0] == "a"
+    assert {StoreBusyError} == {type(o) for o in outcomes[1:]}
+    assert names(store) == ["a"]
+
+
 def test_a_commit_that_is_spoiled_alone_is_an_error(store: SQLiteStore) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         store.write_blocking(lambda db: db.execute("INSERT INTO parts VALUES ('nobody')"))

@@ -558,10 +558,7 @@ def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
                     raise
                 # A constraint that only the commit looks at: whose it was shows when each is alone.
                 db.execute("ROLLBACK")
-                for job in jobs:
-                    if job.error is None:
-                        db.execute("BEGIN IMMEDIATE")
-                        _carry_out(db, [job])
+                _carry_out_alone(db, [job for job in jobs if job.error is None])
         except BaseException:
             # An error such as a full disk has rolled back already.
             if db.in_transaction:
@@ -571,6 +568,16 @@ def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
         for job in jobs:
             # What failed by itself has its own reason; the rest was undone with it.
             job.error = job.error or _busy_or(exc)
+
+
+def _carry_out_alone(db: sqlite3.Connection, jobs: Iterable[_Job]) -> None:
+    for job in jobs:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as exc:
+            job.error = _busy_or(exc)
+        else:
+            _carry_out(db, [job])
 
 
 def _behind_savepoint(db: sqlite3.Connection, job: _Job, *, alone: bool) -> None:
