@@ -350,7 +350,7 @@ def main() -> None:
     )
     parser.add_argument("--compare", action="store_true", help="measure plain Starlette too")
     parser.add_argument("--only", action="append", metavar="TEXT", help="groups whose name has this in it")
-    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=0.3, help="length of one turn")
     parser.add_argument("--warm-up", type=int, default=1024, help="calls of each side, made twice")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")

@@ -168,7 +168,8 @@ class TransactionalStore(Store, Protocol):
         Args:
             claim: The claim to complete; None if the request has no key.
             effect: Takes the connection and returns the answer. Whatever it raises rolls back.
-                Runs on a thread of the store and must not wait for anything else.
+                Runs on a thread of the store, or the event loop's where commits are not waited
+                for, and must not wait for anything else.
             keep: Seconds the record lives.
             tenant: Who pays.
             request_id: For the ledger.
