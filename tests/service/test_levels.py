@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -581,15 +582,19 @@ def test_a_claim_that_lapses_while_it_is_looked_at_is_in_flight(tmp_path: Path) 
     assert isinstance(looked, InFlight)
 
 
-def test_a_slot_is_held_by_the_level_of_its_holder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_slot_is_held_by_the_level_of_its_holder(tmp_path: Path, durable: bool) -> None:
     """A deployment that changes the level takes over nothing that may be done already."""
-    with place(tmp_path, fine) as here:
+    clock = Clock()
+    with closing(SQLiteStore(tmp_path / "s.db", clock=clock, durable=durable)) as store:
         holder = Claim(b"s" * 32, b"f" * 32, b"t" * 16, "r1")
-        asyncio.run(here.store.claim(holder, lease=30.0, keep=3600.0, take_over=False))
-        here.clock.now += 30.0
+        asyncio.run(store.claim(holder, lease=30.0, keep=3600.0, take_over=False))
+        clock.now += 30.0
         wanted = Claim(holder.slot, holder.fingerprint, b"u" * 16, "r2")
-        found = asyncio.run(here.store.claim(wanted, lease=30.0, keep=3600.0, take_over=True))
+        found = asyncio.run(store.claim(wanted, lease=30.0, keep=3600.0, take_over=True))
+        late = asyncio.run(store.renew(holder, lease=30.0))
 
+    assert late, "the holder is slow, not gone, and nobody took its place"
     assert found == Unsettled(holder.slot, "r1", Clock().now + 30.0)
 
 
