@@ -21,6 +21,7 @@ from failwell.service.refusals import Refusal, RefusedRequest
 from failwell.service.routes import guarded, operations_of, routes_for
 from failwell.service.stores import (
     FencedError,
+    PostgresStore,
     SQLiteStore,
     Store,
     StoreBusyError,
@@ -41,6 +42,7 @@ __all__ = [
     "KeyFormat",
     "Limit",
     "Operation",
+    "PostgresStore",
     "Refusal",
     "RefusedRequest",
     "SQLiteStore",

@@ -453,38 +453,22 @@ class PostgresStore(SQLStore):
         if len(all_wanted) == 1:
             wanted, lease, keep = all_wanted[0]
             return [self._claim(db, wanted, lease, keep, True)]
-        # Of two with one key in a batch the first comes first. In an order, so that two of us
-        # never wait for each other.
+        # Of two with one key the first comes first.
         first: dict[bytes, Wanted] = {}
         for one in all_wanted:
             first.setdefault(one[0].slot, one)
-        slots = sorted(first)
-        facts: dict[str, Any] = {}
-        for n, slot in enumerate(slots):
-            wanted, lease, keep = first[slot]
-            facts |= {
-                f"slot{n}": slot, f"fingerprint{n}": wanted.fingerprint, f"token{n}": wanted.token,
-                f"request_id{n}": wanted.request_id, f"take_over{n}": True, f"lease{n}": lease,
-                f"keep{n}": keep,
-            }  # fmt: skip
-        held: dict[bytes, str | None] = dict(
-            db.execute(self._claims_sql(len(slots)).encode(), self._facts(facts)).fetchall()
-        )
+        held = self._insert_claims(db, first)
+        ours = [one[0].slot in held and one is first[one[0].slot] for one in all_wanted]
         standing: dict[bytes, Any] = {}
-        if len(held) < len(all_wanted):
-            others = list(
-                {
-                    one[0].slot
-                    for one in all_wanted
-                    if one[0].slot not in held or one is not first[one[0].slot]
-                }
+        if not all(ours):
+            slots = list(
+                {wanted.slot for (wanted, _, _), our in zip(all_wanted, ours, strict=True) if not our}
             )
-            rows = self._execute(db, _ALL_STANDING, slots=others).fetchall()
+            rows = self._execute(db, _ALL_STANDING, slots=slots).fetchall()
             standing = {slot: row for slot, *row in rows}
         claimed: list[Claimed] = []
-        for one in all_wanted:
-            wanted, lease, _ = one
-            if wanted.slot in held and one is first[wanted.slot]:
+        for (wanted, lease, _), our in zip(all_wanted, ours, strict=True):
+            if our:
                 claimed.append(_held(wanted, held[wanted.slot]))
                 continue
             row = standing.get(wanted.slot)
@@ -492,6 +476,19 @@ class PostgresStore(SQLStore):
             # What cannot be seen any more was released in between.
             claimed.append(against or InFlight(lease))
         return claimed
+
+    def _insert_claims(self, db: Any, first: Mapping[bytes, Wanted]) -> dict[bytes, str | None]:
+        """The slots whose claims are held now, and the steps kept there."""
+        facts: dict[str, Any] = {}
+        # In an order, so that two of us never wait for each other.
+        for n, slot in enumerate(sorted(first)):
+            wanted, lease, keep = first[slot]
+            facts |= {
+                f"slot{n}": slot, f"fingerprint{n}": wanted.fingerprint, f"token{n}": wanted.token,
+                f"request_id{n}": wanted.request_id, f"take_over{n}": True, f"lease{n}": lease,
+                f"keep{n}": keep,
+            }  # fmt: skip
+        return dict(db.execute(self._claims_sql(len(first)), self._facts(facts)).fetchall())
 
     async def commit(
         self,
