@@ -145,3 +145,126 @@ def test_a_root_path_of_fastapi_is_taken_off(tmp_path: Path) -> None:
     assert asyncio.run(ask(service, "GET", "/inner")).status == 401
     assert asyncio.run(ask(service, "GET", "/apiinner")).status == 404
     store.close()
+
+
+LEVELS = ("transactional", "resumable", "at_most_once", None)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_handler_whose_own_task_was_cancelled_is_a_fault_like_any_other(
+    tmp_path: Path, level: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    It raises CancelledError, though nobody cancelled the request: the answer has its id and words,
+    and the key is free again at once, or holds that answer where nothing may be done twice.
+    """
+    handled = []
+
+    async def waits(request: Request) -> Response:
+        handled.append(request)
+        work = asyncio.create_task(asyncio.sleep(60))
+        work.cancel()
+        return JSONResponse(await work)
+
+    with (
+        target(tmp_path, Operation("POST", "/w", waits, idempotency=level)) as made,
+        serving(made.service) as url,
+    ):
+        fields = f"Authorization: Bearer {made.key}\r\nIdempotency-Key: k1\r\n"
+        request = f"POST /w HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n".encode()
+        first, second = said_to(url, request), said_to(url, request)
+
+        assert first.startswith(b"HTTP/1.1 500 ")
+        assert b"x-request-id: req_" in first
+        assert b"internal_error" in first
+        assert second.startswith(b"HTTP/1.1 500 ")
+        assert len(handled) == (1 if level == "at_most_once" else 2)
+        assert "was cancelled" in caplog.text
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_request_that_is_cancelled_stays_so(tmp_path: Path, level: Any) -> None:
+    async def run(service: Any, headers: dict[str, str]) -> None:
+        asked = asyncio.create_task(ask(service, "POST", "/w", headers=headers))
+        await begun.wait()
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+    begun = asyncio.Event()
+
+    async def waits(request: Request) -> Response:
+        begun.set()
+        await asyncio.sleep(60)
+        return Response()
+
+    with target(tmp_path, Operation("POST", "/w", waits, idempotency=level)) as made:
+        asyncio.run(run(made.service, {**made.headers, "Idempotency-Key": "k1"}))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_cookie_of_an_answer_is_a_field_of_its_own(tmp_path: Path, level: Any) -> None:
+    """
+    Joined with a comma, which dates have in them too, they would be one broken cookie.
+    """
+
+    async def bake(request: Request) -> Response:
+        answer = JSONResponse("baked")
+        answer.set_cookie("a", "1", expires=10)
+        answer.set_cookie("b", "2")
+        return answer
+
+    with (
+        target(tmp_path, Operation("POST", "/b", bake, idempotency=level)) as made,
+        serving(made.service) as url,
+    ):
+        fields = f"Authorization: Bearer {made.key}\r\nIdempotency-Key: k1\r\n"
+        request = f"POST /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n".encode()
+        first, second = said_to(url, request), said_to(url, request)
+
+        assert first.count(b"set-cookie: ") == 2
+        assert b"\r\nset-cookie: b=2; Path=/; SameSite=lax\r\n" in first
+        assert second.count(b"set-cookie: ") == (0 if level else 2)
+
+
+@pytest.mark.parametrize(
+    "second", [{"type": "http.response.start", "status": 200}, {"type": "http.response.body"}]
+)
+@pytest.mark.parametrize("level", ["transactional", "resumable", "at_most_once"])
+def test_an_application_that_answers_twice_has_not_answered(
+    tmp_path: Path, level: Any, second: dict[str, Any]
+) -> None:
+    """
+    Two answers are not pasted together and recorded.
+    """
+
+    class Twice(Response):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().__call__(scope, receive, send)
+            await send(second)
+
+    async def twice(request: Request) -> Response:
+        return Twice("first")
+
+    with target(tmp_path, Operation("POST", "/t", twice, idempotency=level)) as made:
+        headers = {**made.headers, "Idempotency-Key": "k1"}
+        answer = asyncio.run(ask(made.service, "POST", "/t", headers=headers))
+
+        assert answer.status == 500
+        assert b"first" not in answer.body
+
+
+def test_a_handler_without_an_answer_does_not_keep_its_key(tmp_path: Path) -> None:
+    class Silent(Response):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            """Sends nothing."""
+
+    async def silent(request: Request) -> Response:
+        return Silent()
+
+    with target(tmp_path, Operation("POST", "/s", silent, idempotency="transactional")) as made:
+        headers = {**made.headers, "Idempotency-Key": "k1"}
+        statuses = [asyncio.run(ask(made.service, "POST", "/s", headers=headers)).status for _ in range(2)]
+
+        # A 409 would say that the first one is still at work.
+        assert statuses == [500, 500]

@@ -30,7 +30,7 @@ from failwell.service.refusals import Refusal, RefusedRequest
 from failwell.service.stores.base import FencedError, StoreBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from failwell.service.bodies import ASGIApp, Message, Receive, Scope
     from failwell.service.exchange import Exchange
@@ -160,31 +160,33 @@ class Deduplication:
         held = _HeldBack(self, exchange, claim, receive, outgoing)
         # What a server offers to send by itself, such as a file, we could not record.
         scope = {**scope, "extensions": {}}
+        cookies: Iterable[tuple[bytes, bytes]] = ()
         try:
             try:
                 with _Heartbeat(self._store, claim, self._lease):
                     await app(scope, held.receive, held.send)
+                if held.live:
+                    return
+                whole = exchange.committed and held.is_whole()
+                if not whole:
+                    answer, cookies = held.answer(), held.cookies()
             except FencedError:
                 raise
-            except Exception as exc:
+            except (Exception, asyncio.CancelledError) as exc:
                 if held.live:
                     raise
-                answer = self._answer_to(exc, exchange)
-            else:
-                if held.live:
-                    return
-                if exchange.committed and held.is_whole():
-                    # What was recorded is what the effect answered; this needs no second look.
-                    await held.pass_on()
-                    return
-                answer = held.answer()
+                answer, whole = self._answer_to(fault_in(exc), exchange), False
+            if whole:
+                # What was recorded is what the effect answered; this needs no second look.
+                await held.pass_on()
+                return
             await self.conclude(exchange, claim, answer.status, answer)
         except FencedError:
             if outgoing.started:
                 raise
             # We were so slow that another request took over; its outcome is the outcome.
-            answer = await self._outcome_of_other(exchange, scope)
-        await outgoing.finish(answer)
+            answer, cookies = await self._outcome_of_other(exchange, scope), ()
+        await outgoing.finish(answer, cookies)
 
     async def conclude(self, exchange: Exchange, claim: Claim, status: int, answer: Answer | None) -> None:
         """
@@ -228,6 +230,26 @@ class Deduplication:
                 await self.release(exchange.claim)
             raise RefusedRequest(Refusal("idempotency_in_flight", retry_after=1))
         return answer
+
+
+def fault_in(exc: BaseException) -> Exception:
+    """
+    What is to be answered for `exc`.
+
+    A task that a handler started may have been cancelled without the request being so; whoever
+    waits for it is told CancelledError nevertheless.
+
+    Raises:
+        CancelledError: the request itself is to end.
+    """
+    if isinstance(exc, Exception):
+        return exc
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise exc
+    fault = RuntimeError("the application waited for something that was cancelled")
+    fault.__cause__ = exc
+    return fault
 
 
 def _replay(answer: Answer | None, request_id: str) -> Answer:
@@ -302,6 +324,8 @@ class _HeldBack:
         """Take what the application sends."""
         if self.live:
             await self._outgoing.send(message)
+        elif self._ended or (self._start is not None and message["type"] == "http.response.start"):
+            raise RuntimeError("the application answered twice")
         elif message["type"] == "http.response.start":
             self._start = message
         elif message["type"] == "http.response.body":
@@ -336,6 +360,7 @@ class _HeldBack:
         return (
             self._ended
             and self._start is not None
+            and not self._exchange.unread
             and any(name == b"content-length" for name, _ in self._start.get("headers", ()))
         )
 
@@ -345,8 +370,13 @@ class _HeldBack:
         await self._outgoing.send(self._start)
         await self._outgoing.send({"type": "http.response.body", "body": b"".join(self._chunks)})
 
+    def cookies(self) -> list[tuple[bytes, bytes]]:
+        """Its cookies, which cannot be joined in one field (RFC 6265, section 3), nor are they recorded."""
+        headers = () if self._start is None else self._start.get("headers", ())
+        return [(name, value) for name, value in headers if name.lower() == b"set-cookie"]
+
     def answer(self) -> Answer:
-        """The whole answer, sent to nobody yet."""
+        """The whole answer without its cookies, sent to nobody yet."""
         if self._start is None:
             raise RuntimeError("the application returned without an answer")
         if not self._ended:
@@ -356,7 +386,8 @@ class _HeldBack:
             for name, value in self._start.get("headers", ())
         ]
         answer = Answer(self._start["status"], headers, b"".join(self._chunks))
-        answer.headers.pop("content-length", None)
+        for name in ("content-length", "set-cookie"):
+            answer.headers.pop(name, None)
         return answer
 
 

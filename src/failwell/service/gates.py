@@ -22,6 +22,7 @@ its limit, replays and refusals included, so that each answer says truly what is
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -43,7 +44,7 @@ from failwell.service.bodies import (
 )
 from failwell.service.credits import InsufficientCreditsError
 from failwell.service.declarations import Declarations
-from failwell.service.deduplication import Deduplication
+from failwell.service.deduplication import Deduplication, fault_in
 from failwell.service.exchange import SCOPE_KEY, Exchange
 from failwell.service.idempotency import KEPT_FOR, LEASE
 from failwell.service.limits import Limit, checked
@@ -228,7 +229,8 @@ class Service:
             await self._pass(exchange, scope, headers, receive, outgoing)
         except ClientGoneError:
             return
-        except Exception as exc:  # noqa: BLE001  # the outermost layer: somebody has to answer
+        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001  # somebody has to answer
+            exc = fault_in(raised)
             if outgoing.started:
                 await self._break_off(exc, exchange, outgoing)
             else:

@@ -97,8 +97,8 @@ class Outgoing:
                 self._tail = (self._tail + message.get("body", b""))[-4:]
         await self._send(message)
 
-    async def finish(self, answer: Answer) -> None:
-        """Send a whole answer, unless one is under way already."""
+    async def finish(self, answer: Answer, cookies: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Send a whole answer, and what it sets in cookies, unless one is under way already."""
         if self.started:
             return
         unread = self._rest if self._exchange.unread else None
@@ -106,6 +106,7 @@ class Outgoing:
             (name.encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in answer.headers.items()
         ]
+        fields += cookies
         if answer.status not in (204, 304):
             fields.append((b"content-length", b"%d" % len(answer.body)))
         if unread is not None:
