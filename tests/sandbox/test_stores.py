@@ -480,7 +480,7 @@ def test_an_effect_whose_record_is_lost_is_not_done_again() -> None:
     assert effects == 1
 
 
-def test_workers_end_with_a_parent_that_is_killed() -> None:
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time, failwell_sandbox\n"
         "with failwell_sandbox.running(('kneo',), store=sys.argv[1], workers=2) as sandbox:\n"
@@ -488,8 +488,9 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
         "    time.sleep(600)\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, fresh_redis(tcp=True)], stdout=subprocess.PIPE, text=True
-    ) as parent:
+        [sys.executable, "-c", code, fresh_redis(tcp=True)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # it cannot take its directory away
+    ) as parent:  # fmt: skip
         assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         alive = [not gone(pid) for pid in pids]
