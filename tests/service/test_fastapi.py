@@ -23,7 +23,7 @@ from service_world import KEYS, SCHEMA
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 import failwell
@@ -260,6 +260,24 @@ def test_a_route_that_is_never_reached_is_refused() -> None:
 
     with pytest.raises(failwell.ConfigurationError, match=r"/a/me is never reached: /a/\{name\}"):
         operations_of(app)
+
+
+def test_routes_of_a_host_are_refused() -> None:
+    app = Starlette(routes=[Host("api.example", Router([Route("/a", _endpoint)]))])
+
+    with pytest.raises(failwell.ConfigurationError, match=r"host api\.example"):
+        operations_of(app)
+
+
+def test_what_is_mounted_and_has_no_handling_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    app = Starlette(routes=[Mount("/static", StaticFiles(directory=".")), Route("/a", _endpoint)])
+    store = SQLiteStore(tmp_path / "x.db")
+    service = install(
+        app, STANDARD, store=store, keys=KEYS, operations=operations_of(app, ignore=["/static"])
+    )
+    store.close()
+
+    assert [o.path for o in service.table.operations] == ["/a"]
 
 
 def test_a_convertor_of_ones_own_is_refused() -> None:

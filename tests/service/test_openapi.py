@@ -454,3 +454,28 @@ def test_an_operation_without_words_has_none(tmp_path: Path) -> None:
 
     assert "summary" not in document["paths"]["/"]["get"]
     assert document["paths"]["/"]["get"]["operationId"] == "get"
+
+
+def test_two_models_of_one_name_are_two_schemas(tmp_path: Path) -> None:
+    def other() -> type[BaseModel]:
+        class NewThing(BaseModel):
+            size: int
+
+        return NewThing
+
+    models: list[type[BaseModel]] = [NewThing, other(), NewThing]
+    store = SQLiteStore(tmp_path / "x.db")
+    operations = [
+        Operation("POST", f"/{number}", endpoint, parse=json_body(model))
+        for number, model in enumerate(models)
+    ]
+    service = Service(Starlette(), STANDARD, store=store, keys=KEYS, operations=operations)
+    document = service.openapi()
+    store.close()
+    bodies = [
+        document["paths"][f"/{n}"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        for n in range(3)
+    ]
+
+    assert [body.rpartition("/")[2] for body in bodies] == ["NewThing", "NewThing.2", "NewThing"]
+    schemathesis.openapi.from_dict(document).validate()

@@ -161,8 +161,8 @@ class _Writer:
         if model is not None:
             schema = model.model_json_schema(ref_template=_REF + "{model}")
             self.schemas.update(schema.pop("$defs", {}))
-            self.schemas[model.__name__] = schema
-            return {"required": True, "content": {_JSON: {"schema": {"$ref": _REF + model.__name__}}}}
+            named = self._named(model.__name__, schema)
+            return {"required": True, "content": {_JSON: {"schema": named}}}
         if operation.streamed:
             return {"content": {"*/*": {}}}
         return {"content": {_JSON: {}}} if operation.parse is not None else None
