@@ -22,7 +22,17 @@ from starlette.websockets import WebSocket
 
 import failwell
 from failwell.contract import STANDARD
-from failwell.service import Operation, Service, SQLiteStore, install, operations_of, routes_for, stored
+from failwell.service import (
+    Limit,
+    Operation,
+    Service,
+    SQLiteStore,
+    install,
+    operations_of,
+    routes_for,
+    stored,
+)
+from failwell.service.limits import LONGEST_WINDOW
 
 
 class Target:
@@ -164,7 +174,8 @@ def test_a_handler_whose_own_task_was_cancelled_is_a_fault_like_any_other(
         handled.append(request)
         work = asyncio.create_task(asyncio.sleep(60))
         work.cancel()
-        return JSONResponse(await work)
+        await work
+        return JSONResponse(None)
 
     with (
         target(tmp_path, Operation("POST", "/w", waits, idempotency=level)) as made,
@@ -268,3 +279,29 @@ def test_a_handler_without_an_answer_does_not_keep_its_key(tmp_path: Path) -> No
 
         # A 409 would say that the first one is still at work.
         assert statuses == [500, 500]
+
+
+@pytest.mark.parametrize("window", [float("nan"), float("inf"), -1.0, 0.0, 1e13, 2.0**70])
+def test_a_window_that_no_store_can_count_is_refused_where_it_is_written(window: float) -> None:
+    """
+    Or every request of the key would end in a 500: its numbers do not fit into 63 bits.
+    """
+    with pytest.raises(ValueError, match="cannot be kept"):
+        Limit(1, window)
+
+
+def test_the_longest_window_can_be_counted(tmp_path: Path) -> None:
+    row = Operation("GET", "/g", echo)
+    with target(tmp_path, row, limit=Limit(1, LONGEST_WINDOW)) as made:
+        statuses = [
+            asyncio.run(ask(made.service, "GET", "/g", headers=made.headers)).status for _ in range(2)
+        ]
+
+        assert statuses == [200, 429]
+
+
+def test_a_length_of_more_digits_than_python_reads_is_too_large(tmp_path: Path) -> None:
+    with target(tmp_path, Operation("POST", "/g", echo)) as made:
+        headers = {**made.headers, "Content-Length": "9" * 5000}
+
+        assert asyncio.run(ask(made.service, "POST", "/g", headers=headers)).status == 413

@@ -27,6 +27,9 @@ MICROSECONDS = 1_000_000
 # A store keeps one number for each limit of a subject, in columns of their own.
 MOST_LIMITS = 4
 
+# A hundred years. Added to the time, it is still a number that Lua holds exactly, and SQL at all.
+LONGEST_WINDOW = 100 * 365 * 86400.0
+
 # draft-ietf-httpapi-ratelimit-headers-11 has the name in a Structured Field String.
 _NAME = re.compile(r"[a-z][a-z0-9_.*-]{0,31}")
 
@@ -45,7 +48,8 @@ class Limit:
         span: Microseconds that the whole allowance uses up: the window, without rounding rests.
 
     Raises:
-        ValueError: no requests, a window too short to tell two of them apart, or a name that
+        ValueError: no requests, a window too short to tell two of them apart, or longer than
+            `LONGEST_WINDOW`, or a name that
             is not up to 32 lower-case letters, digits and `_.*-`.
     """
 
@@ -57,6 +61,8 @@ class Limit:
     span: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not 0 < self.window <= LONGEST_WINDOW:  # nor is it "not a number"
+            raise ValueError(f"a window of {self.window} s cannot be kept")
         interval = int(self.window * MICROSECONDS) // self.requests if self.requests else 0
         object.__setattr__(self, "interval", interval)
         object.__setattr__(self, "span", interval * self.requests)
