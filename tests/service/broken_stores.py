@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -214,6 +215,16 @@ class SaysInFlightFirst(SQLiteStore):
     async def claim(self, wanted: Claim, /, **facts: Any) -> Any:
         self._asked = getattr(self, "_asked", 0) + 1
         return InFlight(1.0) if self._asked < 3 else await super().claim(wanted, **facts)
+
+
+class TakesItsTime(SQLiteStore):
+    """Not broken, but slow to say that a claim was given."""
+
+    async def claim(self, wanted: Claim, /, **facts: Any) -> Any:
+        claimed = await super().claim(wanted, **facts)
+        if isinstance(claimed, Claim):
+            await asyncio.sleep(1.0)
+        return claimed
 
 
 class AlwaysMismatch(SQLiteStore):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_stores import ForgetsSteps, NeverLetsGo, RecordAfterTheEffect, TakesOverRegardless
+from broken_stores import ForgetsSteps, NeverLetsGo, RecordAfterTheEffect, TakesItsTime, TakesOverRegardless
 from opened_stores import KINDS, LEVELS, fresh, opens_sqlite, shared
 from write_crashes import PAGE
 
@@ -21,7 +21,7 @@ from failwell.service import SQLiteStore, conformance
 from failwell.service.conformance import __main__ as command
 from failwell.service.conformance import crashes, forks
 from failwell.service.conformance import storm as storms
-from failwell.service.conformance.crashes import POINTS, Outcome, Point, sweep
+from failwell.service.conformance.crashes import POINTS, Outcome, Point, scatter, sweep
 from failwell.service.conformance.report import page
 from failwell.service.conformance.shop import Case, Fuse, Payments, Place, Seen, Shop
 from failwell.service.conformance.storm import Storm, storm
@@ -69,6 +69,28 @@ def test_the_page_says_what_is_promised() -> None:
 
     assert page(outcomes, found) == PAGE.read_text("utf-8"), (
         "run `python tests/service/write_crashes.py`, and look at what it changed"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_process_may_die_at_any_moment(kind: str) -> None:
+    """Not only where somebody thought of it: each a little later than the one before."""
+    outcomes = scatter(fresh(kind), LEVELS[kind][0], kills=16, apart=0.003)  # type: ignore[arg-type]
+
+    assert [] == [outcome for outcome in outcomes if outcome.faults]
+
+
+def test_an_unknown_outcome_is_what_death_at_any_moment_may_leave(tmp_path: Path) -> None:
+    """At level at_most_once; nothing else is, and it can be settled."""
+    slow = partial(opens_sqlite, tmp_path / "store.db", kind=TakesItsTime)
+    (outcome,) = scatter(slow, "at_most_once", kills=1, apart=0.3)
+
+    assert ((), 0, crashes.UNKNOWN, 0, 1) == (
+        outcome.faults,
+        outcome.before,
+        outcome.seen,
+        outcome.effects,
+        outcome.settled,
     )
 
 
@@ -240,6 +262,7 @@ def test_the_callers_of_a_storm_here_without_it(tmp_path: Path) -> None:
     assert ["201", "201 replayed", "201 replayed"] == [str(seen) for seen in (first, *others)]
     assert {first.proof} == {seen.proof for seen in others}
     assert not crashes.settle(place, case, "")
+    assert "201 replayed" == str(crashes.request_within(place, case, "30.0"))
 
 
 @pytest.mark.parametrize("place", ["before claim", "after renew", "before release"])
@@ -249,9 +272,13 @@ def test_a_fuse_kills_where_it_is_told_to(
     """With a signal that no process can catch; here one that can be looked at."""
     killed: list[tuple[int, int]] = []
 
+    class Gone(BaseException):
+        pass
+
     def kill(pid: int, number: int) -> None:
         killed.append((pid, number))
-        raise asyncio.CancelledError
+        # The heartbeat is a task of its own, whose end nobody looks at.
+        raise asyncio.CancelledError if place == "after renew" else Gone
 
     monkeypatch.setattr(os, "kill", kill)
     where = Place(partial(opens_sqlite, tmp_path / "store.db"), str(tmp_path / "payments.db"), 0.3)
@@ -260,7 +287,7 @@ def test_a_fuse_kills_where_it_is_told_to(
     if place == "after renew":
         asyncio.run(_ask_until(killed, where, case, place))
     else:
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Gone):
             crashes.request(where, case, place)
 
     assert (os.getpid(), signal.SIGKILL) == killed[0]

@@ -15,13 +15,24 @@ import asyncio
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from failwell.service.conformance.forks import Ended, Processes
-from failwell.service.conformance.shop import Case, Fuse, Payments, Place, Seen, Shop, proofs, request, settle
+from failwell.service.conformance.shop import (
+    Case,
+    Fuse,
+    Payments,
+    Place,
+    Seen,
+    Shop,
+    proofs,
+    request,
+    request_within,
+    settle,
+)
 from failwell.service.conformance.trial import Effects
 from failwell.service.stores.sql import SQLStore
 
@@ -192,6 +203,31 @@ def sweep(open_store: OpenStore, points: Sequence[Point] | None = None) -> list[
         return _Sweep(place, payments, points).run()
 
 
+def scatter(open_store: OpenStore, level: Level, *, kills: int = 48, apart: float = 0.0004) -> list[Outcome]:
+    """
+    Kill at moments that nobody chose: each process a little later than the one before.
+
+    Args:
+        open_store: What opens the store, for tests; goes to the processes by pickle.
+        level: Of the operation.
+        kills: How many processes.
+        apart: Seconds; the last one lives `kills` times as long from the arrival of its request.
+
+    Returns:
+        The outcomes. Their points say what the level promises for where each process died.
+    """
+    moments = [(n + 1) * apart for n in range(kills)]
+    effects = 2 if level == "resumable" else 1
+    points = [
+        Point(level, f"after {moment:.4f} s", ((request_within, str(moment)),), 0, "", effects)
+        for moment in moments
+    ]
+    with TemporaryDirectory(prefix="failwell-crashes-") as folder:
+        payments = Payments(os.path.join(folder, "payments.db"))
+        payments.open()
+        return _Sweep(Place(open_store, payments.path, LEASE), payments, points).run(anywhere=True)
+
+
 class _Count:
     """The effects of every case at one moment."""
 
@@ -212,9 +248,9 @@ class _Sweep:
         store.close()
         self._faults: dict[str, list[str]] = {case.name: [] for _, case in self._cases}
 
-    def run(self) -> list[Outcome]:
+    def run(self, *, anywhere: bool = False) -> list[Outcome]:
         asyncio.run(self._grant())
-        self._kill()
+        self._kill(anywhere)
         killed = asyncio.run(self._count())
         seen, repeated = asyncio.run(self._repeat())
         unknown = {name for name, one in seen.items() if one.code == "idempotency_outcome_unknown"}
@@ -222,10 +258,21 @@ class _Sweep:
             if case.name in unknown:
                 self._expect(case, settle(self._place, case, ""), "it could not be settled")
         again, last = asyncio.run(self._repeat())
-        return [
-            self._judged(point, case, killed, repeated, last, seen[case.name], again[case.name])
-            for point, case in self._cases
-        ]
+        outcomes = []
+        for point, case in self._cases:
+            one = seen[case.name]
+            promised = self._from_there(point, case, killed, one) if anywhere else point
+            outcomes.append(self._judged(promised, case, killed, repeated, last, one, again[case.name]))
+        return outcomes
+
+    def _from_there(self, point: Point, case: Case, killed: _Count, seen: Seen) -> Point:
+        """What is promised for where a process happened to die."""
+        before = len(killed.proofs[case.name])
+        if seen.code != "idempotency_outcome_unknown" or point.level != "at_most_once":
+            return replace(
+                point, before=min(before, point.effects), seen=str(seen._replace(status=201, code=""))
+            )
+        return replace(point, before=min(before, 1), seen=UNKNOWN, effects=min(before, 1))
 
     async def _grant(self) -> None:
         if "transactional" not in self._levels:
@@ -237,13 +284,13 @@ class _Sweep:
             await asyncio.to_thread(effects.store.grant, case.name, GRANTED)
         await store.aclose()
 
-    def _kill(self) -> None:
+    def _kill(self, anywhere: bool) -> None:
         with Processes() as processes:
             for stage in range(max(len(point.stages) for point, _ in self._cases)):
                 stages = [(*p.stages[stage], case) for p, case in self._cases if stage < len(p.stages)]
                 until = time.monotonic() + STUCK
                 while stages:
-                    ended = self._killed(processes, stages[:AT_ONCE])
+                    ended = self._killed(processes, stages[:AT_ONCE], anywhere)
                     # Whose predecessor is dead, but holds the claim until its lease ends, goes again.
                     held = [stages[n] for n, end in enumerate(ended) if _too_early(end.result)]
                     if time.monotonic() > until:
@@ -252,10 +299,14 @@ class _Sweep:
                         held = []
                     stages = stages[AT_ONCE:] + held
 
-    def _killed(self, processes: Processes, stages: Sequence[tuple[Any, str, Case]]) -> list[Ended]:
+    def _killed(
+        self, processes: Processes, stages: Sequence[tuple[Any, str, Case]], anywhere: bool
+    ) -> list[Ended]:
         ended = processes.run([(work, (self._place, case, place)) for work, place, case in stages])
         for (_, place, case), end in zip(stages, ended, strict=True):
             as_told = end.signal == signal.SIGKILL if place else not (end.error or end.signal)
+            if anywhere:
+                as_told = end.signal == signal.SIGALRM or isinstance(end.result, Seen)
             told = as_told or _too_early(end.result)
             self._expect(case, told, f"it did not end as told, {place!r}: {end}")
         return ended

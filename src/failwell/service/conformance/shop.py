@@ -317,6 +317,23 @@ def request(place: Place, case: Case, die_at: str) -> Seen:
     return asyncio.run(run())
 
 
+def request_within(place: Place, case: Case, seconds: str) -> Seen:
+    """Serve a request in this process, which dies if it takes longer than that, wherever it is then."""
+
+    async def run() -> Seen:
+        shop = Shop(place, Fuse(""))
+        try:
+            # Nobody handles SIGALRM: it ends the process in the middle of whatever it does.
+            signal.setitimer(signal.ITIMER_REAL, float(seconds))
+            seen = await shop.ask(case)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return seen
+        finally:
+            await shop.store.aclose()
+
+    return asyncio.run(run())
+
+
 def settle(place: Place, case: Case, die_at: str) -> bool:
     """Settle a request as an operator would, by what the payment service has charged."""
 
