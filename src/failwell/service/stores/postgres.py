@@ -220,6 +220,8 @@ class PostgresStore(SQLStore):
         self._connector = Connector(url, patience)
         self._reader: Connection | None = None
         self._reading = threading.Lock()
+        # By thread: what is to be recorded with the transaction that is under way there.
+        self._aside = threading.local()
         self._pool = Pool(self._connector, connections, patience)
         self._arrivals: Batch[Arrival] = Batch(self._pool, self._let_in)
         self._wanted: Batch[Wanted] = Batch(self._pool, self._claim_all)
@@ -503,15 +505,29 @@ class PostgresStore(SQLStore):
     ) -> Answer:
         """See `TransactionalStore.commit`."""
 
+        records: list[bytes] = []
+
         def work(db: Connection) -> Answer:
-            return self._carry_out(db, None, effect, keep, tenant, request_id, debits)
+            records.clear()
+            self._aside.records = records
+            try:
+                return self._carry_out(db, claim, effect, keep, tenant, request_id, debits)
+            finally:
+                self._aside.records = None
 
-        def record(answer: Answer) -> bytes:
-            return b"" if claim is None else self._record_of(claim, answer, keep)
+        return await self._pool.run(
+            partial(self._transact, work=work, claim=claim, record=lambda _: b"".join(records))
+        )
 
-        return await self._pool.run(partial(self._transact, work=work, claim=claim, record=record))
+    def _finish(self, db: Any, claim: Claim, answer: Answer | None, keep: float) -> bool:
+        records: list[bytes] | None = getattr(self._aside, "records", None)
+        if records is None:
+            return super()._finish(db, claim, answer, keep)
+        # In `commit` it goes along with COMMIT, and whether the claim is still held is told then.
+        records.append(self._record_of(claim, answer, keep))
+        return True
 
-    def _record_of(self, claim: Claim, answer: Answer, keep: float) -> bytes:
+    def _record_of(self, claim: Claim, answer: Answer | None, keep: float) -> bytes:
         """The statement that records an answer, and fails if the claim is no longer held."""
         facts = self._facts({"slot": claim.slot, "token": claim.token, "keep": keep, **_columns(answer)})
         finish = self._sql(_FINISH) % {name: _literal(value) for name, value in facts.items()}
