@@ -820,6 +820,8 @@ def written(pieces: Sequence[bytes], media_type: str = "text/plain", status: int
     async def handler(request: Request) -> Response:
         async def body() -> Any:
             for piece in pieces:
+                for _ in range(5):  # time for others, such as whoever listens for a hang-up
+                    await asyncio.sleep(0)
                 yield piece
 
         return StreamingResponse(body(), status, media_type=media_type)

@@ -264,8 +264,9 @@ def test_while_all_let_in_the_headers_speak_of_the_limit_nearest_to_its_end(stor
     assert [(d.limit, d.remaining) for d in seen] == [(4, 3), (4, 2), (4, 1)]
 
 
-def test_of_two_spent_limits_the_later_one_is_waited_for(store: SQLiteStore) -> None:
-    limits = Limit(1, 10.0, "short"), Limit(1, 60.0, "long")
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_spent_limits_the_later_one_is_waited_for(store: SQLiteStore, order: int) -> None:
+    limits = [Limit(1, 10.0, "short"), Limit(1, 60.0, "long")][::order]
     take_all(store, *limits)
     refused = take_all(store, *limits)
 
@@ -332,6 +333,7 @@ def test_who_waits_as_long_as_told_is_let_in(
     for step in steps:
         clock.now += step
         before = take_all(store, *limits, subject=subject)
+        assert all(0 <= s.remaining <= s.limit.requests for s in before.standings)
         if before.allowed:
             assert before.retry_after == 0
             continue
