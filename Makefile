@@ -1,5 +1,5 @@
 # dev.py does the work; these are the names fingers know.
-.PHONY: check test drill score fuzz benchmarks
+.PHONY: check test drill score fuzz fuzz-service benchmarks
 
 check:
 	python3 dev.py check
@@ -16,6 +16,9 @@ score:
 
 fuzz:
 	.venv/bin/python fuzz/decode.py --seconds 60
+
+fuzz-service:
+	.venv/bin/python fuzz/service.py --requests 10000
 
 benchmarks:
 	.venv/bin/python benchmarks/run.py --compare --write docs/performance.md

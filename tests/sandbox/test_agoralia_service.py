@@ -568,6 +568,8 @@ def test_doubles_are_called_once(agoralia: Any, sandbox: Sandbox) -> None:
         ("Age: write to a.b+c@example.co.uk.", "email", "a.b+c@example.co.uk"),
         ("Age: +44 (20) 7946-0000", "phone", "+442079460000"),
         ("The page: 7", "integer", None),
+        pytest.param("Age: " + "9" * 400, "integer", None, id="no number that is finite, integer"),
+        pytest.param("Age: " + "9" * 400, "number", None, id="no number that is finite, number"),
         ("", "string", None),
     ],
 )

@@ -174,6 +174,9 @@ def test_a_run_whose_step_cannot_go_on_fails_and_says_why(kneo: Any, sandbox: Sa
         ("spec_json_shape", {"text": '{"a": 1, "b": []}'}, "succeeded", {"a": "int", "b": "list"}),
         ("spec_json_shape", {"text": "[1]"}, "failed", None),
         ("spec_text_stats", {"text": 7}, "failed", None),
+        ("spec_json_shape", {"text": "[" * 20_000}, "failed", None),
+        ("spec_json_shape", {"text": '{"a": NaN}'}, "failed", None),
+        ("spec_json_shape", {"text": '{"\\ud800": 1}'}, "failed", None),
         ("spec_hash_chain", {"text": "x", "rounds": "many"}, "failed", None),
         ("spec_hash_chain", {"text": "", "rounds": 0}, "succeeded", ""),
     ],
@@ -448,8 +451,20 @@ def test_a_request_in_flight_is_a_409_that_says_when(kneo: Any, sandbox: Sandbox
     assert sandbox.effects("kneo", key) == 1
 
 
-def test_an_input_that_its_check_refuses_is_a_422(kneo: Any, sandbox: Sandbox) -> None:
-    body = {"spec_id": "spec_sealed", "input": {"rounds": 0}}
+@pytest.mark.parametrize(
+    ("spec_id", "given"),
+    [
+        ("spec_sealed", {"rounds": 0}),
+        ("spec_chunks", {"chunk_size": "many"}),
+        ("spec_chunks", {"chunk_size": None}),
+        ("spec_chunks", {"chunk_size": True}),
+        ("spec_chunks", {"chunk_size": -1}),
+    ],
+)
+def test_an_input_that_its_check_refuses_is_a_422(
+    kneo: Any, sandbox: Sandbox, spec_id: str, given: dict[str, Any]
+) -> None:
+    body = {"spec_id": spec_id, "input": given}
 
     answer = kneo("POST", "/v1/runs", key=sandbox.kneo.keys.full, json_body=body)
 

@@ -65,6 +65,7 @@ class RunningService:
         keys: Its demo keys.
         store: Its keys, limits and records.
         database: Its own tables.
+        service: The service behind its gates, where this process serves it; None if workers do.
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class RunningService:
         store: Store,
         database: Database,
         drain: Callable[[bool], None],
+        service: Service | None = None,
     ) -> None:
         self.name = name
         self.url = url
         self.keys = keys
         self.store = store
         self.database = database
+        self.service = service
         self._storage = storage
         self._drain = drain
 
@@ -265,13 +268,14 @@ def running(
             )
             for name in services
         ]
-        crew, drains = _at_work(stack, opened, workers, wait=wait, lease=lease)
+        crew, drains, served_here = _at_work(stack, opened, workers, wait=wait, lease=lease)
         started = {
             each.name: RunningService(
-                each.name, each.url, each.keys, each.storage, each.store, each.database, drains[each.name]
+                each.name, each.url, each.keys, each.storage, each.store, each.database, drains[each.name],
+                served_here.get(each.name),
             )
             for each in opened
-        }
+        }  # fmt: skip
         yield Sandbox(started, crew)
 
 
@@ -319,18 +323,16 @@ def _opened(
 
 def _at_work(
     stack: ExitStack, opened: Sequence[_Opened], workers: int, *, wait: float, lease: float
-) -> tuple[Workers | None, dict[str, Callable[[bool], None]]]:
-    """Let the services be served: by a thread, or by processes; and how to drain each."""
+) -> tuple[Workers | None, dict[str, Callable[[bool], None]], dict[str, Service]]:
+    """Let the services be served: by a thread, or by processes; how to drain each; those of the thread."""
     if workers == 1:
         listening = [
             (KINDS[each.name].make(each.store, each.database, wait=wait, lease=lease), each.sock)
             for each in opened
         ]
         stack.enter_context(served(listening))
-        return None, {
-            each.name: partial(setattr, service, "draining")
-            for each, (service, _) in zip(opened, listening, strict=True)
-        }
+        here = {each.name: service for each, (service, _) in zip(opened, listening, strict=True)}
+        return None, {name: partial(setattr, service, "draining") for name, service in here.items()}, here
     orders = {
         "wait": wait,
         "lease": lease,
@@ -339,7 +341,7 @@ def _at_work(
         },
     }
     crew = stack.enter_context(closing(Workers(workers, orders, [each.sock for each in opened])))
-    return crew, {each.name: partial(crew.drain, each.name) for each in opened}
+    return crew, {each.name: partial(crew.drain, each.name) for each in opened}, {}
 
 
 def serve(

@@ -7,6 +7,7 @@ value is what follows the field's name and a colon, "is" or "=", up to the end o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -54,7 +55,9 @@ def _text(said: str) -> str | None:
 
 def _number(said: str) -> float | None:
     found = re.search(r"-?\d[\d,]*(?:\.\d+)?", said)
-    return None if found is None else float(found[0].replace(",", ""))
+    number = None if found is None else float(found[0].replace(",", ""))
+    # Too many digits make it infinite, which no integer is, and no JSON.
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _integer(said: str) -> int | None:

@@ -65,8 +65,11 @@ def _summarize(given: Input, results: Results) -> Generator[None, None, dict[str
 
 
 def _chunks(given: Input) -> int:
-    # Nobody checked the size: a size of 0 is a bug of ours, which a client sees as a 500.
-    return len(_text_of(given)) // int(given.get("chunk_size", 100))
+    size = given.get("chunk_size", 100)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise StepError("input.chunk_size is not a number of characters")
+    # Nobody thought of a size of 0: that is a bug of ours, which a client sees as a 500.
+    return len(_text_of(given)) // size
 
 
 def _seal(given: Input) -> int:
@@ -86,10 +89,16 @@ def _split(given: Input, results: Results) -> Generator[None, None, list[str]]:
 
 def _parse(given: Input, results: Results) -> Generator[None, None, Any]:
     yield
+    text = _text_of(given)
     try:
-        return json.loads(_text_of(given))
+        parsed = json.loads(text)
+        # NaN, 1e400 and half a surrogate pair are read, and could never be sent to anybody.
+        json.dumps(parsed, allow_nan=False, ensure_ascii=False).encode()
     except json.JSONDecodeError as exc:
         raise StepError(f"input.text is not JSON: {exc.msg} at character {exc.pos}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise StepError("input.text is JSON that cannot be sent on") from exc
+    return parsed
 
 
 def _shape(given: Input, results: Results) -> Generator[None, None, dict[str, str]]:

@@ -1,0 +1,100 @@
+"""
+Ask the sandbox's services at random until an answer is wrong.
+
+    python fuzz/service.py [--requests 10000] [--seed 7] [--store postgresql://…] [--service kneo]
+
+Half of the requests are made by schemathesis from the service's own OpenAPI document, with data
+that fits it and data that does not; the other half, by hypothesis, keeps to no document. They go
+over real sockets. No answer may be a 500, have a status or an error that is declared nowhere, be
+one that the SDK cannot decode, or lack its request id; and neither an answer nor a log may repeat a
+key or a planted password. Exit status 1, with the request, if one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from typing import Any
+
+from service_fuzzer import Fuzzer, Outcome, Target
+from service_requests import Request, key_values
+
+import failwell_sandbox
+
+
+def divides_by_zero(request: Request) -> bool:
+    """
+    Whether a request is one of the two that the sandbox answers with a 500 on purpose.
+
+    A campaign with a budget that calls nobody, and a run that is admitted in chunks of nothing, are
+    bugs that the services have so that the drill finds a real 500.
+    """
+    try:
+        body = json.loads(request.body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(body, dict):
+        return False
+    if request.target.startswith(b"/api/v1/campaigns"):
+        return body.get("contacts") == [] and body.get("budget_cents") is not None
+    given = body.get("input")
+    return request.target.startswith(b"/v1/runs") and isinstance(given, dict) and given.get("chunk_size") == 0
+
+
+def target(running: Any) -> Target:
+    """A running service of a sandbox."""
+    return Target(running.name, running.service, running.url, dict(key_values(running.keys)), divides_by_zero)
+
+
+def summary(name: str, outcome: Outcome, seconds: float) -> str:
+    """The figures of a run, on one line."""
+    statuses = ", ".join(f"{n} x {status or 'none'}" for status, n in sorted(outcome.statuses.items()))
+    excluded = f", {outcome.excluded} not sent" if outcome.excluded else ""
+    return f"{name}: {outcome.sent} requests in {seconds:.0f} s{excluded}: {statuses}"
+
+
+def fault(name: str, outcome: Outcome, seed: int) -> str:
+    """What is wrong, and how to see it again."""
+    said = "\n".join(f"  {each}" for each in outcome.faults)
+    shown = outcome.answer[:2000]
+    return (
+        f"{name}: wrong answer to request {outcome.sent} of seed {seed}\n{said}\n"
+        f"  request: {outcome.request!r}\n  answer: {shown!r}"
+    )
+
+
+def main() -> int:
+    """Try each service; 1 if an answer is wrong, 2 if something is missing."""
+    parser = argparse.ArgumentParser(description="Ask the sandbox's services at random.")
+    parser.add_argument("--requests", type=int, default=10_000, help="for each service")
+    parser.add_argument("--seed", type=int, default=None, help="to repeat a run")
+    parser.add_argument(
+        "--store", default="", help="sqlite:///, postgresql:// or redis://; SQLite by default"
+    )
+    parser.add_argument("--service", choices=("kneo", "agoralia"), action="append", help="only this one")
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    print(f"seed {seed}", flush=True)
+    services = given.service or ["kneo", "agoralia"]
+    wrong = False
+    with failwell_sandbox.running(services, store=given.store) as sandbox:
+        for running in sandbox:
+            start = time.monotonic()
+            fuzzer = Fuzzer(target(running), lambda line: print(line, file=sys.stderr, flush=True))
+            try:
+                outcome = fuzzer.run(given.requests, seed)
+            except ImportError as exc:
+                print(f"{exc.name} is not installed: pip install schemathesis", file=sys.stderr)
+                return 2
+            print(summary(running.name, outcome, time.monotonic() - start), flush=True)
+            if outcome.faults:
+                wrong = True
+                print(fault(running.name, outcome, seed), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
