@@ -305,3 +305,32 @@ def test_a_length_of_more_digits_than_python_reads_is_too_large(tmp_path: Path) 
         headers = {**made.headers, "Content-Length": "9" * 5000}
 
         assert asyncio.run(ask(made.service, "POST", "/g", headers=headers)).status == 413
+
+
+def test_a_renewal_that_fails_in_an_unforeseen_way_does_not_end_the_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Else a disk that was full for a moment would let the claim of a slow handler lapse.
+    """
+    renewed = []
+
+    async def renew(claim: Any, *, lease: float) -> bool:
+        renewed.append(claim)
+        if len(renewed) == 1:
+            raise OSError("the disk is full")
+        enough.set()
+        return True
+
+    async def waits(request: Request) -> Response:
+        await asyncio.wait_for(enough.wait(), 20)
+        return Response("done")
+
+    enough = asyncio.Event()
+    with target(tmp_path, Operation("POST", "/w", waits, idempotency="resumable"), lease=0.3) as made:
+        monkeypatch.setattr(made.store, "renew", renew)
+        headers = {**made.headers, "Idempotency-Key": "k1"}
+        answer = asyncio.run(ask(made.service, "POST", "/w", headers=headers))
+
+        assert answer.body == b"done"
+        assert "could not renew" in caplog.text

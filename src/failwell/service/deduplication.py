@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from failwell.answer import Answer
@@ -420,7 +419,10 @@ class _Heartbeat:
     async def _renew(self) -> None:
         # A renewal that was not possible is tried again; one that came too late has no use.
         held = True
-        with suppress(StoreBusyError):
+        try:
             held = await self._store.renew(self._claim, lease=self._lease)
+        except Exception as exc:  # whatever it was, the next one may be possible
+            if not isinstance(exc, StoreBusyError):
+                log.warning("could not renew the claim of request %s", self._claim.request_id, exc_info=exc)
         if held and self._timer is not None:
             self._timer = self._loop.call_later(self._lease / 3, self._beat)
