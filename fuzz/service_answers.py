@@ -130,7 +130,7 @@ class Judge:
     def faults(self, sent: bytes, answer: Received) -> list[str]:
         """What is wrong with an answer; empty if nothing is."""
         found = (
-            [f"the answer repeats a secret: {self._blackened(answer.raw)!r}"]
+            [f"the answer repeats a secret: {self.blackened(answer.raw)!r}"]
             if self._leaks(answer.raw)
             else []
         )
@@ -163,12 +163,13 @@ class Judge:
     def said_in_logs(self, records: Iterable[str]) -> list[str]:
         """What is wrong with what was logged."""
         written = [text.encode("utf-8", "replace") for text in records]
-        return [f"a log repeats a secret: {self._blackened(raw)}" for raw in written if self._leaks(raw)]
+        return [f"a log repeats a secret: {self.blackened(raw)}" for raw in written if self._leaks(raw)]
 
     def _leaks(self, raw: bytes) -> bool:
         return any(secret.encode() in raw for secret in self._secrets)
 
-    def _blackened(self, raw: bytes) -> str:
+    def blackened(self, raw: bytes) -> str:
+        """The beginning of `raw` for people, without the secrets."""
         text = raw.decode("utf-8", "replace")
         for secret in self._secrets:
             text = text.replace(secret, "<secret>")
@@ -216,7 +217,7 @@ class Judge:
         try:
             value = json.loads(answer.body.decode("utf-8"), parse_constant=_no_number)
         except (ValueError, RecursionError) as exc:
-            return [f"the body is no JSON: {exc}: {self._blackened(answer.body)[:200]!r}"]
+            return [f"the body is no JSON: {exc}: {self.blackened(answer.body)[:200]!r}"]
         if answer.status < 400:
             return found
         if b"Traceback (most" in answer.body:

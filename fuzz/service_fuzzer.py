@@ -59,7 +59,7 @@ class Outcome:
         excluded: Requests that were made and not sent.
         faults: What is wrong with the last answer; empty if nothing is with any.
         request: The request that it is the answer to.
-        answer: And that.
+        answer: The beginning of it, without secrets.
     """
 
     sent: int = 0
@@ -67,7 +67,7 @@ class Outcome:
     excluded: int = 0
     faults: list[str] = field(default_factory=list)
     request: Request | None = None
-    answer: bytes = b""
+    answer: str = ""
 
 
 class Fuzzer:
@@ -167,9 +167,17 @@ class Fuzzer:
         faults += self._judge.undeclared()
         logged = records.take()
         faults += self._judge.said_in_logs(text for _, text in logged)
-        faults += [f"logged: {text[:4000]}" for level, text in logged if level >= logging.ERROR]
+        faults += [
+            f"logged: {self._judge.blackened(text.encode('utf-8', 'replace'))}"
+            for level, text in logged
+            if level >= logging.ERROR
+        ]
         if faults:
-            outcome.faults, outcome.request, outcome.answer = faults, request, answer.raw
+            outcome.faults, outcome.request, outcome.answer = (
+                faults,
+                request,
+                self._judge.blackened(answer.raw),
+            )
 
     def _exchanged(self, sent: bytes, cut: bool) -> bytes:
         parts = urlsplit(self.target.url)
