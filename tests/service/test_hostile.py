@@ -21,12 +21,14 @@ from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import failwell
+from failwell.answer import Answer
 from failwell.contract import STANDARD
 from failwell.service import (
     Limit,
     Operation,
     Service,
     SQLiteStore,
+    exchange_of,
     install,
     operations_of,
     routes_for,
@@ -334,3 +336,29 @@ def test_a_renewal_that_fails_in_an_unforeseen_way_does_not_end_the_heartbeat(
 
         assert answer.body == b"done"
         assert "could not renew" in caplog.text
+
+
+def test_a_full_disk_is_a_store_that_cannot_take_a_write(tmp_path: Path) -> None:
+    """
+    It is answered with a 503, to be tried again: nothing was written, and the key is free.
+    """
+    small = [True]
+
+    async def fill(request: Request) -> Response:
+        def insert(db: Any) -> Answer:
+            db.execute(f"PRAGMA max_page_count = {1 if small.pop() else 10_000}")
+            db.execute("CREATE TABLE filled AS SELECT zeroblob(1000000) AS much")
+            return Answer(201, {}, "filled")
+
+        answer = await exchange_of(request).commit(insert)
+        return Response(answer.body, answer.status)
+
+    with target(tmp_path, Operation("POST", "/f", fill, idempotency="transactional")) as made:
+        headers = {**made.headers, "Idempotency-Key": "k1"}
+        first = asyncio.run(ask(made.service, "POST", "/f", headers=headers))
+        small.append(False)
+        second = asyncio.run(ask(made.service, "POST", "/f", headers=headers))
+
+        assert first.status == 503
+        assert first.headers["retry-after"] == "1"
+        assert second.status == 201

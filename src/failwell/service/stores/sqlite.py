@@ -609,4 +609,9 @@ def _busy_or(exc: BaseException) -> BaseException:
         busy = StoreBusyError("the database is locked by another process")
         busy.__cause__ = exc
         return busy
+    if code == sqlite3.SQLITE_FULL:
+        # The transaction was rolled back, and there may be room again.
+        busy = StoreBusyError("the disk is full")
+        busy.__cause__ = exc
+        return busy
     return exc
