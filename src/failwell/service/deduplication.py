@@ -166,19 +166,17 @@ class Deduplication:
                     await app(scope, held.receive, held.send)
                 if held.live:
                     return
-                whole = exchange.committed and held.is_whole()
-                if not whole:
-                    answer, cookies = held.answer(), held.cookies()
+                if exchange.committed and held.is_whole():
+                    # What was recorded is what the effect answered; this needs no second look.
+                    await held.pass_on()
+                    return
+                answer, cookies = held.answer(), held.cookies()
             except FencedError:
                 raise
             except (Exception, asyncio.CancelledError) as exc:
-                if held.live:
+                if held.live or outgoing.started:
                     raise
-                answer, whole = self._answer_to(fault_in(exc), exchange), False
-            if whole:
-                # What was recorded is what the effect answered; this needs no second look.
-                await held.pass_on()
-                return
+                answer = self._answer_to(fault_in(exc), exchange)
             await self.conclude(exchange, claim, answer.status, answer)
         except FencedError:
             if outgoing.started:

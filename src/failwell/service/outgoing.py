@@ -74,7 +74,7 @@ class Outgoing:
         self._send = send
         self._head = head
         self._id_header = id_header
-        self._fields = fields
+        self._fields: Fields = fields
         self._rest = rest
         self.started = False
         self.ended = False
