@@ -24,7 +24,7 @@ from kneo_client import CONTRACT
 # The command's own modules, which no package holds.
 sys.path.append(str(Path(__file__).parents[2] / "fuzz"))
 
-from service_answers import Asked, Judge, asked, received
+from service_answers import Asked, Judge, Records, asked, received
 from service_fuzzer import Fuzzer, Target
 from service_requests import SECRET, Request
 from service_targets import divides_by_zero, fault, target
@@ -172,18 +172,40 @@ def test_only_what_divides_by_zero_on_purpose_is_left_out() -> None:
         ("HTTP/1.1 405 No\r\nx-request-id: a", "a 405 without Allow"),
         ("HTTP/1.1 429 No\r\nx-request-id: a", "a 429 without Retry-After"),
         ("HTTP/1.1 503 No\r\nx-request-id: a\r\nretry-after: 1.5", "Retry-After is ['1.5']"),
+        ("HTTP/1.1 404 No\r\nx-request-id: b", "head and body have different request ids"),
         ("", "no answer"),
         ("HTTP/1.1 nonsense", "no answer"),
     ],
 )
 def test_a_head_that_lacks_what_it_must_have_is_found(tmp_path: Path, head: str, said: str) -> None:
     sent = Request(b"GET", b"/nowhere").raw({})
-    raw = head and f'{head}\r\n\r\n{{"error": {{"code": "not_found", "message": "No."}}}}'
+    body = '{"error": {"code": "not_found", "message": "No."}, "request_id": "a"}'
+    raw = head and f"{head}\r\n\r\n{body}"
     with planted(tmp_path, good) as service:
         judge = Judge(service.service, [SECRET], service.service.openapi())
         found = judge.faults(sent, received(raw.encode(), "GET"))
 
     assert said in found
+
+
+def test_the_request_id_in_a_replay_is_that_of_the_first_request(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 404 No\r\nx-request-id: b\r\nidempotent-original-request: a\r\ncache-control: no-store"
+    raw = head + b'\r\n\r\n{"error": {"code": "not_found", "message": "No."}, "request_id": "a"}'
+    with planted(tmp_path, good) as service:
+        judge = Judge(service.service, [SECRET], service.service.openapi())
+
+    assert judge.faults(Request(b"GET", b"/nowhere").raw({}), received(raw, "GET")) == []
+
+
+def test_a_body_that_is_shorter_than_announced_is_not_waited_for(tmp_path: Path) -> None:
+    with planted(tmp_path, good) as service:
+        headers = ((b"Authorization", b"Bearer <key:full>"), (b"Content-Length", b"5, 5"))
+        fuzzer = Fuzzer(service)
+        with Records() as records:
+            fuzzer.send(Request(b"POST", b"/things", headers), records)
+
+    assert fuzzer.outcome.faults == []
+    assert fuzzer.outcome.statuses == {0: 1}
 
 
 def test_bytes_that_are_no_request_are_told_from_those_that_are() -> None:
