@@ -169,7 +169,7 @@ class Service:
         self.code_header = code_header.lower()
         self.request_id_header = request_id_header
         self._request_id_header = request_id_header.lower().encode()
-        self.rate_limit_fields = rate_limit_fields
+        self.rate_limit_fields: Fields = rate_limit_fields
         self._key_header = keys.header.lower().encode()
         self._deduplication = Deduplication(
             store, header=contract.idempotency_header, lease=lease, wait=wait, keep=keep,
