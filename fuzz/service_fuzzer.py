@@ -16,7 +16,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
-from service_answers import Judge, Received, Records, asked, received
+from service_answers import NO_HTTP, Judge, Received, Records, asked, received
 from service_requests import ID, SECRET, Request, described, hostile
 
 from failwell.service import Service
@@ -56,6 +56,7 @@ class Outcome:
     Attributes:
         sent: Requests that were sent.
         statuses: How often each status was answered; 0 for bytes that no answer is due to.
+        unread: Of the 400s, those of the server itself, to bytes that are no HTTP request.
         excluded: Requests that were made and not sent.
         faults: What is wrong with the last answer; empty if nothing is with any.
         request: The request that it is the answer to.
@@ -64,6 +65,7 @@ class Outcome:
 
     sent: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
+    unread: int = 0
     excluded: int = 0
     faults: list[str] = field(default_factory=list)
     request: Request | None = None
@@ -162,6 +164,7 @@ class Fuzzer:
             answer, faults = Received(b"", 0), [f"no answer within {PATIENCE:g} seconds"]
         outcome.sent += 1
         outcome.statuses[answer.status] += 1
+        outcome.unread += answer.body == NO_HTTP
         self._learn(answer)
         faults += self._judge.faults(sent, answer)
         faults += self._judge.undeclared()

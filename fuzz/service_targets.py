@@ -39,8 +39,8 @@ def target(running: Any) -> Target:
 def summary(name: str, outcome: Outcome, seconds: float) -> str:
     """The figures of a run, on one line."""
     statuses = ", ".join(f"{n} x {status or 'none'}" for status, n in sorted(outcome.statuses.items()))
-    excluded = f", {outcome.excluded} not sent" if outcome.excluded else ""
-    return f"{name}: {outcome.sent} requests in {seconds:.0f} s{excluded}: {statuses}"
+    aside = f"{outcome.unread} were no HTTP, {outcome.excluded} were not sent"
+    return f"{name}: {outcome.sent} requests in {seconds:.0f} s ({aside}): {statuses}"
 
 
 def fault(name: str, outcome: Outcome, seed: int) -> str:
