@@ -32,8 +32,9 @@ async def ask(
         raw.append((b"content-length", b"%d" % len(body)))
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
-        "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": raw,
-        "client": (address, 1), "server": ("127.0.0.1", 80), "scheme": "http", "root_path": "",
+        "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
+        "headers": raw, "client": (address, 1), "server": ("127.0.0.1", 80), "scheme": "http",
+        "root_path": "",
     }  # fmt: skip
     sent: list[dict[str, Any]] = []
 
