@@ -136,7 +136,7 @@ def test_a_disk_that_is_really_full_loses_nothing_that_was_promised(store: SQLit
     outcomes = together(store, insert("a"), fill, insert("b"))
     told = {o for o in outcomes if isinstance(o, str)}
 
-    assert isinstance(outcomes[1], sqlite3.OperationalError)
+    assert isinstance(outcomes[1], StoreBusyError)
     assert "full" in str(outcomes[1])
     assert set(names(store)) == told
 
