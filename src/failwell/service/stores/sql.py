@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -295,7 +296,7 @@ def _take_of(number: int) -> str:
     )
 
 
-class SQLStore:
+class SQLStore(ABC):
     """
     Keys, limits, records and accounts in a database that speaks SQL.
 
@@ -312,17 +313,17 @@ class SQLStore:
 
     # --- what a subclass provides ---
 
+    @abstractmethod
     async def _write(self, work: Callable[[Any], T], *, lasting: bool = True) -> T:
         """What `work` returns, in a transaction; `lasting` if it must outlive a power cut."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _write_blocking(self, work: Callable[[Any], T]) -> T:
         """The same, where no event loop runs."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _look(self, work: Callable[[Any], T]) -> T:
         """What `work` returns that only reads."""
-        raise NotImplementedError
 
     # --- statements ---
 
