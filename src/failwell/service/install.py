@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from failwell.dialects.parts import phrase
+from failwell.service.exchange import exchange_of
 from failwell.service.gates import Service
 from failwell.service.refusals import Refusal, code_of_status
-from failwell.service.routes import applications_in, operations_of
+from failwell.service.routes import applications_in, operations_of, without_head
 from failwell.service.validation import fields_from_pydantic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from starlette.applications import Starlette
 
     from failwell.contract import Contract
+    from failwell.service.bodies import ASGIApp, Message, Receive, Scope, Send
     from failwell.service.keys import KeyFormat
     from failwell.service.operations import Operation
     from failwell.service.stores.base import Store
@@ -76,11 +78,13 @@ def install(
             return _refusal_of(exc.status_code, exc.detail, exc.headers)
         return None
 
+    table = operations_of(app) if operations is None else tuple(operations)
     service = Service(
-        app, contract, store=store, keys=keys,
-        operations=operations_of(app) if operations is None else operations,
-        translate=translate, **settings,
+        app, contract, store=store, keys=keys, operations=table, translate=translate, **settings,
     )  # fmt: skip
+    paths = frozenset(without_head(app))
+    if paths:
+        service.app = _answering_head(app, paths)
     app.state.failwell = service
     own_document = getattr(app, "openapi", None)
     if own_document is not None:
@@ -91,6 +95,36 @@ def install(
 
 async def _raise(_request: Any, exc: Exception) -> Any:
     raise exc
+
+
+def _answering_head(app: ASGIApp, paths: frozenset[str]) -> ASGIApp:
+    """
+    `app`, asked with GET for what it does not answer to HEAD, as it should wherever it answers GET.
+
+    Args:
+        app: The application.
+        paths: As its routes have them, those that take GET and not HEAD.
+
+    Source:
+        RFC 9110, sections 9.1 and 9.3.2.
+    """
+
+    def asked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope.get("method") != "HEAD":
+            return app(scope, receive, send)
+        operation = exchange_of(scope).operation
+        if operation is None or operation.method != "GET" or operation.path not in paths:
+            return app(scope, receive, send)
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        # What a server offers to send by itself, such as a file, is a body, too.
+        return app({**scope, "method": "GET", "extensions": {}}, receive, send_head)
+
+    return asked
 
 
 def _refusal_of(status: int, detail: Any, headers: Any) -> Refusal:

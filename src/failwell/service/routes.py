@@ -8,6 +8,7 @@ endpoint says nothing needs a key, and nothing more.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,10 +78,14 @@ def routes_for(operations: Iterable[Operation]) -> list[Route]:
     Starlette's routes for the rows of the table that name an endpoint.
 
     Paths without names go first, as they do in the table: Starlette takes the first that fits.
+
+    Raises:
+        ConfigurationError: a row of HEAD stands behind one of GET that takes its requests.
     """
     from starlette.routing import Route
 
     rows = sorted((o for o in operations if o.endpoint is not None), key=lambda o: "{" in o.path)
+    _check_order([(row, row.method == "GET") for row in rows])
     return [Route(o.path, o.endpoint, methods=[o.method]) for o in rows if o.endpoint is not None]
 
 
@@ -100,9 +105,19 @@ def operations_of(app: Any, *, ignore: Iterable[str] = ()) -> tuple[Operation, .
             application without routes, a WebSocket, an endpoint that takes any method; or it
             stands behind another one that takes its requests.
     """
-    found = tuple(_operations(app, "", frozenset(ignore)))
+    found = list(_operations(app, "", frozenset(ignore)))
     _check_order(found)
-    return found
+    return tuple(operation for operation, _ in found)
+
+
+def without_head(app: Any, prefix: str = "") -> Iterator[str]:
+    """The paths of `app` that take GET and not HEAD, as those of FastAPI do."""
+    for route, path, seen in _routes(app):
+        methods = getattr(seen, "methods", None) or ()
+        if hasattr(route, "routes") and not hasattr(route, "endpoint"):
+            yield from without_head(route.app, (prefix + path).rstrip("/"))
+        elif "GET" in methods and "HEAD" not in methods:
+            yield prefix + path
 
 
 def applications_in(app: Any) -> Iterator[Any]:
@@ -128,7 +143,8 @@ def _routes(app: Any) -> Iterator[tuple[Any, str, Any]]:
         yield context.original_route, getattr(context, "path", None) or "", context
 
 
-def _operations(app: Any, prefix: str, ignore: frozenset[str]) -> Iterator[Operation]:
+def _operations(app: Any, prefix: str, ignore: frozenset[str]) -> Iterator[tuple[Operation, bool]]:
+    """Each operation, and whether its route is one of GET that takes HEAD, too."""
     shown = {getattr(app, name, None) for name in _SHOWN} - {None}
     for route, path, seen in _routes(app):
         whole = prefix + path
@@ -150,19 +166,24 @@ def _operations(app: Any, prefix: str, ignore: frozenset[str]) -> Iterator[Opera
             )
         _check_convertors(whole)
         if path in shown and not hasattr(endpoint, _MARK):
-            yield Operation("GET", whole, endpoint, public=True, documented=False)
+            yield Operation("GET", whole, endpoint, public=True, documented=False), True
             continue
         documented = getattr(seen, "include_in_schema", True)
+        # A class without a method for HEAD answers it by that for GET.
+        takes_head = (
+            not hasattr(endpoint, "head") if inspect.isclass(endpoint) else "HEAD" in (seen.methods or ())
+        )
         for method, handler in _handlers(whole, seen.methods, endpoint):
             facts: Mapping[str, Any] = getattr(handler, _MARK, {})
-            yield Operation(method, whole, handler, documented=documented, **facts)
+            operation = Operation(method, whole, handler, documented=documented, **facts)
+            yield operation, method == "GET" and takes_head
 
 
 # FastAPI's own routes, by the attributes that name their paths.
 _SHOWN = ("openapi_url", "docs_url", "redoc_url", "swagger_ui_oauth2_redirect_url")
 
 
-def _mounted(mount: Any, path: str, ignore: frozenset[str]) -> Iterator[Operation]:
+def _mounted(mount: Any, path: str, ignore: frozenset[str]) -> Iterator[tuple[Operation, bool]]:
     if not mount.routes:
         raise ConfigurationError(
             f"the application mounted at {path or '/'} has no routes to read: name the path in `ignore` of "
@@ -194,16 +215,34 @@ def _check_convertors(path: str) -> None:
             raise ConfigurationError(f"{path} has the convertor {kind!r}, which the gates do not know")
 
 
-def _check_order(operations: tuple[Operation, ...]) -> None:
-    """Hold the application's order, in which it takes the first that fits, against the table's."""
-    before: list[tuple[Operation, Any]] = []
-    for operation in operations:
+def _check_order(rows: Iterable[tuple[Operation, bool]]) -> None:
+    """
+    Hold the application's order, in which it takes the first that fits, against the table's.
+
+    Args:
+        rows: Each operation, and whether it is one of GET whose route takes HEAD, too.
+    """
+    templates: list[tuple[Operation, bool, re.Pattern[str]]] = []
+    heads: dict[str, Operation] = {}
+    for operation, takes_head in rows:
+        wanted = {operation.method, "HEAD"} if takes_head else {operation.method}
+        # Of one path, the table has the row that names HEAD, wherever that stands.
+        if operation.method == "HEAD" and operation.path in heads:
+            raise _never_reached(operation, heads[operation.path], "HEAD")
+        if takes_head:
+            heads.setdefault(operation.path, operation)
         if "{" in operation.path:
-            before.append((operation, pattern_of(operation.path)))
+            templates.append((operation, takes_head, pattern_of(operation.path)))
             continue
-        for other, pattern in before:
-            if other.method == operation.method and pattern.fullmatch(operation.path):
-                raise ConfigurationError(
-                    f"{operation.method} {operation.path} is never reached: {other.path}, which is declared "
-                    "before it, takes its requests. Declare it first"
-                )
+        for other, too, pattern in templates:
+            taken = wanted & ({other.method, "HEAD"} if too else {other.method})
+            if taken and pattern.fullmatch(operation.path):
+                raise _never_reached(operation, other, "HEAD" if taken == {"HEAD"} else operation.method)
+
+
+def _never_reached(operation: Operation, other: Operation, method: str) -> ConfigurationError:
+    too = " and answers HEAD like GET" if method == "HEAD" != other.method else ""
+    return ConfigurationError(
+        f"{method} {operation.path} is never reached: {other.path}, which is declared before it{too}, "
+        "takes its requests. Declare it first"
+    )
