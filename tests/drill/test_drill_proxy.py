@@ -382,6 +382,24 @@ def test_a_proxy_that_is_closed_ends_a_drip_and_its_threads(service: TinyService
     assert [t for t in threading.enumerate() if t.name == f"drill-proxy-{proxy.port}"] == []
 
 
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03"])
+def test_a_proxy_that_is_closed_ends_a_handshake_and_its_threads(service: TinyService, sent: bytes) -> None:
+    """
+    A client that gave up may leave its connection open, without a word or in the middle of one.
+    """
+    with FaultProxy(service.url) as proxy:
+        proxy.begin("main", once(faults.tls_untrusted()))
+        sock = dial(proxy)
+        sock.sendall(sent)
+        until = time.monotonic() + 10
+        while not any(c.tls for c in proxy.journal.connections) and time.monotonic() < until:
+            time.sleep(0.001)
+    left = [t for t in threading.enumerate() if t.name == f"drill-proxy-{proxy.port}"]
+    sock.close()
+
+    assert left == []
+
+
 def test_a_try_is_counted_before_the_system_call_and_the_last_one_opens_the_port(proxy: FaultProxy) -> None:
     """Called by hand as well: Python traces nothing inside an audit hook."""
     proxy.begin("main", once(faults.refuse()))

@@ -139,13 +139,11 @@ class FaultProxy:
         watch.forget_host(self.host_name)
         self._stop.set()
         for sock in (self._listener, *self._fillers):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
+            _end(sock)
             sock.close()
         with self._lock:
             for sock in self._open:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+                _end(sock)
             threads = list(self._threads)
         for thread in threads:
             thread.join(SERVICE_TIMEOUT)
@@ -244,7 +242,8 @@ class FaultProxy:
                     return
             if self._tls is not None:
                 record.tls = True
-                wired = self._tls.wrap_socket(sock, server_side=True)
+                wired = self._wrapped(sock, self._tls)
+                wired.do_handshake()
             record.end = self._requests(wired, record)
         except (OSError, h11.RemoteProtocolError) as exc:
             record.end = record.end or f"ended by the client: {exc}"
@@ -254,9 +253,19 @@ class FaultProxy:
             with contextlib.suppress(OSError):
                 sock.close()
             with self._changed:
-                self._open.discard(sock)
+                self._open -= {sock, wired}
                 record.closed = time.monotonic()
                 self._changed.notify_all()
+
+    def _wrapped(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """`sock` under TLS, before the handshake; `sock` itself is left without a connection."""
+        with self._lock:
+            # The connection goes from one socket to the other: close() has to find the one that has it.
+            wired = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            self._open = (self._open - {sock}) | {wired}
+            if self._stop.is_set():
+                _end(wired)
+            return wired
 
     def _shake_hands(self, sock: socket.socket, fault: Fault) -> bool:
         """Act `fault` out in the handshake; whether the connection is still to be served."""
@@ -535,6 +544,12 @@ def untrusted_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA(organization_name="failwell drill").issue_cert(LOOPBACK).configure_cert(context)
     return context
+
+
+def _end(sock: socket.socket) -> None:
+    """Wake whoever waits for `sock`; under TLS without a farewell, which only its own thread may send."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _head(status: int, headers: Headers, length: int | None) -> bytes:
