@@ -20,7 +20,13 @@ from failwell.failure import Failure
 
 
 @pytest.fixture(scope="module")
-def whole() -> DrillResult:
+def before() -> set[threading.Thread]:
+    """The threads of whoever was here first: a sandbox of other tests lives as long as the process."""
+    return set(threading.enumerate())
+
+
+@pytest.fixture(scope="module")
+def whole(before: set[threading.Thread]) -> DrillResult:
     """Everything there is, with the good client in both its forms."""
     return failwell.drill.run([Toy()])
 
@@ -67,8 +73,10 @@ def test_an_exception_that_nothing_raises_fails_the_drill() -> None:
     assert not DrillResult(rows=whole.rows, coverage=coverage(WithOneMore(), whole.rows)).ok
 
 
-def test_no_thread_is_left_behind(whole: DrillResult) -> None:
-    assert [t.name for t in threading.enumerate() if t.name.startswith(("drill", "failwell"))] == []
+def test_no_thread_is_left_behind(before: set[threading.Thread], whole: DrillResult) -> None:
+    since = [t.name for t in threading.enumerate() if t not in before]
+
+    assert [name for name in since if name.startswith(("drill", "failwell"))] == []
 
 
 def test_the_result_is_json_and_holds_no_key(whole: DrillResult) -> None:
