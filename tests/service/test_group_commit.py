@@ -334,10 +334,10 @@ def test_a_limit_that_cannot_be_counted_leaves_the_others_uncounted(store: SQLit
     bad = "bad", [Limit(9, 60.0)]
     usual, store._take = store._take, None  # type: ignore[method-assign, assignment]
 
-    def take(db: Any, subject: str, limits: Any) -> Any:
+    def take(db: Any, subject: str, limits: Any, many: int) -> Any:
         if subject == "bad":
             raise sqlite3.OperationalError("disk I/O error")
-        return usual(db, subject, limits)
+        return usual(db, subject, limits, many)
 
     store._take = take  # type: ignore[method-assign]
     failed = admit(store, ("nobody", lambda _: good), ("nobody", lambda _: bad))
@@ -349,7 +349,7 @@ def test_a_limit_that_cannot_be_counted_leaves_the_others_uncounted(store: SQLit
 
 
 def test_keys_that_cannot_be_read_are_an_error_of_all_who_ask(store: SQLiteStore) -> None:
-    def broken(db: Any, publics: Any) -> Any:
+    def broken(publics: Any) -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
     store._keys_now = broken  # type: ignore[method-assign]

@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -464,3 +466,42 @@ def test_every_answer_carries_the_chosen_fields(tmp_path: Path, fields: Fields) 
         assert refused.headers["x-ratelimit-reset"] == str(int(Clock().now) + 5)
     if fields != "x-ratelimit":
         assert refused.headers["ratelimit"] == '"burst";r=0;t=5, "day";r=1;t=57600'
+
+
+# --- many at once ---
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(
+    requests=st.lists(st.integers(1, 6), min_size=1, max_size=MOST_LIMITS),
+    turns=st.lists(st.tuples(st.integers(1, 9), st.floats(-30.0, 30.0)), min_size=1, max_size=6),
+)
+def test_many_at_once_are_told_what_they_were_told_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, requests: list[int], turns: list[tuple[int, float]]
+) -> None:
+    """Turns of several requests at irregular times, the clock going back at times."""
+    limits = [Limit(number, 10.0 * (n + 1), f"l{n}") for n, number in enumerate(requests)]
+    clock = Clock()
+    with closing(SQLiteStore(tmp_path_factory.mktemp("many") / "s.db", clock=clock)) as store:
+        for many, later in turns:
+            clock.now += later
+            together = asyncio.run(let_in_together(store, [("together", limits)] * many))
+            alone = [take_all(store, *limits, subject="alone") for _ in range(many)]
+
+            assert alone == together
+
+
+def test_several_subjects_of_one_turn_are_counted_each_for_itself(store: SQLiteStore) -> None:
+    one, two = [Limit(2, 60.0)], [Limit(3, 60.0)]
+    asked = [("a", one), ("b", two), ("a", one), ("b", two), ("a", one), ("b", two), ("a", list(one))]
+    told = asyncio.run(let_in_together(store, asked))
+
+    assert [d.allowed for d in told] == [True, True, True, True, False, True, False]
+    assert [d.remaining for d in told] == [1, 2, 0, 1, 0, 0, 0]
+
+
+async def let_in_together(store: SQLiteStore, asked: Sequence[tuple[str, Sequence[Limit]]]) -> list[Decision]:
+    """What is decided of requests that come in one turn of the event loop."""
+    countings = [partial(lambda one, _: one, one) for one in asked]
+    admitted = await asyncio.gather(*(store.admit("nobody", counting) for counting in countings))
+    return [decision for _, decision in admitted if decision is not None]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     # What to count for a request with this key: a subject and its limits; None for nothing.
     Counting: TypeAlias = Callable[[StoredKey | None], tuple[str, Sequence[Limit]] | None]
+    # A key, and what is decided of its request; None for one there is not, or nothing to decide.
+    Admitted: TypeAlias = tuple[StoredKey | None, Decision | None]
 
 
 class StoreBusyError(Exception):
@@ -42,7 +44,7 @@ class Store(Protocol):
 
     levels: frozenset[Level]
 
-    async def admit(self, public: str, counting: Counting, /) -> tuple[StoredKey | None, Decision | None]:
+    async def admit(self, public: str, counting: Counting, /) -> Admitted:
         """
         The key with this public part, as it is now, and its request counted, in one trip.
 

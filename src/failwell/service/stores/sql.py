@@ -28,7 +28,7 @@ from failwell.service.idempotency import (
     replayable,
 )
 from failwell.service.keys import StoredKey
-from failwell.service.limits import MOST_LIMITS, Decision, Limit, decision
+from failwell.service.limits import MOST_LIMITS, Decision, Limit, decisions
 from failwell.service.stores.base import FencedError, fenced_unless
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ CREATE INDEX IF NOT EXISTS failwell_entries_of ON failwell_entries (tenant, unit
 LIMITS_SCHEMA = (
     "CREATE {volatile} TABLE IF NOT EXISTS failwell_limits (\n"
     "    subject TEXT PRIMARY KEY,\n"
-    "    allowed BOOLEAN NOT NULL,\n"
+    "    allowed BOOLEAN NOT NULL,\n"  # SQLite's is a number: how many of those that came last
     "    ends BIGINT NOT NULL,\n"
     + "".join(f"    tat{n} BIGINT,\n" for n in range(MOST_LIMITS)).removesuffix(",\n")
     + "\n) {compact};\n"
@@ -272,25 +272,34 @@ WHERE tenant = :tenant AND unit = :unit AND seq > :after ORDER BY seq LIMIT :mos
 
 def _take_of(number: int) -> str:
     """
-    The statement that counts a request against `number` limits at once, all or none.
+    The statement that counts `:many` requests of a subject against `number` limits at once.
+
+    As many of them are let through as each limit has room for, as if they had come one after
+    the other: a request that one limit refuses counts against none.
 
     Expressions on the right see the row as it was. The least of the number and the window's end
     forgives a clock that was set back: nobody is locked out for longer than a window.
     """
     now = "CAST({now} * 1000000 AS BIGINT)"
     kept = [f"{{least}}(coalesce(f.tat{n}, {now}), {now} + :span{n})" for n in range(number)]
-    moved = [f"{{greatest}}({kept[n]}, {now}) + :interval{n}" for n in range(number)]
-    fits = "(" + " AND ".join(f"{moved[n]} <= {now} + :span{n}" for n in range(number)) + ")"
+    base = [f"{{greatest}}({kept[n]}, {now})" for n in range(number)]
+    room = ", ".join(f"({now} + :span{n} - {base[n]}) / :interval{n}" for n in range(number))
+    some = f"{{least}}(:many, {room})"
+    at_first = "{least}(:many, " + ", ".join(f":span{n} / :interval{n}" for n in range(number)) + ")"
     tats = [f"tat{n}" for n in range(number)]
-    first = [f"{now} + :interval{n}" for n in range(number)]
+    first = [f"{now} + :interval{n} * {at_first}" for n in range(number)]
+    # Of one value alone, SQLite's "min" and "max" are something else.
     first_end = first[0] if number == 1 else f"{{greatest}}({', '.join(first)})"
-    after = [f"CASE WHEN {fits} THEN {moved[n]} ELSE {kept[n]} END" for n in range(number)]
+    after = [
+        f"CASE WHEN {some} > 0 THEN {base[n]} + :interval{n} * {some} ELSE {kept[n]} END"
+        for n in range(number)
+    ]
     end = after[0] if number == 1 else f"{{greatest}}({', '.join(after)})"
     return (
         # Numbers and names of columns; every value is bound.
         f"INSERT INTO failwell_limits AS f (subject, allowed, ends, {', '.join(tats)}) "  # noqa: S608
-        f"VALUES (:subject, TRUE, {first_end}, {', '.join(first)}) "
-        f"ON CONFLICT (subject) DO UPDATE SET allowed = {fits}, ends = {end}, "
+        f"VALUES (:subject, {at_first}, {first_end}, {', '.join(first)}) "
+        f"ON CONFLICT (subject) DO UPDATE SET allowed = {some}, ends = {end}, "
         + ", ".join(f"{tat} = {value}" for tat, value in zip(tats, after, strict=True))
         + f" RETURNING allowed, {now}, {', '.join(tats)}"
     )
@@ -372,13 +381,14 @@ class SQLStore(ABC):
 
     # --- limits ---
 
-    def _take(self, db: Any, subject: str, limits: Sequence[Limit]) -> Decision:
-        facts: dict[str, Any] = {"subject": subject}
+    def _take(self, db: Any, subject: str, limits: Sequence[Limit], many: int) -> list[Decision]:
+        """What is decided of `many` requests of one subject, which are counted together."""
+        facts: dict[str, Any] = {"subject": subject, "many": many}
         for n, limit in enumerate(limits):
             facts[f"interval{n}"], facts[f"span{n}"] = limit.interval, limit.span
         # All rows are fetched, or the statement would stay open and uncommitted.
         ((allowed, now, *tats),) = db.execute(self._take_sql(len(limits)), self._facts(facts)).fetchall()
-        return decision(limits, bool(allowed), tats, now)
+        return decisions(limits, many, allowed, tats, now)
 
     def _forget_limits(self, db: Any) -> None:
         # A number in the past says what a missing one says: the allowance is whole.

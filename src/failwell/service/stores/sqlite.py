@@ -28,7 +28,6 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from failwell.service.limits import Decision, Limit
@@ -38,10 +37,16 @@ from failwell.service.stores.sql import LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from failwell.service.idempotency import Claim, Claimed
     from failwell.service.keys import StoredKey
-    from failwell.service.stores.base import Counting
+    from failwell.service.stores.base import Admitted, Counting
+
+    # A request that waits to be let in: its key's public part, what says what to count, who is told.
+    _Arrival: TypeAlias = tuple[str, Counting, asyncio.Future[Admitted]]
+    # Requests that are counted together: whose, by which limits, and who is told, with his key.
+    _Group: TypeAlias = tuple[str, Sequence[Limit], list[tuple[asyncio.Future[Admitted], StoredKey | None]]]
 
 T = TypeVar("T")
 
@@ -161,93 +166,100 @@ class SQLiteStore(SQLStore):
 
     # --- keys and limits ---
 
-    async def admit(self, public: str, counting: Counting, /) -> tuple[StoredKey | None, Decision | None]:
+    async def admit(self, public: str, counting: Counting, /) -> Admitted:
         """See `Store.admit`."""
         loop = asyncio.get_running_loop()
-        arrival = _Arrival(public, counting, loop.create_future())
-        if not self._turn.add(loop, arrival):
-            self._let_in([arrival])
-        return await arrival.future
+        told: asyncio.Future[Admitted] = loop.create_future()
+        if not self._turn.add(loop, (public, counting, told)):
+            self._let_in([(public, counting, told)])
+        return await told
 
     async def take(self, subject: str, limits: Sequence[Limit], /) -> Decision:
         """See `Store.take`."""
-        with self._counting:
-            ((decision, error),) = self._taken([(subject, limits)])
-        if error is not None:
-            raise error
-        assert decision is not None
+        ((decision,),) = self._taken([(subject, limits, 1)])
         return decision
 
     def _let_in(self, arrivals: Sequence[_Arrival]) -> None:
         """Look up the keys of requests that came together, and count the requests."""
+        waiting = [told for _, _, told in arrivals]
         try:
-            with self._read_lock() as db:
-                keys = self._keys_now(db, [arrival.public for arrival in arrivals])
-        except Exception as exc:  # noqa: BLE001  # it belongs to whoever asked
-            for arrival in arrivals:
-                arrival.fail(exc)
+            keys = self._keys_now([public for public, _, _ in arrivals])
+            # By subject and limits, those that came first standing first.
+            groups: dict[tuple[str, int], _Group] = {}
+            for (_, counting, told), key in zip(arrivals, keys, strict=True):
+                try:
+                    counted = counting(key)
+                except Exception as exc:  # noqa: BLE001  # it belongs to whoever asked
+                    _fail([told], exc)
+                    continue
+                if counted is None:
+                    _tell_admitted(told, (key, None))
+                    continue
+                subject, limits = counted
+                # The same limits are most often the same object; hashing them would take longer.
+                group = groups.get((subject, id(limits)))
+                if group is None:
+                    group = groups[subject, id(limits)] = (subject, limits, [])
+                group[2].append((told, key))
+            if not groups:
+                return
+            taken = self._taken([(subject, limits, len(its)) for subject, limits, its in groups.values()])
+        except Exception as exc:  # noqa: BLE001  # it belongs to all who asked
+            _fail(waiting, exc)
             return
-        counted = []
-        for arrival, key in zip(arrivals, keys, strict=True):
-            try:
-                asked = arrival.counting(key)
-            except Exception as exc:  # noqa: BLE001  # the same
-                arrival.fail(exc)
-                continue
-            if asked is None:
-                arrival.tell((key, None))
-            else:
-                counted.append((arrival, key, asked))
-        if not counted:
-            return
-        with self._counting:
-            taken = self._taken([asked for _, _, asked in counted])
-        for (arrival, key, _), (decision, error) in zip(counted, taken, strict=True):
-            if error is not None:
-                arrival.fail(error)
-            else:
-                arrival.tell((key, decision))
+        for (_, _, its), decisions in zip(groups.values(), taken, strict=True):
+            for (told, key), decision in zip(its, decisions, strict=True):
+                _tell_admitted(told, (key, decision))
 
-    def _keys_now(self, db: sqlite3.Connection, publics: Sequence[str]) -> list[StoredKey | None]:
+    def _keys_now(self, publics: Sequence[str]) -> list[StoredKey | None]:
         """The keys with these public parts; those that are remembered, if nothing was committed since."""
-        ((version,),) = db.execute("PRAGMA data_version").fetchall()
-        if version != self._keys_version or len(self._keys) > MOST_KEYS:
-            self._keys.clear()
-            self._keys_version = version
-        found: list[StoredKey | None] = []
-        for public in publics:
-            key = self._keys.get(public)
-            if key is None:
-                key = self._find_key(db, public)
-                if key is not None:
-                    self._keys[public] = key
-            found.append(key)
-        return found
+        with self._read_lock() as db:
+            ((version,),) = db.execute("PRAGMA data_version").fetchall()
+            if version != self._keys_version or len(self._keys) > MOST_KEYS:
+                self._keys.clear()
+                self._keys_version = version
+            found: list[StoredKey | None] = []
+            for public in publics:
+                key = self._keys.get(public)
+                if key is None:
+                    key = self._find_key(db, public)
+                    if key is not None:
+                        self._keys[public] = key
+                found.append(key)
+            return found
 
-    def _taken(
-        self, asked: Sequence[tuple[str, Sequence[Limit]]]
-    ) -> list[tuple[Decision | None, BaseException | None]]:
-        """Count requests, in one transaction where they are several: for each, the decision or an error."""
+    def _taken(self, asked: Sequence[tuple[str, Sequence[Limit], int]]) -> list[list[Decision]]:
+        """
+        Count requests, all of them or none.
+
+        Args:
+            asked: Subjects, their limits, and how many requests each made.
+
+        Raises:
+            StoreBusyError: another process keeps the file to itself.
+        """
         db = self._limits
-        try:
-            self._takes += len(asked)
-            if self._takes >= max(TAKES_BETWEEN, self._left):
-                self._forget_limits(db)
-                ((self._left,),) = db.execute("SELECT count(*) FROM failwell_limits").fetchall()
-                self._takes = 0
-            if len(asked) == 1:
-                return [(self._take(db, *asked[0]), None)]
-            db.execute("BEGIN IMMEDIATE")
+        with self._counting:
             try:
-                decisions = [(self._take(db, *one), None) for one in asked]
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-            return [*decisions]
-        except sqlite3.Error as exc:
-            return [(None, _busy_or(exc))] * len(asked)
+                self._takes += sum(many for _, _, many in asked)
+                if self._takes >= max(TAKES_BETWEEN, self._left):
+                    self._forget_limits(db)
+                    ((self._left,),) = db.execute("SELECT count(*) FROM failwell_limits").fetchall()
+                    self._takes = 0
+                if len(asked) == 1:
+                    # One statement is a transaction by itself.
+                    return [self._take(db, *asked[0])]
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    decisions = [self._take(db, *one) for one in asked]
+                    db.execute("COMMIT")
+                except BaseException:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    raise
+                return decisions
+            except sqlite3.Error as exc:
+                raise _busy_or(exc) from exc
 
     # --- idempotency ---
 
@@ -313,21 +325,15 @@ class SQLiteStore(SQLStore):
         self._limits.close()
 
 
-@dataclass(slots=True)
-class _Arrival:
-    """A request that waits to be let in: its key's public part, what to count, and who is told."""
+def _tell_admitted(told: asyncio.Future[Admitted], found: Admitted) -> None:
+    if not told.done():  # it went away
+        told.set_result(found)
 
-    public: str
-    counting: Counting
-    future: asyncio.Future[tuple[StoredKey | None, Decision | None]]
 
-    def tell(self, found: tuple[StoredKey | None, Decision | None]) -> None:
-        if not self.future.done():
-            self.future.set_result(found)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+def _fail(waiting: Iterable[asyncio.Future[Admitted]], error: Exception) -> None:
+    for told in waiting:
+        if not told.done():
+            told.set_exception(error)
 
 
 class _Turn(Generic[T]):
