@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import atexit
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from postgres_server import fresh_database
 from redis_server import fresh_redis
+from temporary_folders import TemporaryFolder
 
 from failwell.service import SQLiteStore
 
@@ -52,9 +53,9 @@ def fresh(kind: str) -> OpenStore:
     """What opens a store of this kind on a new, empty database; skips where its server is missing."""
     match kind:
         case "sqlite":
-            folder = tempfile.TemporaryDirectory(prefix="failwell-conformance-", ignore_cleanup_errors=True)
-            _folders.append(folder)
-            return partial(opens_sqlite, Path(folder.name) / "store.db")
+            folder = TemporaryFolder("failwell-conformance-")
+            atexit.register(folder.close)
+            return partial(opens_sqlite, folder.path / "store.db")
         case "postgresql":
             return partial(opens_postgres, fresh_database())
         case _:
@@ -65,7 +66,3 @@ def fresh(kind: str) -> OpenStore:
 def shared(kind: str) -> OpenStore:
     """The same, on one database for all the tests of this process."""
     return fresh(kind)
-
-
-# They are removed with the process.
-_folders: list[tempfile.TemporaryDirectory[str]] = []

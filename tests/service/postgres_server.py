@@ -17,7 +17,6 @@ import pwd
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporary_folders import TemporaryFolder
 
 PACKAGE = "postgresql"
 
@@ -38,15 +38,13 @@ CHEAP = {
 _REFUSES = "FATAL:  could not"
 
 # Ends the server as soon as whoever started it is gone, however that came about: then the pipe
-# ends. A word tells that the server will be started again.
+# ends. A word says with which signal.
 WATCH = """
-folder=$1; shift
 "$@" &
 server=$!
 read -r word
 kill -s "${word:-INT}" "$server" 2>/dev/null
 wait "$server"
-[ -n "$word" ] || rm -rf -- "$folder"
 """
 
 
@@ -72,7 +70,8 @@ class PostgresServer:
         self._numbers = itertools.count(1)
         self._watch: subprocess.Popen[bytes] | None = None
         self.port = 0
-        self.folder = Path(tempfile.mkdtemp(prefix="failwell-postgres-"))
+        self._temporary = TemporaryFolder("failwell-postgres-")
+        self.folder = self._temporary.path
         self._user: Any = {}
         if os.getuid() == 0:  # the server refuses to run as root
             account = pwd.getpwnam("postgres")
@@ -134,7 +133,7 @@ class PostgresServer:
             **self._settings,
             "port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder),
         }  # fmt: skip
-        command: list[str | Path] = ["sh", "-c", WATCH, "watch", self.folder, self._bin / "postgres"]
+        command: list[str | Path] = ["sh", "-c", WATCH, "watch", self._bin / "postgres"]
         command += ["-D", self.folder / "data"]
         command += [f"--{name}={value}" for name, value in settings.items()]
         # Made by us, so that its owner need not be the one who runs the server.
@@ -173,7 +172,7 @@ class PostgresServer:
     def close(self) -> None:
         """Stop the server and forget its data."""
         self.stop("QUIT")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._temporary.close()
 
 
 @contextmanager

@@ -13,12 +13,11 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from functools import cache
-from pathlib import Path
 
 import pytest
+from temporary_folders import TemporaryFolder
 
 MISSING = "redis-server is not installed: apt-get install redis-server"
 # More than a process of tests asks for: the first may be in use to the end.
@@ -41,8 +40,8 @@ class RedisServer:
     def __init__(self, *settings: str) -> None:
         self._settings = settings
         self._owner = os.getpid()
-        # Short: the path of a Unix socket ends after 107 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="failwell-redis-", dir="/tmp"))
+        self._temporary = TemporaryFolder("failwell-redis-")
+        self.folder = self._temporary.path
         self.path = self.folder / "s"
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -114,7 +113,7 @@ class RedisServer:
             return
         self.end()
         atexit.unregister(self.stop)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._temporary.close()
 
 
 def _ends_with_us() -> list[str]:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import pytest
 from postgres_server import WATCH, PostgresServer, binaries, fresh_database, postgres_server
 from redis_server import RedisServer, fresh_redis, new_redis
+from temporary_folders import TemporaryFolder
 
 from failwell.service import SQLiteStore
 from failwell.service.doctor import CannotLookError, Finding, examine
@@ -468,7 +469,8 @@ def test_a_standby_is_wrong_and_its_primary_gets_advice(postgres: PostgresServer
 @contextmanager
 def standby_of(primary: PostgresServer) -> Iterator[str]:
     """A second server that follows `primary`."""
-    folder = Path(tempfile.mkdtemp(prefix="failwell-standby-"))
+    temporary = TemporaryFolder("failwell-standby-")
+    folder = temporary.path
     found = binaries()
     assert found is not None
     user: dict[str, Any] = {}
@@ -479,11 +481,11 @@ def standby_of(primary: PostgresServer) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    run = [found / "pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
+    run: list[str | Path] = [found / "pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
     run += ["-D", folder / "data", "-R", "-c", "fast", "--no-sync"]
     subprocess.run(run, check=True, capture_output=True, timeout=120, cwd="/", **user)
     server = subprocess.Popen(
-        ["sh", "-c", WATCH, "watch", folder, found / "postgres", "-D", folder / "data", f"--port={port}",
+        ["sh", "-c", WATCH, "watch", found / "postgres", "-D", folder / "data", f"--port={port}",
          "--listen_addresses=127.0.0.1", f"--unix_socket_directories={folder}", "--fsync=off",
          "--max_connections=200", "--shared_buffers=32MB", "--timezone=UTC", "--log_timezone=UTC"],
         cwd="/", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -497,7 +499,7 @@ def standby_of(primary: PostgresServer) -> Iterator[str]:
         yield url
     finally:
         server.communicate(b"INT\n", timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
+        temporary.close()
 
 
 def follows(url: str, primary: PostgresServer) -> bool:
