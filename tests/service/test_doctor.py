@@ -481,8 +481,8 @@ def standby_of(primary: PostgresServer) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    run: list[str | Path] = [found / "pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
-    run += ["-D", folder / "data", "-R", "-c", "fast", "--no-sync"]
+    run: list[str | Path] = [found / "pg_basebackup", "-h", "127.0.0.1", "-p", str(primary.port)]
+    run += ["-U", "postgres", "-D", folder / "data", "-R", "-c", "fast", "--no-sync"]
     subprocess.run(run, check=True, capture_output=True, timeout=120, cwd="/", **user)
     server = subprocess.Popen(
         ["sh", "-c", WATCH, "watch", found / "postgres", "-D", folder / "data", f"--port={port}",
