@@ -484,12 +484,50 @@ def test_an_http_exception_keeps_its_headers_and_its_words(here: Here) -> None:
     assert error.failure.message == "Come later."
 
 
-@pytest.mark.parametrize("detail", [None, {"a": SECRET}, [SECRET]])
-def test_a_detail_that_is_no_sentence_is_not_said(kneo: Here, detail: Any) -> None:
-    kneo.next = HTTPException(404, detail)
-    answer = kneo.ask("GET", "/raise")
+FOUND = {"loc": ("body", "name"), "msg": "Field required", "type": "missing", "input": {"password": SECRET}}
 
-    assert json.loads(answer.body)["error"]["message"] == "Not Found"
+
+@pytest.mark.parametrize(
+    ("detail", "message", "code", "details", "fields"),
+    [
+        (None, "Conflict", "conflict", {}, []),
+        ("Taken.", "Taken.", "conflict", {}, []),
+        ({"message": "Taken.", "code": "taken", "by": 7}, "Taken.", "taken", {"by": 7}, []),
+        ({"msg": "Taken."}, "Taken.", "conflict", {}, []),
+        ({"detail": "Taken.", "msg": "More."}, "Taken.", "conflict", {"msg": "More."}, []),
+        ({"message": ["no sentence"], "code": 7}, "Conflict", "conflict",
+         {"message": ["no sentence"], "code": 7}, []),
+        ({7: "seven"}, "Conflict", "conflict", {"7": "seven"}, []),
+        (["a", "b"], "Conflict", "conflict", {"detail": ["a", "b"]}, []),
+        ([], "Conflict", "conflict", {"detail": []}, []),
+        ([FOUND], "Conflict", "conflict", {}, [("body", "name")]),
+        ({"message": "No.", "errors": [FOUND]}, "No.", "conflict", {}, [("body", "name")]),
+    ],
+)  # fmt: skip
+def test_what_a_detail_says_is_said_in_the_contracts_words(
+    kneo: Here, detail: Any, message: str, code: str, details: dict[str, Any], fields: list[Any]
+) -> None:
+    """
+    Sentence, code and findings at their places, all else as details; never what was sent.
+    """
+    kneo.next = HTTPException(409, detail)
+    answer = kneo.ask("GET", "/raise", headers={"accept": "application/problem+json"})
+    error = KNEO.decode(answer)
+
+    assert error is not None
+    failure = error.failure
+    assert (failure.status, failure.message, failure.code) == (409, message, code)
+    assert json.loads(answer.body).get("details", {}) == details
+    assert [f.path for f in failure.fields] == fields
+    assert b"hunter2" not in answer.body
+
+
+def test_the_detail_of_a_500_is_not_said(kneo: Here) -> None:
+    kneo.next = HTTPException(500, {"message": SECRET, "code": "no", "dsn": SECRET})
+    body = json.loads(kneo.ask("GET", "/raise", headers={"accept": "application/problem+json"}).body)
+
+    assert (body["code"], "details" in body) == ("internal_error", False)
+    assert SECRET not in str(body)
 
 
 @pytest.mark.parametrize(

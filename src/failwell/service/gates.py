@@ -58,6 +58,7 @@ from failwell.service.refusals import (
     error_of,
 )
 from failwell.service.stores.base import StoreBusyError, TransactionalStore
+from failwell.service.validation import loggable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -465,7 +466,7 @@ class Service:
 
     def _fault(self, exc: Exception, exchange: Exchange) -> CallError:
         """What we say of a fault of our own."""
-        log.error("request %s failed", exchange.request_id, exc_info=exc)
+        log.error("request %s failed", exchange.request_id, exc_info=loggable(exc))
         return error_for(self.contract, self.wording, Refusal("internal_error"), self.codes)
 
     def _note(self, error: CallError, status: int, exchange: Exchange) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from failwell.contract import Contract
+    from failwell.failure import FieldError
     from failwell.service.bodies import ASGIApp, Message, Receive, Scope, Send
     from failwell.service.keys import KeyFormat
     from failwell.service.operations import Operation
@@ -128,12 +129,48 @@ def _answering_head(app: ASGIApp, paths: frozenset[str]) -> ASGIApp:
 
 
 def _refusal_of(status: int, detail: Any, headers: Any) -> Refusal:
-    # A detail that is no sentence has no place in a message, and that of a 500 is too often the
-    # text of an exception.
-    sentence = detail if isinstance(detail, str) and detail and status != 500 else phrase(status)
+    """What an `HTTPException` says: its detail is a sentence, or an object or list of FastAPI's."""
+    # That of a 500 is too often the text of an exception.
+    code, message, fields, values = _said_in(None if status == 500 else detail)
     return Refusal(
-        code_of_status(status),
+        code or code_of_status(status),
+        values,
+        fields,
         headers={name.lower(): value for name, value in (headers or {}).items()},
         status=status,
-        message=sentence,
+        message=message or phrase(status),
+    )
+
+
+# Where an object that is a detail has its sentence.
+_SENTENCES = ("message", "msg", "detail")
+
+
+def _said_in(detail: Any) -> tuple[str | None, str | None, tuple[FieldError, ...], dict[str, Any]]:
+    """Code, message, fields, and what else there is."""
+    if isinstance(detail, str):
+        return None, detail, (), {}
+    if not isinstance(detail, dict):
+        detail = {} if detail is None else {"detail": detail}
+    code = message = None
+    fields: tuple[FieldError, ...] = ()
+    rest = {}
+    for name, value in detail.items():
+        if _are_findings(value):
+            # Those of Pydantic repeat the input.
+            fields += fields_from_pydantic(value)
+        elif name == "code" and isinstance(value, str) and value:
+            code = value
+        elif name in _SENTENCES and isinstance(value, str) and message is None:
+            message = value
+        else:
+            rest[str(name)] = value
+    return code, message, fields, rest
+
+
+def _are_findings(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(isinstance(v, dict) and {"loc", "msg", "type"} <= v.keys() for v in value)
     )

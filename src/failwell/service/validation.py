@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -16,7 +17,7 @@ from failwell.failure import FieldError
 from failwell.service.refusals import Refusal, RefusedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -120,6 +121,64 @@ def _parts_of(value: Any, depth: int) -> Iterator[str]:
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         if len(text) > 2:
             yield text
+
+
+class InvalidDataError(Exception):
+    """What the log says in place of an exception whose text repeats the data that it found fault with."""
+
+
+def loggable(exc: BaseException) -> BaseException:
+    """
+    `exc` as it may be logged.
+
+    Pydantic's `ValidationError` and FastAPI's of a response repeat the input in their texts. Each
+    of them in the chain, or in a group, is replaced by its places and kinds, with its traceback.
+    """
+    return _loggable(exc, {})
+
+
+def _loggable(exc: BaseException, seen: dict[int, BaseException]) -> BaseException:
+    if id(exc) in seen:
+        return seen[id(exc)]
+    findings = _findings_of(exc)
+    said = exc if findings is None else InvalidDataError(_places(exc, findings))
+    if isinstance(exc, BaseExceptionGroup):
+        members = [_loggable(member, seen) for member in exc.exceptions]
+        if any(new is not old for new, old in zip(members, exc.exceptions, strict=True)):
+            said = exc.derive(members)
+    seen[id(exc)] = said
+    suppressed = exc.__suppress_context__
+    cause, context = exc.__cause__, exc.__context__
+    said.__cause__ = None if cause is None else _loggable(cause, seen)
+    said.__context__ = None if context is None else _loggable(context, seen)
+    said.__suppress_context__ = suppressed
+    return said if said is exc else said.with_traceback(exc.__traceback__)
+
+
+def _findings_of(exc: BaseException) -> Sequence[Any] | None:
+    """What an exception found fault with; None if it is no finding of Pydantic's."""
+    found: Any = exc
+    for module, name in _FINDERS:
+        # What was never imported raised nothing.
+        cls = getattr(sys.modules.get(module), name, None)
+        if cls is not None and isinstance(exc, cls):
+            errors: Sequence[Any] = found.errors()
+            return errors
+    return None
+
+
+_FINDERS = (("pydantic_core", "ValidationError"), ("fastapi.exceptions", "ValidationException"))
+
+
+def _places(exc: BaseException, findings: Sequence[Any]) -> str:
+    listed = []
+    for finding in findings[:10]:
+        error = finding if isinstance(finding, dict) else {}
+        place = ".".join(str(part) for part in error.get("loc", ()))
+        listed.append(f"{place or 'the whole'}: {error.get('type', 'not valid')}")
+    more = [] if len(findings) <= 10 else ["…"]
+    where = getattr(exc, "endpoint_path", None)
+    return f"{type(exc).__name__}{f' of {where}' if where else ''}: {'; '.join([*listed, *more])}"
 
 
 def json_body(model: type[M], *, pydantic1: bool = False) -> Callable[[bytes], M]:
