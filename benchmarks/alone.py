@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ import failwell
 from contenders import BODY, TOKEN
 from failwell.call.messages import Response, Send
 from failwell.clock import SystemClock
-from machine import pin
+from machine import forget_proxies, pin
 from server import THING
 
 HERE = Path(__file__).parent
@@ -278,9 +277,7 @@ def main() -> None:
     parser.add_argument("--cpu", type=int, default=None, help="the core to stay on")
     given = parser.parse_args()
     pin(given.cpu)
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            del os.environ[name]
+    forget_proxies()
     print(
         json.dumps(
             {

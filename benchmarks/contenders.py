@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
 
-from machine import pin
+from machine import forget_proxies, pin
 
 Call = Callable[[], Any]
 AsyncCall = Callable[[], Awaitable[Any]]
@@ -295,10 +295,7 @@ def main() -> None:
     parser.add_argument("--cpu", type=int, default=None, help="the core to stay on")
     given = parser.parse_args()
     pin(given.cpu)
-    # A proxy of this machine's environment would stand between the client and loopback.
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            del os.environ[name]
+    forget_proxies()
     if given.name in SYNC:
         work(SYNC[given.name](given.url))
     else:

@@ -1,4 +1,4 @@
-"""Which core a process stays on, and what machine it is."""
+"""Which core a process stays on, what its environment must not say, and what machine it is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def pin(core: int | None) -> None:
     """Stay on `core`, so that client and server do not take turns on one."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
+
+
+def forget_proxies() -> None:
+    """A proxy of this machine's environment would stand between the client and loopback."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            del os.environ[name]
 
 
 def description() -> str:

@@ -12,63 +12,20 @@ contender's rounds, and the ratio of two medians. docs/performance.md says more.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from contenders import ASYNC, AT_ONCE, PEERS, SYNC
-from machine import cores, description, load
+from machine import cores
+from tables import HERE, MS, US, Row, Time, heading, noted, options, rows_table, say, tell, versions, wanted
 
-HERE = Path(__file__).parent
 PEER_PACKAGES = ("openai[aiohttp]", "anthropic", "azure-core", "stripe", "botocore", "requests")
 BARE_PACKAGES = ("httpx2", "aiohttp", "pyreqwest")
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-
-US, MS = "µs", "ms"
-
-
-@dataclass(frozen=True)
-class Row:
-    """
-    One line of the table.
-
-    Attributes:
-        measure: What is compared.
-        target: The bound, in `unit`.
-        at_most: Whether the target bounds from above; else from below.
-        reached: What was measured.
-        unit: Behind the numbers; "times" for a ratio.
-        note: What the number does not say.
-    """
-
-    measure: str
-    target: float
-    at_most: bool
-    reached: float
-    unit: str
-    note: str = ""
-
-    @property
-    def met(self) -> bool:
-        """Whether the target holds."""
-        return self.reached <= self.target if self.at_most else self.reached >= self.target
-
-
-@dataclass(frozen=True)
-class Time:
-    """Microseconds a call: the median of a contender's rounds, by the clock and of processor time."""
-
-    wall: float
-    cpu: float
-    rounds: int
 
 
 class Worker:
@@ -200,16 +157,6 @@ def peers_python(folder: Path) -> Path:
     return python
 
 
-def versions(python: Path, packages: Iterable[str]) -> dict[str, str]:
-    """Which versions of `packages` that interpreter has."""
-    names = [name.partition("[")[0] for name in packages]
-    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
-    told = subprocess.run(
-        [str(python), "-c", code, *names], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout.split()
-    return dict(zip(names, told, strict=True))
-
-
 def ratio_rows(times: dict[str, Time]) -> list[Row]:
     """The lines that compare two contenders."""
     rows: list[Row] = []
@@ -297,22 +244,6 @@ def alone_rows(found: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def _number(value: float, unit: str) -> str:
-    digits = 1 if unit in (US, MS) else 0 if unit in ("blocks", "%") else 2
-    return f"{value:.{digits}f} {unit}".strip()
-
-
-def rows_table(rows: list[Row]) -> list[str]:
-    """The rows as a Markdown table, one line each."""
-    lines = ["| measure | target | reached | met |", "|---|---|---|---|"]
-    for row in rows:
-        bound = "at most" if row.at_most else "at least"
-        reached = _number(row.reached, row.unit) + (f" ({row.note})" if row.note else "")
-        target = f"{bound} {row.target:g} {row.unit}".strip()
-        lines.append(f"| {row.measure} | {target} | {reached} | {'yes' if row.met else '**no**'} |")
-    return lines
-
-
 def times_table(times: dict[str, Time]) -> list[str]:
     """The times as a Markdown table, one line each."""
     lines = ["| one call | µs | of these, µs of the client's processor |", "|---|---|---|"]
@@ -323,12 +254,8 @@ def times_table(times: dict[str, Time]) -> list[str]:
 
 def report(result: dict[str, Any], times: dict[str, Time], rows: list[Row]) -> str:
     """All that was measured, as Markdown."""
-    with_versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
-        f"Measured on {result['date']} by `{result['command']}` on {result['machine']}; "
-        f"load of the machine before: {result['load']:.1f}.",
-        f"Medians of {result['rounds']} rounds of {result['seconds']:g} s.",
-        f"With {with_versions}.",
+        *heading(result),
         "",
         *rows_table(rows),
         "",
@@ -339,28 +266,8 @@ def report(result: dict[str, Any], times: dict[str, Time], rows: list[Row]) -> s
     return "\n".join(lines)
 
 
-def write_into(page: Path, text: str) -> None:
-    """Replace what stands between the two markers of `page`."""
-    old = page.read_text()
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{page} has no {BEGIN} ... {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-
-
-def say(text: str) -> None:
-    """Show how far it is, in place of what was shown before."""
-    print(f"\r\033[K{text}" if sys.stderr.isatty() else text, end="", file=sys.stderr, flush=True)
-    if not sys.stderr.isatty():
-        print(file=sys.stderr)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--compare", action="store_true", help="measure the peers too")
+    parser = options(__doc__, compared="the peers", rounds=31, seconds=0.2)
     parser.add_argument(
         "--peers",
         type=Path,
@@ -368,53 +275,30 @@ def main() -> None:
         metavar="FOLDER",
         help="their venv, made if absent",
     )
-    parser.add_argument(
-        "--only", action="append", metavar="TEXT", help="contenders whose name has this in it"
-    )
     parser.add_argument("--no-alone", action="store_true", help="leave out what needs no second library")
-    parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--seconds", type=float, default=0.2, help="length of one turn")
-    parser.add_argument("--warm-up", type=int, default=1024, help="calls of each contender, made twice")
     parser.add_argument("--calls", type=int, default=100_000, help="calls of the longest run with no engine")
     parser.add_argument("--imports", type=int, default=41, help="runs of each import")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between its markers")
     given = parser.parse_args()
 
     ours = Path(sys.executable)
-    names = [n for n in (*SYNC, *ASYNC) if given.compare or n not in PEERS]
-    if given.only:
-        names = [n for n in names if any(text in n for text in given.only)]
     peers = peers_python(given.peers) if given.compare else ours
-    result: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "command": "python benchmarks/run.py" + (" --compare" if given.compare else ""),
-        "machine": description(),
-        "load": load(),
-        "rounds": given.rounds,
-        "seconds": given.seconds,
-        "versions": versions(ours, ("failwell", *BARE_PACKAGES))
-        | (versions(peers, PEER_PACKAGES) if given.compare else {}),
-    }
+    packages = versions(ours, ("failwell", *BARE_PACKAGES))
+    packages |= versions(peers, PEER_PACKAGES) if given.compare else {}
+    result = noted("run.py", given, packages)
     times: dict[str, Time] = {}
     for group in (SYNC, ASYNC):  # sync and async apart: fewer processes that wait
-        wanted = {n: peers if n in PEERS else ours for n in names if n in group}
-        if wanted:
-            times |= raced(wanted, rounds=given.rounds, seconds=given.seconds, warm_up=given.warm_up)
+        pythons = {
+            name: peers if name in PEERS else ours
+            for name in group
+            if (given.compare or name not in PEERS) and wanted(given, name)
+        }
+        if pythons:
+            times |= raced(pythons, rounds=given.rounds, seconds=given.seconds, warm_up=given.warm_up)
     rows = ratio_rows(times)
     if not given.no_alone:
         result["alone"] = alone(given.calls, given.imports)
         rows += alone_rows(result["alone"])
-    say("")
-    text = report(result, times, rows)
-    if given.write is not None:
-        write_into(given.write, text)
-    if given.json:
-        result["times"] = {name: asdict(t) for name, t in times.items()}
-        result["rows"] = [asdict(row) | {"met": row.met} for row in rows]
-        print(json.dumps(result, indent=2, ensure_ascii=False))
-    else:
-        print(text)
+    tell(given, result, times, rows, report(result, times, rows))
 
 
 if __name__ == "__main__":

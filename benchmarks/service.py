@@ -12,7 +12,6 @@ medians. docs/service-performance.md says more.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import socket
@@ -22,14 +21,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import cores, description, load
-from run import HERE, Row, Time, rows_table, say, versions, write_into
+from machine import cores
+from tables import HERE, Row, Time, heading, noted, options, rows_table, say, tell, versions, wanted
 
 AT_ONCE = 64
 WORKERS = 4
@@ -329,12 +328,8 @@ def times_table(contenders: dict[str, Contender]) -> list[str]:
 
 def report(result: dict[str, Any], contenders: dict[str, Contender], rows: list[Row]) -> str:
     """All that was measured, as Markdown."""
-    with_versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
-        f"Measured on {result['date']} by `{result['command']}` on {result['machine']}; "
-        f"load of the machine before: {result['load']:.1f}.",
-        f"Medians of {result['rounds']} rounds of {result['seconds']:g} s, {AT_ONCE} requests at once.",
-        f"With {with_versions}.",
+        *heading(result, f", {AT_ONCE} requests at once"),
         *(f"Left out: {name}, as {package} is not installed." for name, package in result["missing"].items()),
         "",
         *(rows_table(rows) if rows else ()),
@@ -345,56 +340,28 @@ def report(result: dict[str, Any], contenders: dict[str, Contender], rows: list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--compare", action="store_true", help="measure plain Starlette too")
-    parser.add_argument("--only", action="append", metavar="TEXT", help="groups whose name has this in it")
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--seconds", type=float, default=0.3, help="length of one turn")
-    parser.add_argument("--warm-up", type=int, default=1024, help="calls of each side, made twice")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between its markers")
-    given = parser.parse_args()
+    given = options(__doc__, compared="plain Starlette", rounds=25, seconds=0.3).parse_args()
 
-    result: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "command": "python benchmarks/service.py" + (" --compare" if given.compare else ""),
-        "machine": description(),
-        "load": load(),
-        "rounds": given.rounds,
-        "seconds": given.seconds,
-        "versions": versions(Path(sys.executable), PACKAGES),
-        "missing": {},
-    }
+    result = noted("service.py", given, versions(Path(sys.executable), PACKAGES))
+    result["missing"] = {}
     contenders: dict[str, Contender] = {}
     with ExitStack() as stack:
         urls = Urls(stack)
         for group in GROUPS:
-            if given.only and not any(text in group.name for text in given.only):
+            if not wanted(given, group.name):
                 continue
             if package := missing(group.store):
                 result["missing"][group.name] = package
                 continue
             if not given.compare:
-                sides = tuple(side for side in group.sides if side.server == "failwell")
-                group = Group(group.name, group.store, sides, group.workers, group.durable)
+                group = replace(group, sides=tuple(s for s in group.sides if s.server == "failwell"))
             for contender in raced(
                 group, urls, rounds=given.rounds, seconds=given.seconds, warm_up=given.warm_up
             ):
                 contenders[f"{group.name}, {contender.side.name}"] = contender
     times = {name: contender.time() for name, contender in contenders.items()}
     rows = rows_of(times)
-    say("")
-    text = report(result, contenders, rows)
-    if given.write is not None:
-        write_into(given.write, text)
-    if given.json:
-        result["times"] = {name: asdict(t) for name, t in times.items()}
-        result["rows"] = [asdict(row) | {"met": row.met} for row in rows]
-        print(json.dumps(result, indent=2, ensure_ascii=False))
-    else:
-        print(text)
+    tell(given, result, times, rows, report(result, contenders, rows))
 
 
 if __name__ == "__main__":

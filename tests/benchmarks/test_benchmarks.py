@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def run(script: str, *arguments: str) -> str:
-    """What a benchmark prints."""
-    told = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return told.stdout
+from benchmark_runs import SHORT, printed, written
 
 
 @pytest.fixture(scope="module")
 def raced() -> dict[str, Any]:
     """The result of a short race of the three engines that are always there."""
     arguments = ("--no-alone", "--rounds", "2", "--seconds", "0.01", "--warm-up", "64", "--json")
-    told = run("run.py", *arguments, "--only", "httpx", "--only", "aiohttp")
+    told = printed("run.py", *arguments, "--only", "httpx", "--only", "aiohttp")
     result: dict[str, Any] = json.loads(told)
     return result
 
@@ -37,7 +22,7 @@ def raced() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
     """The result of what needs no second library, with few calls."""
-    result: dict[str, Any] = json.loads(run("alone.py", "--calls", "500", "--runs", "1"))
+    result: dict[str, Any] = json.loads(printed("alone.py", "--calls", "500", "--runs", "1"))
     return result
 
 
@@ -77,14 +62,6 @@ def test_failures_of_about_300_bytes_are_decoded(alone: dict[str, Any]) -> None:
 
 
 def test_the_tables_take_the_place_between_the_markers(tmp_path: Path) -> None:
-    page = tmp_path / "performance.md"
-    page.write_text("Before.\n\n<!-- measured: begin -->\nold\n<!-- measured: end -->\n\nAfter.\n")
+    arguments = ("--no-alone", *SHORT, "--only", "httpx2.Client")
 
-    arguments = ("--no-alone", "--rounds", "1", "--seconds", "0.01", "--warm-up", "64", "--write", str(page))
-    run("run.py", *arguments, "--only", "httpx2.Client")
-
-    text = page.read_text()
-    assert text.startswith("Before.\n")
-    assert text.endswith("After.\n")
-    assert "| httpx2.Client |" in text
-    assert "old" not in text
+    assert "| httpx2.Client |" in written(tmp_path / "performance.md", "run.py", *arguments)

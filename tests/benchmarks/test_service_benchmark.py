@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark_runs import SHORT, printed, written
 
 pytest.importorskip("uvloop", reason="the benchmark needs uvloop and httptools")
 pytest.importorskip("httptools", reason="the benchmark needs uvloop and httptools")
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SHORT = ("--rounds", "1", "--seconds", "0.01", "--warm-up", "64")
-
-
-def run(*arguments: str) -> str:
-    """What the benchmark prints."""
-    told = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "service.py"), *SHORT, *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    return told.stdout
 
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, Any]:
     """The result of a short run with SQLite; both sides answer as expected, or it ends with an error."""
-    result: dict[str, Any] = json.loads(run("--compare", "--only", "GET", "--only", "SQLite", "--json"))
+    asked = ("--compare", "--only", "GET", "--only", "SQLite", "--json")
+    result: dict[str, Any] = json.loads(printed("service.py", *SHORT, *asked))
     return result
 
 
@@ -56,13 +41,6 @@ def test_two_sides_become_a_share_with_its_target(compared: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("store", ["PostgreSQL", "Redis"])
 def test_a_store_with_a_server_is_measured_or_said_to_be_left_out(store: str, tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("Before.\n\n<!-- measured: begin -->\nold\n<!-- measured: end -->\n\nAfter.\n")
+    text = written(tmp_path / "page.md", "service.py", *SHORT, "--only", store)
 
-    run("--only", store, "--write", str(page))
-
-    text = page.read_text()
-    assert text.startswith("Before.\n")
-    assert text.endswith("After.\n")
     assert f"| POST, {store}, failwell, replay |" in text or f"Left out: POST, {store}" in text
-    assert "old" not in text
