@@ -9,8 +9,7 @@ Every name below is loaded when it is first used, so that catching an exception 
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from failwell.exports import exports
 from failwell.version import __version__ as __version__
 
 TYPE_CHECKING = False
@@ -119,20 +118,5 @@ _HOMES = {
     "failwell.interop": ("understand",),
     "failwell.redaction": ("Secret",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    try:
-        home = _HOME_OF[name]
-    except KeyError:
-        raise AttributeError(f"module 'failwell' has no attribute {name!r}") from None
-    value = getattr(import_module(home), name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__all__, __getattr__, __dir__ = exports(__name__, _HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -47,6 +47,7 @@ from failwell.errors import (
     TransportError,
     UnavailableError,
 )
+from failwell.exports import exports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -427,13 +428,8 @@ class AgoraliaDeadlineError(AgoraliaAPIError, DeadlineExceededError):
         super().__init__(message, status_code, detail)
 
 
-def __getattr__(name: str) -> object:
-    # The table loads the codec, which catching an exception does not need.
-    if name == "CONTRACT":
-        from agoralia.contract import CONTRACT
-
-        return CONTRACT
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The table loads the codec, which catching an exception does not need.
+__getattr__ = exports(__name__, {"agoralia.contract": ("CONTRACT",)})[1]
 
 
 def _failure_saying(status: int | None, detail: Any) -> Failure:

@@ -12,7 +12,7 @@ Every name below is loaded when it is first used, so that catching an error load
 
 from __future__ import annotations
 
-from importlib import import_module
+from failwell.exports import exports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,21 +73,6 @@ _HOMES = {
         "SpecCreate",
     ),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    try:
-        home = _HOME_OF[name]
-    except KeyError:
-        raise AttributeError(f"module 'kneo_client' has no attribute {name!r}") from None
-    value = getattr(import_module(home), name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__all__, __getattr__, __dir__ = exports(__name__, _HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

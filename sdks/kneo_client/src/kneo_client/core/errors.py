@@ -33,6 +33,7 @@ from failwell.errors import (
     ServerError,
     TransportError,
 )
+from failwell.exports import exports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -284,9 +285,5 @@ def _sent(request: Any, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def __getattr__(name: str) -> object:
-    if name == "CONTRACT":
-        from kneo_client.core.contract import CONTRACT
-
-        return CONTRACT
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The table loads the codec, which catching an exception does not need.
+__getattr__ = exports(__name__, {"kneo_client.core.contract": ("CONTRACT",)})[1]
