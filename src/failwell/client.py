@@ -1,5 +1,5 @@
 """
-The client: two thin drivers, blocking and awaiting, over one flow.
+The client: two thin drivers, blocking and awaiting, over the same flows.
 
 Everything that is decided is decided in `failwell.call`; everything that is sent is sent by an
 engine. What is left here is building a request once per call and acting on effects.
@@ -26,6 +26,7 @@ from failwell.call.budget import RetryBudget
 from failwell.call.flow import ALWAYS_CREDENTIALS, URL_SAFE, Call, Policies, call_flow, repeats
 from failwell.call.idempotency import KEYED_METHODS, checked_key
 from failwell.call.messages import Broken, Reason, Reply, Request, Response, Send, Sleep, Timeouts
+from failwell.call.operation import Operation
 from failwell.call.outcome import WORDS
 from failwell.call.retry import RetryPolicy
 from failwell.clock import SystemClock
@@ -42,6 +43,8 @@ from failwell.errors import (
 )
 from failwell.failure import Failure
 from failwell.headers import http_date, rate_limit, request_id
+from failwell.operations.polling import Look, Looked, Poll, poll_flow
+from failwell.operations.steps import Done
 from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url, secrets_in_url
 from failwell.telemetry import Event, Kind, log_wait
 from failwell.version import __version__
@@ -51,9 +54,10 @@ if TYPE_CHECKING:
     from typing import NoReturn, Self
 
     from failwell.call.messages import CallFlow
-    from failwell.call.operation import Operation
     from failwell.call.pacing import Pacer
     from failwell.clock import Clock
+    from failwell.operations.polling import PollFlow
+    from failwell.operations.steps import Steps
     from failwell.telemetry import Listener
 
 T = TypeVar("T")
@@ -259,6 +263,11 @@ class _Setup:
         wall = (http_date(date) if date else None) or datetime.fromtimestamp(self.clock.unix(), UTC)
         self.pacing.learn(rate_limit(result.headers, wall), self.clock.monotonic(), wall)
 
+    def poll_flow(self, poll: Poll[T]) -> PollFlow[T]:
+        """The flow that decides how `poll` is waited for."""
+        now = self.clock.monotonic()
+        return poll_flow(poll, self.contract, now=now, epoch=self.clock.unix() - now)
+
     def parsed(self, operation: Operation[T], call: Call, response: Response) -> T:
         """
         The result of `operation`.
@@ -418,11 +427,14 @@ class Client:
                 random=random,
             )
         except UsageError as exc:
-            raise exc.with_traceback(None) from None
+            raise _refusal(contract, exc) from None
         finally:
             base_url = ""
             credentials = headers = None  # not for tracebacks that show locals
-        self._engine = open_engine(engine, _checked_connections(connections))
+        try:
+            self._engine = open_engine(engine, _checked_connections(connections))
+        except UsageError as exc:
+            raise contract.refusal(exc) from exc.__cause__
         self._closed = False
 
     def __repr__(self) -> str:
@@ -436,6 +448,16 @@ class Client:
 
     def __reduce__(self) -> NoReturn:
         raise _not_to_be_pickled(self)
+
+    @property
+    def base_url(self) -> str:
+        """Where the service is."""
+        return self._setup.base_url
+
+    @property
+    def contract(self) -> Contract:
+        """Which failure is which exception."""
+        return self._setup.contract
 
     def close(self) -> None:
         """Close the connections, for good. Calling twice is harmless."""
@@ -476,7 +498,7 @@ class Client:
         try:
             call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
         except UsageError as exc:
-            raise exc.with_traceback(None) from None
+            raise _refusal(self._setup.contract, exc) from None
         finally:
             path = ""
             params = json = content = headers = None
@@ -490,7 +512,8 @@ class Client:
 
         Args:
             operation: What to ask and how to read the answer.
-            idempotency_key: Sent with every try; by default a write gets one by itself.
+            idempotency_key: Sent with every try; by default the operation's, and a write without
+                one gets one by itself.
             deadline: Seconds for the whole call; None for the operation's or the client's.
 
         Raises:
@@ -501,10 +524,93 @@ class Client:
         response = self._run(call, operation.scope)
         return self._setup.parsed(operation, call, response)
 
+    def poll(self, poll: Poll[T]) -> T:
+        """
+        Wait until a job of the service is finished.
+
+        Args:
+            poll: Which job, how often to look and for how long.
+
+        Returns:
+            What the last look saw.
+
+        Raises:
+            CallError: the class the contract names for `PollTimeoutError`, which leaves the job
+                running, for `JobFailedError`, or for what went wrong with looking.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        flow = self._setup.poll_flow(poll)
+        try:
+            effect = next(flow)
+            while True:
+                looked = self._looked(effect)
+                try:
+                    effect = flow.send(looked)
+                except StopIteration as done:
+                    result: T = done.value
+                    return result
+        finally:
+            flow.close()
+
+    def perform(self, order: Operation[T] | Poll[T] | Steps[T]) -> T:
+        """
+        Carry out an operation, wait for a job, or do the steps of a generator.
+
+        Args:
+            order: What to do; see `failwell.operations.steps`.
+
+        Raises:
+            CallError: a step did not succeed, and the generator did not take care of it.
+            UsageError: an argument cannot be used.
+        """
+        if isinstance(order, Operation):
+            return self.call(order)
+        if isinstance(order, Poll):
+            return self.poll(order)
+        try:
+            try:
+                step = next(order)
+                while True:
+                    step = order.send(self._done(step))
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            except UsageError as exc:
+                raise _refusal(self._setup.contract, exc) from None
+        finally:
+            order.close()
+
+    def _looked(self, effect: Look[Any] | Sleep) -> Looked:
+        """Act on one effect of a poll."""
+        setup = self._setup
+        if isinstance(effect, Sleep):
+            setup.clock.sleep(effect.seconds)
+            return Looked(setup.clock.monotonic())
+        operation = effect.operation
+        try:
+            call = _call_of(setup, operation, None, effect.deadline)
+            response = self._run(call, operation.scope)
+            result = setup.parsed(operation, call, response)
+        except CallError as exc:
+            return Looked(setup.clock.monotonic(), error=exc)
+        return Looked(setup.clock.monotonic(), result, response)
+
+    def _done(self, step: Operation[Any] | Poll[Any] | Sleep) -> Done:
+        """Act on one step."""
+        clock = self._setup.clock
+        if isinstance(step, Sleep):
+            clock.sleep(step.seconds)
+            return Done(clock.monotonic())
+        try:
+            result = self.perform(step)
+        except CallError as exc:
+            return Done(clock.monotonic(), error=exc)
+        return Done(clock.monotonic(), result)
+
     def _run(self, call: Call, scope: str) -> Response:
         """Drive the flow to its response, blocking in the engine."""
         if self._closed:
-            raise UsageError("this client was closed; make a new one")
+            raise _refusal(self._setup.contract, UsageError("this client was closed; make a new one"))
         setup = self._setup
         watch = _Watch(setup, call) if setup.listeners else None
         if setup.pacing is not None and (pause := setup.pause(call)):
@@ -594,11 +700,14 @@ class AsyncClient:
                 random=random,
             )
         except UsageError as exc:
-            raise exc.with_traceback(None) from None
+            raise _refusal(contract, exc) from None
         finally:
             base_url = ""
             credentials = headers = None  # not for tracebacks that show locals
-        self._engine = open_async_engine(engine, _checked_connections(connections))
+        try:
+            self._engine = open_async_engine(engine, _checked_connections(connections))
+        except UsageError as exc:
+            raise contract.refusal(exc) from exc.__cause__
         self._closed = False
 
     def __repr__(self) -> str:
@@ -612,6 +721,16 @@ class AsyncClient:
 
     def __reduce__(self) -> NoReturn:
         raise _not_to_be_pickled(self)
+
+    @property
+    def base_url(self) -> str:
+        """Where the service is."""
+        return self._setup.base_url
+
+    @property
+    def contract(self) -> Contract:
+        """Which failure is which exception."""
+        return self._setup.contract
 
     async def aclose(self) -> None:
         """Close the connections, for good. Calling twice is harmless."""
@@ -652,7 +771,7 @@ class AsyncClient:
         try:
             call = self._setup.call(method, path, params, json, content, headers, idempotency_key, deadline)
         except UsageError as exc:
-            raise exc.with_traceback(None) from None
+            raise _refusal(self._setup.contract, exc) from None
         finally:
             path = ""
             params = json = content = headers = None
@@ -666,7 +785,8 @@ class AsyncClient:
 
         Args:
             operation: What to ask and how to read the answer.
-            idempotency_key: Sent with every try; by default a write gets one by itself.
+            idempotency_key: Sent with every try; by default the operation's, and a write without
+                one gets one by itself.
             deadline: Seconds for the whole call; None for the operation's or the client's.
 
         Raises:
@@ -677,10 +797,93 @@ class AsyncClient:
         response = await self._run(call, operation.scope)
         return self._setup.parsed(operation, call, response)
 
+    async def poll(self, poll: Poll[T]) -> T:
+        """
+        Wait until a job of the service is finished.
+
+        Args:
+            poll: Which job, how often to look and for how long.
+
+        Returns:
+            What the last look saw.
+
+        Raises:
+            CallError: the class the contract names for `PollTimeoutError`, which leaves the job
+                running, for `JobFailedError`, or for what went wrong with looking.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        flow = self._setup.poll_flow(poll)
+        try:
+            effect = next(flow)
+            while True:
+                looked = await self._looked(effect)
+                try:
+                    effect = flow.send(looked)
+                except StopIteration as done:
+                    result: T = done.value
+                    return result
+        finally:
+            flow.close()
+
+    async def perform(self, order: Operation[T] | Poll[T] | Steps[T]) -> T:
+        """
+        Carry out an operation, wait for a job, or do the steps of a generator.
+
+        Args:
+            order: What to do; see `failwell.operations.steps`.
+
+        Raises:
+            CallError: a step did not succeed, and the generator did not take care of it.
+            UsageError: an argument cannot be used.
+        """
+        if isinstance(order, Operation):
+            return await self.call(order)
+        if isinstance(order, Poll):
+            return await self.poll(order)
+        try:
+            try:
+                step = next(order)
+                while True:
+                    step = order.send(await self._done(step))
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            except UsageError as exc:
+                raise _refusal(self._setup.contract, exc) from None
+        finally:
+            order.close()
+
+    async def _looked(self, effect: Look[Any] | Sleep) -> Looked:
+        """Act on one effect of a poll."""
+        setup = self._setup
+        if isinstance(effect, Sleep):
+            await setup.clock.asleep(effect.seconds)
+            return Looked(setup.clock.monotonic())
+        operation = effect.operation
+        try:
+            call = _call_of(setup, operation, None, effect.deadline)
+            response = await self._run(call, operation.scope)
+            result = setup.parsed(operation, call, response)
+        except CallError as exc:
+            return Looked(setup.clock.monotonic(), error=exc)
+        return Looked(setup.clock.monotonic(), result, response)
+
+    async def _done(self, step: Operation[Any] | Poll[Any] | Sleep) -> Done:
+        """Act on one step."""
+        clock = self._setup.clock
+        if isinstance(step, Sleep):
+            await clock.asleep(step.seconds)
+            return Done(clock.monotonic())
+        try:
+            result = await self.perform(step)
+        except CallError as exc:
+            return Done(clock.monotonic(), error=exc)
+        return Done(clock.monotonic(), result)
+
     async def _run(self, call: Call, scope: str) -> Response:
         """Drive the flow to its response, awaiting the engine."""
         if self._closed:
-            raise UsageError("this client was closed; make a new one")
+            raise _refusal(self._setup.contract, UsageError("this client was closed; make a new one"))
         setup = self._setup
         watch = _Watch(setup, call) if setup.listeners else None
         if setup.pacing is not None and (pause := setup.pause(call)):
@@ -745,16 +948,25 @@ def _announce(setup: _Setup, effect: Sleep, watch: _Watch | None) -> None:
 def _call_of(
     setup: _Setup, operation: Operation[Any], idempotency_key: str | None, deadline: float | None
 ) -> Call:
-    return setup.call(
-        operation.method,
-        operation.path,
-        operation.params,
-        operation.json,
-        None,
-        operation.headers,
-        idempotency_key,
-        operation.deadline if deadline is None else deadline,
-    )
+    try:
+        return setup.call(
+            operation.method,
+            operation.path,
+            operation.params,
+            operation.json,
+            operation.content,
+            operation.headers,
+            operation.idempotency_key if idempotency_key is None else idempotency_key,
+            operation.deadline if deadline is None else deadline,
+        )
+    except UsageError as exc:
+        raise _refusal(setup.contract, exc) from None
+
+
+def _refusal(contract: object, error: UsageError) -> UsageError:
+    """`error` as the contract raises it, without the frames that hold what was passed."""
+    known = contract if isinstance(contract, Contract) else STANDARD
+    return known.refusal(error.with_traceback(None))
 
 
 def _breaker(wanted: Breaker | bool | None, contract: Contract) -> Breaker | None:

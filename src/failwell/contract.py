@@ -139,13 +139,17 @@ class Contract:
         rules: Most specific first; the first that matches is taken.
         broken: What is raised when no answer came: standard class to own class. A class that
             is not named stands for its nearest base that is.
+        usage: What is raised before anything is sent, for input and configuration that cannot be
+            used: `UsageError`, `ArgumentTypeError` or `ConfigurationError` to a subclass of it that
+            takes the message alone. A class that is not named stands for its nearest base that is.
         dialect: How the service spells error bodies. Other spellings are still read, because
             a proxy in front of the service speaks its own.
         success: Statuses that are no failure.
         idempotency_header: Where the key of a write goes.
 
     Raises:
-        ConfigurationError: a class of the table is no `CallError`.
+        ConfigurationError: a class of the table is no `CallError`, or one of `usage` is not what it
+            stands for.
     """
 
     def __init__(
@@ -155,6 +159,7 @@ class Contract:
         base: type[CallError] = APIError,
         rules: Sequence[Rule] = (),
         broken: Mapping[type[CallError], type[CallError]] | None = None,
+        usage: Mapping[type[UsageError], type[UsageError]] | None = None,
         dialect: Dialect | None = None,
         success: Iterable[int] = range(200, 300),
         idempotency_header: str = "idempotency-key",
@@ -163,6 +168,7 @@ class Contract:
         self.base = base
         self.rules = tuple(rules)
         self.broken = dict(broken or {})
+        self.usage = dict(usage or {})
         self.dialect: Dialect = dialects.PROBLEM if dialect is None else dialect
         self._known_dialect = dialect
         self.success = frozenset(success)
@@ -171,6 +177,9 @@ class Contract:
         for cls in named:
             if not (isinstance(cls, type) and issubclass(cls, CallError)):
                 raise ConfigurationError(f"contract {name!r}: {cls!r} is not a CallError")
+        for standard, own in self.usage.items():
+            if not issubclass(own, standard):
+                raise ConfigurationError(f"contract {name!r}: {own!r} is no {standard.__name__}")
 
     def __repr__(self) -> str:
         return f"<Contract {self.name}, {len(self.rules)} rules>"
@@ -310,6 +319,16 @@ class Contract:
     def class_for(self, standard: type[CallError]) -> type[CallError]:
         """The class this contract raises where failwell's own would be `standard`."""
         return next((self.broken[c] for c in standard.__mro__ if c in self.broken), standard)
+
+    def refusal(self, error: UsageError) -> UsageError:
+        """
+        `error` as this contract raises it: its own class of the same meaning, with the same words.
+
+        An error that is of that class already, or of a class of the SDK's own, is returned as it is.
+        """
+        cls = type(error)
+        own = next((self.usage[c] for c in cls.__mro__ if c in self.usage), cls)
+        return error if issubclass(cls, own) else own(*error.args)
 
     def names(self, standard: type[CallError]) -> bool:
         """Whether this contract says what it raises for `standard` itself."""

@@ -24,9 +24,11 @@ class Operation(Generic[T]):
             or `IndexError` from it means that the answer is not in the promised format.
         params: The query; None values are left out, lists are repeated.
         json: The body, as JSON types.
+        content: The body as bytes, where it is not JSON.
         headers: Added to the client's.
         scope: What the breaker judges by itself, within the host; "" for the whole host.
         deadline: Seconds for the whole call; None for the client's.
+        idempotency_key: Sent with every try; by default a write gets one by itself.
     """
 
     method: str
@@ -37,6 +39,8 @@ class Operation(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     scope: str = ""
     deadline: float | None = None
+    idempotency_key: str | None = None
+    content: bytes | None = None
 
     def __repr__(self) -> str:
         # A traceback that shows locals must not show what was passed.

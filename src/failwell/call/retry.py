@@ -96,4 +96,26 @@ class RetryPolicy:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentedWaits(RetryPolicy):
+    """
+    The waits that a document names, "1, 2, 4 s": `base`, twice that, four times that, up to `cap`.
+
+    No wait is shorter. What is left to chance, `jitter` of a wait, is added to it; with 0.0, the
+    default, each wait is exactly the document's. As with any policy, what the service asks for goes
+    before it.
+    """
+
+    base: float = 1.0
+    cap: float = 60.0
+    jitter: float = 0.0
+
+    def delay_after(self, tries: int, asked: float | None, random: Callable[[], float]) -> float:
+        """Seconds to wait after try number `tries` failed; see `RetryPolicy.delay_after`."""
+        if asked:
+            # By name: `super()` without arguments finds the class that `slots=True` replaced.
+            return RetryPolicy.delay_after(self, tries, asked, random)
+        return min(self.cap, self.base * 2.0 ** min(tries - 1, 64)) * (1.0 + self.jitter * random())
+
+
 _HARMLESS = frozenset({Effect.NOT_SENT, Effect.NOT_APPLIED})
