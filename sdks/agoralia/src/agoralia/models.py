@@ -8,48 +8,33 @@ client makes an `AgoraliaBadAnswerError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, TypeVar
+
+from failwell.models import Model, spelled, whole_object
+from failwell.models import Page as AnyPage
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(AnyPage[T]):
     """
     One page of a list; iterates over its items.
 
     Attributes:
         items: In the service's order.
         next_cursor: Pass it as `cursor` for the next page; None if this is the last.
+        extra: Members of the page that this version does not know.
     """
 
-    items: tuple[T, ...]
     next_cursor: int | None = None
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self.items)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> T:
-        return self.items[index]
-
-    @classmethod
-    def from_json(cls, data: Any, item: Callable[[Any], T]) -> Self:
-        """The page in `data`: `{"items": [...], "next_cursor": ...}`, or a bare list."""
-        if isinstance(data, list):
-            return cls(tuple(map(item, data)))
-        whole = _object(data, "a page")
-        items = _member(whole, "items", list)
-        return cls(tuple(map(item, items)), _optional(whole, "next_cursor", int))
 
 
 @dataclass(frozen=True, slots=True)
-class Me:
+class Me(Model):
     """
     Whose API key it is and what it may do.
 
@@ -67,25 +52,11 @@ class Me:
     workspace_name: str | None = None
     plan: str | None = None
     rate_limits: Mapping[str, int] = field(default_factory=dict)
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """The tenant in `data`."""
-        whole = _object(data, "the answer of /me")
-        scopes = _member(whole, "api_key_scopes", list)
-        return cls(
-            tenant_id=_member(whole, "tenant_id", int),
-            api_key_scopes=tuple(map(str, scopes)),
-            workspace_name=_optional(whole, "workspace_name", str),
-            plan=_optional(whole, "plan", str),
-            rate_limits=_optional(whole, "rate_limits", dict) or {},
-            raw=whole,
-        )
+    raw: Mapping[str, Any] = whole_object()
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(Model):
     """
     A voice agent.
 
@@ -101,23 +72,11 @@ class Agent:
     name: str
     lang: str | None = None
     voice_engine: str | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """The agent in `data`."""
-        whole = _object(data, "an agent")
-        return cls(
-            id=_member(whole, "id", int),
-            name=_member(whole, "name", str),
-            lang=_optional(whole, "lang", str),
-            voice_engine=_optional(whole, "voice_engine", str),
-            raw=whole,
-        )
+    raw: Mapping[str, Any] = whole_object()
 
 
 @dataclass(frozen=True, slots=True)
-class Campaign:
+class Campaign(Model):
     """
     A campaign: an agent that calls contacts for a purpose.
 
@@ -141,27 +100,11 @@ class Campaign:
     extraction_schema: Mapping[str, Any] | None = None
     display_columns: tuple[str, ...] = ()
     created_at: datetime | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """The campaign in `data`."""
-        whole = _object(data, "a campaign")
-        return cls(
-            id=_member(whole, "id", int),
-            name=_member(whole, "name", str),
-            status=_optional(whole, "status", str),
-            purpose=_optional(whole, "purpose", str),
-            agent_ref_id=_optional(whole, "agent_ref_id", int),
-            extraction_schema=_optional(whole, "extraction_schema", dict),
-            display_columns=tuple(map(str, _optional(whole, "display_columns", list) or ())),
-            created_at=_moment(whole, "created_at"),
-            raw=whole,
-        )
+    raw: Mapping[str, Any] = whole_object()
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignResult:
+class CampaignResult(Model):
     """
     What came of one call of a campaign.
 
@@ -179,24 +122,11 @@ class CampaignResult:
     status: str | None = None
     extracted: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """The result in `data`."""
-        whole = _object(data, "a result")
-        return cls(
-            id=_member(whole, "id", int),
-            contact=_optional(whole, "contact", str),
-            status=_optional(whole, "status", str),
-            extracted=_optional(whole, "extracted", dict) or {},
-            created_at=_moment(whole, "created_at"),
-            raw=whole,
-        )
+    raw: Mapping[str, Any] = whole_object()
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignResults:
+class CampaignResults(Model):
     """
     The results of a campaign, so far; iterates over them.
 
@@ -210,51 +140,13 @@ class CampaignResults:
 
     campaign_id: int
     status: str | None
-    items: tuple[CampaignResult, ...]
+    # Their list is called `items` or `results`.
+    items: tuple[CampaignResult, ...] = field(metadata=spelled("items", "results"))
     next_cursor: int | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    raw: Mapping[str, Any] = whole_object()
 
     def __iter__(self) -> Iterator[CampaignResult]:
         return iter(self.items)
 
     def __len__(self) -> int:
         return len(self.items)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """The results in `data`; their list is called `items` or `results`."""
-        whole = _object(data, "campaign results")
-        items = _member(whole, "items" if "items" in whole else "results", list)
-        return cls(
-            campaign_id=_member(whole, "campaign_id", int),
-            status=_optional(whole, "status", str),
-            items=tuple(map(CampaignResult.from_json, items)),
-            next_cursor=_optional(whole, "next_cursor", int),
-            raw=whole,
-        )
-
-
-def _object(data: Any, what: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ValueError(f"{what} is no JSON object")
-    return data
-
-
-def _member(whole: dict[str, Any], name: str, kind: type[T]) -> T:
-    value = _optional(whole, name, kind)
-    if value is None:
-        raise ValueError(f"{name!r} is missing")
-    return value
-
-
-def _optional(whole: dict[str, Any], name: str, kind: type[T]) -> T | None:
-    value = whole.get(name)
-    # JSON's true is no number, though Python's True is.
-    if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
-        return value
-    raise ValueError(f"{name!r} is a {type(value).__name__}, not a {kind.__name__}")
-
-
-def _moment(whole: dict[str, Any], name: str) -> datetime | None:
-    text = _optional(whole, name, str)
-    return None if text is None else datetime.fromisoformat(text)

@@ -10,19 +10,19 @@ The clients: blocking and awaiting, over the same operations.
 
 from __future__ import annotations
 
-import platform as _python
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import failwell
 from failwell.call.retry import RetryPolicy as _AnyRetryPolicy
-from failwell.errors import ArgumentTypeError
 from failwell.redaction import Secret
+from failwell.resources import SDK, AsyncSDK
+from failwell.settings import masked, user_agent
 from kneo_client import __version__
 from kneo_client.core.contract import CONTRACT
-from kneo_client.core.profile import Profile, masked, resolve
+from kneo_client.core.profile import Profile, resolve
 from kneo_client.core.retry import RetryPolicy
-from kneo_client.platform import AsyncPlatform, Platform
+from kneo_client.platform import AsyncPlatform, Platform, check
 
 if TYPE_CHECKING:
     from failwell.clock import Clock
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_DEADLINE = 60.0
 
 
-class KneoClient:
+class KneoClient(SDK):
     """
     A client for the Kneo platform, blocking. Safe to share between threads.
 
@@ -94,21 +94,8 @@ class KneoClient:
         )
         self.platform = Platform(self._client)
 
-    def __repr__(self) -> str:
-        return _shown(self)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections. Calling twice is harmless."""
-        self._client.close()
-
-
-class AsyncKneoClient:
+class AsyncKneoClient(AsyncSDK):
     """
     A client for the Kneo platform, awaiting, under asyncio or trio.
 
@@ -169,26 +156,6 @@ class AsyncKneoClient:
         )
         self.platform = AsyncPlatform(self._client)
 
-    def __repr__(self) -> str:
-        return _shown(self)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections. Calling twice is harmless."""
-        await self._client.aclose()
-
-
-def _shown(client: KneoClient | AsyncKneoClient) -> str:
-    # A traceback that shows locals asks this of a client whose constructor refused its arguments.
-    profile = client.__dict__.get("profile")
-    where = profile.base_url if isinstance(profile, Profile) else "unmade"
-    return f"<{type(client).__name__} {where}>"
-
 
 class _Settings(TypedDict):
     contract: Contract
@@ -201,11 +168,11 @@ class _Settings(TypedDict):
 def _settings(profile: Profile, retry: object) -> _Settings:
     """What is the same for both clients and not asked of the caller."""
     if retry is not None and not isinstance(retry, _AnyRetryPolicy):
-        raise ArgumentTypeError(f"retry is a {type(retry).__name__}; give a kneo_client.RetryPolicy")
+        raise check.wrong_type("retry", retry, "a kneo_client.RetryPolicy")
     return {
         "contract": CONTRACT,
         "credentials": {"authorization": Secret(f"Bearer {profile.api_key}")},
-        "headers": {"user-agent": f"kneo-client/{__version__} python/{_python.python_version()}"},
+        "headers": {"user-agent": user_agent("kneo-client", __version__)},
         "retry": retry or RetryPolicy(),
         "name": "kneo_client",  # the logger is kneo_client.transport
     }

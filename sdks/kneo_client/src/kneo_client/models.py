@@ -1,107 +1,28 @@
 """
 What the platform answers and what it is asked, as frozen dataclasses.
 
-`from_json` reads a JSON object. A member this version does not know is kept in `extra`, so that a
-newer service does not break an older client. A member that is missing or of another type raises
-`ValueError`, which a client turns into a `KneoNetworkError` with the reason "format": code that
-goes on with half a run does worse things than fail.
+A member this version does not know is kept in `extra`, so that a newer service does not break an
+older client. A member that is missing or of another type is a `KneoNetworkError` with the reason
+"format": code that goes on with half a run does worse things than fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
+
+from failwell.models import Model, unknown_members
+from failwell.models import Page as AnyPage
 
 T = TypeVar("T")
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class _Members:
-    """The members of a JSON object, taken out one by one and checked on the way."""
-
-    def __init__(self, data: object, what: str) -> None:
-        if not isinstance(data, dict):
-            raise ValueError(f"{what} is {_kind(data)}, not an object")
-        self._left = dict(data)
-        self._what = what
-
-    def text(self, name: str) -> str:
-        return self._take(name, str, "a string")  # type: ignore[no-any-return]
-
-    def text_or_none(self, name: str) -> str | None:
-        return None if self._absent(name) else self.text(name)
-
-    def whole(self, name: str) -> int:
-        value: int = self._take(name, int, "a number")
-        if isinstance(value, bool):
-            raise ValueError(f"{self._what}: {name} is true or false, not a number")
-        return value
-
-    def whole_or_none(self, name: str) -> int | None:
-        return None if self._absent(name) else self.whole(name)
-
-    def table(self, name: str) -> dict[str, Any]:
-        """An object; empty if it is absent or null."""
-        return {} if self._absent(name) else self._take(name, dict, "an object")
-
-    def items(self, name: str) -> list[Any]:
-        return self._take(name, list, "a list")  # type: ignore[no-any-return]
-
-    def time(self, name: str) -> datetime:
-        text = self.text(name)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise ValueError(f"{self._what}: {name} is {text[:40]!r}, not a time") from None
-        if moment.tzinfo is None:
-            raise ValueError(f"{self._what}: {name} is {text!r}, a time without an offset")
-        return moment
-
-    def time_or_none(self, name: str) -> datetime | None:
-        return None if self._absent(name) else self.time(name)
-
-    def value(self, name: str) -> Any:
-        """Any JSON value; None if it is absent."""
-        return self._left.pop(name, None)
-
-    def rest(self) -> dict[str, Any]:
-        """What nobody took."""
-        return self._left
-
-    def _absent(self, name: str) -> bool:
-        if self._left.get(name) is not None:
-            return False
-        self._left.pop(name, None)
-        return True
-
-    def _take(self, name: str, wanted: type, called: str) -> Any:
-        if name not in self._left:
-            raise ValueError(f"{self._what}: {name} is missing")
-        value = self._left.pop(name)
-        if not isinstance(value, wanted):
-            raise ValueError(f"{self._what}: {name} is {_kind(value)}, not {called}")
-        return value
-
-
-_KINDS: dict[type, str] = {
-    str: "a string",
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    dict: "an object",
-    list: "a list",
-}
-
-
-def _kind(value: object) -> str:
-    return _KINDS.get(type(value), "null")
-
-
 @dataclass(frozen=True, slots=True)
-class RunError:
+class RunError(Model):
     """
     Why a run failed.
 
@@ -115,22 +36,11 @@ class RunError:
     code: str
     message: str
     step: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: object) -> RunError:
-        """
-        Raises:
-            ValueError: `data` is no such object.
-        """
-        m = _Members(data, "error")
-        return cls(
-            code=m.text("code"), message=m.text("message"), step=m.text_or_none("step"), extra=m.rest()
-        )
+    extra: Mapping[str, Any] = unknown_members()
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Model):
     """
     One run of a spec.
 
@@ -165,41 +75,16 @@ class Run:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = unknown_members()
 
     @property
     def finished(self) -> bool:
         """Whether nothing more happens to it."""
         return self.status in FINISHED
 
-    @classmethod
-    def from_json(cls, data: object) -> Run:
-        """
-        Raises:
-            ValueError: `data` is no run.
-        """
-        m = _Members(data, "run")
-        error = m.value("error")
-        return cls(
-            id=m.text("id"),
-            spec_id=m.text("spec_id"),
-            environment_id=m.text("environment_id"),
-            status=m.text("status"),
-            version=m.whole("version"),
-            created_at=m.time("created_at"),
-            cost=m.whole_or_none("cost"),
-            input=m.table("input"),
-            output=m.value("output"),
-            error=None if error is None else RunError.from_json(error),
-            metadata=m.table("metadata"),
-            started_at=m.time_or_none("started_at"),
-            finished_at=m.time_or_none("finished_at"),
-            extra=m.rest(),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Model):
     """
     What a run does.
 
@@ -220,28 +105,11 @@ class Spec:
     created_at: datetime
     definition: Mapping[str, Any] = field(default_factory=dict)
     updated_at: datetime | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: object) -> Spec:
-        """
-        Raises:
-            ValueError: `data` is no spec.
-        """
-        m = _Members(data, "spec")
-        return cls(
-            id=m.text("id"),
-            name=m.text("name"),
-            version=m.whole("version"),
-            created_at=m.time("created_at"),
-            definition=m.table("definition"),
-            updated_at=m.time_or_none("updated_at"),
-            extra=m.rest(),
-        )
+    extra: Mapping[str, Any] = unknown_members()
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Model):
     """
     Where a run runs.
 
@@ -260,27 +128,11 @@ class Environment:
     status: str
     created_at: datetime
     variables: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: object) -> Environment:
-        """
-        Raises:
-            ValueError: `data` is no environment.
-        """
-        m = _Members(data, "environment")
-        return cls(
-            id=m.text("id"),
-            name=m.text("name"),
-            status=m.text("status"),
-            created_at=m.time("created_at"),
-            variables=m.table("variables"),
-            extra=m.rest(),
-        )
+    extra: Mapping[str, Any] = unknown_members()
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Health(Model):
     """
     How the platform is.
 
@@ -294,25 +146,11 @@ class Health:
     status: str
     version: str | None = None
     checks: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: object) -> Health:
-        """
-        Raises:
-            ValueError: `data` says nothing about health.
-        """
-        m = _Members(data, "health")
-        return cls(
-            status=m.text("status"),
-            version=m.text_or_none("version"),
-            checks=m.table("checks"),
-            extra=m.rest(),
-        )
+    extra: Mapping[str, Any] = unknown_members()
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(AnyPage[T]):
     """
     One page of a list. Iterating gives its items.
 
@@ -322,36 +160,11 @@ class Page(Generic[T]):
         extra: Members this version does not know.
     """
 
-    items: tuple[T, ...]
     next_cursor: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self.items)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @classmethod
-    def from_json(cls, data: object, item: Callable[[object], T]) -> Page[T]:
-        """
-        Args:
-            data: The JSON object.
-            item: Reads one item.
-
-        Raises:
-            ValueError: `data` is no page, or one of its items is not what `item` reads.
-        """
-        m = _Members(data, "page")
-        return cls(
-            items=tuple(item(entry) for entry in m.items("items")),
-            next_cursor=m.text_or_none("next_cursor"),
-            extra=m.rest(),
-        )
 
 
 @dataclass(frozen=True, slots=True)
-class RunCreate:
+class RunCreate(Model):
     """
     What `runs.create` asks for; a plain dict with the same members does as well.
 
@@ -367,19 +180,9 @@ class RunCreate:
     input: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types; an environment that is None is left out."""
-        where = {} if self.environment_id is None else {"environment_id": self.environment_id}
-        return {
-            "spec_id": self.spec_id,
-            **where,
-            "input": dict(self.input),
-            "metadata": dict(self.metadata),
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class SpecCreate:
+class SpecCreate(Model):
     """
     What `specs.create` and `specs.update` ask for; a plain dict with the same members does as well.
 
@@ -392,13 +195,9 @@ class SpecCreate:
     name: str
     definition: Mapping[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {"name": self.name, "definition": dict(self.definition)}
-
 
 @dataclass(frozen=True, slots=True)
-class EnvironmentCreate:
+class EnvironmentCreate(Model):
     """
     What `environments.create` asks for; a plain dict with the same members does as well.
 
@@ -409,7 +208,3 @@ class EnvironmentCreate:
 
     name: str
     variables: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {"name": self.name, "variables": dict(self.variables)}

@@ -34,6 +34,7 @@ from typing import Any
 
 from failwell.errors import ArgumentTypeError, ConfigurationError
 from failwell.redaction import Secret
+from failwell.settings import masked, sendable
 
 log = logging.getLogger("kneo_client.profile")
 
@@ -133,22 +134,8 @@ def resolve(
     for name in _VARIABLES:
         if name not in found:
             raise ConfigurationError(_missing(name, profile or env.get(PROFILE), env))
-    if not all("\x21" <= c <= "\x7e" for c in found["api_key"]):
-        # The value is not repeated: it may be a good key with a line break behind it.
-        raise ConfigurationError(
-            f"the API key from {sources['api_key']} has characters that cannot be sent, such as a space, "
-            "a line break or a letter outside ASCII"
-        )
-    return Profile(Secret(found["api_key"]), found["base_url"], sources)
-
-
-def masked(value: Any) -> Any:
-    """`value` with every string in it printing as a mask, through lists and tables."""
-    if isinstance(value, str):
-        return Secret(value)
-    if isinstance(value, dict):
-        return {name: masked(inner) for name, inner in value.items()}
-    return [masked(inner) for inner in value] if isinstance(value, list) else value
+    key = sendable(Secret(found["api_key"]), sources["api_key"])
+    return Profile(key, found["base_url"], sources)
 
 
 def _used(environ: Mapping[str, str] | None) -> dict[str, str]:
