@@ -25,6 +25,7 @@ from failwell.service.idempotency import (
     parse_key,
     slot_of,
 )
+from failwell.service.outgoing import fields_of, sendable
 from failwell.service.refusals import Refusal, RefusedRequest
 from failwell.service.stores.base import FencedError, StoreBusyError
 
@@ -139,6 +140,7 @@ class Deduplication:
         """Whether the operation knows by now what became of a broken-off request."""
         outcome = Effect.UNKNOWN if operation.settle is None else await operation.settle(exchange)
         if isinstance(outcome, Answer):
+            fields_of(outcome)
             await self._store.settle(slot, outcome, keep=self._keep)
             return True
         if outcome is Effect.NOT_APPLIED or outcome is Effect.NOT_SENT:
@@ -324,6 +326,7 @@ class _HeldBack:
         elif self._ended or (self._start is not None and message["type"] == "http.response.start"):
             raise RuntimeError("the application answered twice")
         elif message["type"] == "http.response.start":
+            sendable(message.get("headers", ()))
             self._start = message
         elif message["type"] == "http.response.body":
             self._chunks.append(message.get("body", b""))

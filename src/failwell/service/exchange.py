@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.errors import ConfigurationError
+from failwell.service.outgoing import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -104,6 +105,7 @@ class Exchange:
         Raises:
             ConfigurationError: the store holds no tables of the service: it is Redis.
             InsufficientCreditsError: there is less left than it costs; answered with a 402.
+            ValueError: a header of the answer cannot be sent; nothing was done.
         """
         store = self._service.transactional
         if store is None:
@@ -111,8 +113,15 @@ class Exchange:
                 "this store has no transactions to share: use exchange.step, or SQLiteStore or PostgresStore"
             )
         operation = self.operation
+
+        def sendable_effect(db: Any) -> Answer:
+            answer = effect(db)
+            # What cannot be sent is not recorded, nor done.
+            fields_of(answer)
+            return answer
+
         answer = await store.commit(
-            self.claim, effect, keep=self._service.keep, tenant=self.key.tenant if self.key else "",
+            self.claim, sendable_effect, keep=self._service.keep, tenant=self.key.tenant if self.key else "",
             request_id=self.request_id,
             debits=(*(operation.debits if operation is not None else ()), *debits),
         )  # fmt: skip

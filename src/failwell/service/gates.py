@@ -49,7 +49,7 @@ from failwell.service.exchange import SCOPE_KEY, Exchange
 from failwell.service.idempotency import KEPT_FOR, LEASE
 from failwell.service.limits import Limit, checked
 from failwell.service.operations import OperationTable
-from failwell.service.outgoing import AnswerCutError, Outgoing, asks_for_problem, event_data
+from failwell.service.outgoing import AnswerCutError, Outgoing, asks_for_problem, event_data, fields_of
 from failwell.service.refusals import (
     STANDARD_WORDING,
     Refusal,
@@ -431,6 +431,7 @@ class Service:
         """The answer, and the exception that it means."""
         try:
             answer = self._encoded(error, exchange, refusal)
+            fields_of(answer)
         except Exception as broken:  # noqa: BLE001  # a class that says that no answer came has none
             error = self._fault(error if isinstance(broken, UsageError) else broken, exchange)
             answer = self._encoded(error, exchange, None)

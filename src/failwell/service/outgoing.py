@@ -83,14 +83,19 @@ class Outgoing:
         self._tail = b""
 
     async def send(self, message: Message) -> None:
-        """Pass on what the application sends."""
+        """
+        Pass on what the application sends.
+
+        Raises:
+            ValueError: a header cannot be sent; nothing was.
+        """
         kind = message["type"]
         if kind == "http.response.start":
             if self.started:
                 raise RuntimeError("the application answered twice")
+            message["headers"] = self._dressed(message.get("headers", ()), message["status"])
             self.started = True
             self._events = not self._head and _is_plain_event_stream(message)
-            message["headers"] = self._dressed(message.get("headers", ()), message["status"])
         elif kind == "http.response.body":
             self.ended = not message.get("more_body", False)
             if self._events:
@@ -102,11 +107,7 @@ class Outgoing:
         if self.started:
             return
         unread = self._rest if self._exchange.unread else None
-        fields = [
-            (name.encode("latin-1"), value.encode("latin-1", "replace"))
-            for name, value in answer.headers.items()
-        ]
-        fields += cookies
+        fields = [*fields_of(answer), *cookies]
         if answer.status not in (204, 304):
             fields.append((b"content-length", b"%d" % len(answer.body)))
         if unread is not None:
@@ -152,7 +153,41 @@ class Outgoing:
         if status >= 400:
             own.append((b"cache-control", b"no-store"))
         taken = {name for name, _ in own}
-        return [pair for pair in headers if pair[0].lower() not in taken] + own
+        # What stands around a value is not part of it (RFC 9110, section 5.5), and some servers refuse it.
+        return [
+            (name, value.strip(b" \t")) for name, value in sendable(headers) if name.lower() not in taken
+        ] + own
+
+
+# RFC 9110, sections 5.1, 5.5 and 5.6.2. A line break would end the field, and begin another one or
+# the body; so some servers hang up on it, and others send it.
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])
+
+
+def sendable(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """
+    `headers`, if they can be sent.
+
+    Raises:
+        ValueError: one of them has no name of a field, or a line break or another control character.
+    """
+    headers = tuple(headers)
+    for name, value in headers:
+        if not name or name.translate(None, _TOKEN) or len(value.translate(None, _CONTROLS)) != len(value):
+            # Not the value, which may be anything.
+            raise ValueError(f"the header {name!r} of the answer cannot be sent")
+    return headers
+
+
+def fields_of(answer: Answer) -> Iterable[tuple[bytes, bytes]]:
+    """
+    The headers of `answer` as they are sent.
+
+    Raises:
+        ValueError: one of them cannot be; or not in Latin-1, which is all that a field may have.
+    """
+    return sendable([(n.encode("latin-1"), v.encode("latin-1")) for n, v in answer.headers.items()])
 
 
 def _is_plain_event_stream(start: Message) -> bool:
