@@ -132,6 +132,8 @@ class Exchange:
         """
         Do one step of the work, unless an earlier try of the same request has done it.
 
+        A step whose work raised may be tried again, with the same key for the service that does it.
+
         Args:
             name: Different for each step of a request, the same in each try.
             work: Takes the step's own idempotency key, to be sent along to the service that
@@ -142,7 +144,7 @@ class Exchange:
 
         Raises:
             FencedError: another request took over; its outcome is the outcome.
-            ValueError: the request has had a step of this name.
+            ValueError: the request has had a step of this name, or is at it.
         """
         if name in self._done:
             raise ValueError(f"a request has one step called {name!r}")
@@ -150,7 +152,13 @@ class Exchange:
         if self.claim is not None and name in self.claim.steps:
             kept: T = self.claim.steps[name]
             return kept
-        result: T = json.loads(json.dumps(await work(self.step_key(name))))
+        try:
+            done = await work(self.step_key(name))
+        except BaseException:
+            # Nothing was kept: the handler may try it again.
+            self._done.discard(name)
+            raise
+        result: T = json.loads(json.dumps(done))
         if self.claim is not None:
             await self._service.store.keep_step(self.claim, name, result)
         return result
