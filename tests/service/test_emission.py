@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.sse import EventSourceResponse
-from service_asgi import ask
+from service_behind import Behind
 from service_server import serving
-from service_world import KEYS
-from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -33,30 +30,20 @@ from failwell.service import (
     Operation,
     Refusal,
     RefusedRequest,
-    Service,
-    SQLiteStore,
     guarded,
-    install,
-    routes_for,
-    stored,
 )
 from failwell.service.outgoing import AnswerCutError, asks_for_problem
 from failwell.testing import make_error
 from kneo_client.core.contract import CONTRACT as KNEO
 from kneo_client.core.errors import KneoConflictError
 
-CONTRACTS = {"standard": STANDARD, "kneo": KNEO, "agoralia": AGORALIA}
 DOCS = "https://docs.example/errors/{code}"
 
 
-class Here:
+class Here(Behind):
     """A service with one route, which does what it is told."""
 
     def __init__(self, folder: Path, contract: Contract, **settings: Any) -> None:
-        self.contract = contract
-        self.store = SQLiteStore(folder / "emission.db")
-        self.key = KEYS.new()
-        self.store.add_keys([stored(self.key, KEYS, tenant="t1")])
         self.handler: Any = None
         operations = [
             Operation("GET", "/x", self.endpoint, public=True),
@@ -65,10 +52,7 @@ class Here:
         if contract is AGORALIA:
             settings.setdefault("code_header", "X-Error-Code")
         settings.setdefault("problem_type", DOCS)
-        self.service: Service = install(
-            Starlette(routes=routes_for(operations)), contract, store=self.store, keys=KEYS,
-            operations=operations, **settings,
-        )  # fmt: skip
+        super().__init__(folder, contract, operations=operations, **settings)
 
     async def endpoint(self, request: Request) -> Response:
         if isinstance(self.handler, BaseException):
@@ -76,23 +60,14 @@ class Here:
         response: Response = self.handler(request)
         return response
 
-    def ask(self, accept: str = "", **asked: Any) -> Answer:
-        headers = {**({"accept": accept} if accept else {}), **asked.pop("headers", {})}
-        return asyncio.run(ask(self.service, asked.pop("method", "GET"), "/x", headers=headers, **asked))
+    def said(self, accept: str = "", **asked: Any) -> Answer:
+        """What a stranger gets, who accepts that."""
+        return self.ask("GET", "/x", key=None, headers={"accept": accept} if accept else {}, **asked)
 
-
-@pytest.fixture(params=list(CONTRACTS))
-def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Here]:
-    made = Here(tmp_path, CONTRACTS[request.param])
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def kneo(tmp_path: Path) -> Iterator[Here]:
-    made = Here(tmp_path, KNEO)
-    yield made
-    made.store.close()
+    def done(self, accept: str = "", **asked: Any) -> Answer:
+        """What somebody gets who asks with an idempotency key."""
+        headers = {"idempotency-key": "k-1", **({"accept": accept} if accept else {})}
+        return self.ask("POST", "/x", headers=headers, **asked)
 
 
 # --- problem details ---
@@ -129,7 +104,7 @@ def test_a_problem_says_what_the_standard_wants(here: Here) -> None:
     here.handler = RefusedRequest(
         Refusal("validation_failed", {"x": 1}, fields=(FieldError(("body", 0, "a"), "No.", "bad"),))
     )
-    answer = here.ask("application/problem+json")
+    answer = here.said("application/problem+json")
     body = json.loads(answer.body)
     request_id = answer.headers["x-request-id"]
 
@@ -145,7 +120,7 @@ def test_a_problem_says_what_the_standard_wants(here: Here) -> None:
         "details": {"x": 1},
         "errors": [{"pointer": "#/body/0/a", "detail": "No.", "code": "bad"}],
     }
-    plain = here.contract.decode(here.ask())
+    plain = here.contract.decode(here.said())
     error = here.contract.decode(answer)
     assert plain is not None
     assert error is not None
@@ -156,20 +131,19 @@ def test_a_problem_says_what_the_standard_wants(here: Here) -> None:
 
 def test_whoever_does_not_ask_gets_the_contracts_own_words(here: Here) -> None:
     here.handler = RefusedRequest(Refusal("not_found"))
-    own = here.ask("application/json")
+    own = here.said("application/json")
     own_body, own_type = json.loads(own.body), own.headers["content-type"]
 
     assert (own_type == "application/problem+json") == (here.contract is STANDARD)
-    assert here.ask("*/*").headers["content-type"] == own_type
+    assert here.said("*/*").headers["content-type"] == own_type
     if here.contract is STANDARD:
         assert own_body["type"] == "https://docs.example/errors/not_found"
 
 
 def test_without_a_place_for_types_a_problem_has_none(tmp_path: Path) -> None:
-    here = Here(tmp_path, KNEO, problem_type="about:blank")
-    here.handler = RefusedRequest(Refusal("not_found"))
-    body = json.loads(here.ask("application/problem+json").body)
-    here.store.close()
+    with Here(tmp_path, KNEO, problem_type="about:blank") as here:
+        here.handler = RefusedRequest(Refusal("not_found"))
+        body = json.loads(here.said("application/problem+json").body)
 
     assert (body["type"], body["title"], body["code"]) == ("about:blank", "Not Found", "not_found")
 
@@ -211,12 +185,10 @@ def test_an_outcome_that_is_kept_is_sent_again_as_it_was(tmp_path: Path) -> None
     """
     In whichever words it was first asked for.
     """
-    here = Here(tmp_path, KNEO)
-    here.handler = lambda request: JSONResponse({}, 201)
-    headers = {"authorization": f"Bearer {here.key}", "idempotency-key": "k-1"}
-    here.ask(method="POST", headers=headers)
-    mismatch = here.ask("application/problem+json", method="POST", headers=headers, body=b"other")
-    here.store.close()
+    with Here(tmp_path, KNEO) as here:
+        here.handler = lambda request: JSONResponse({}, 201)
+        here.done()
+        mismatch = here.done("application/problem+json", body=b"other")
 
     assert (mismatch.status, json.loads(mismatch.body)["code"]) == (409, "idempotency_mismatch")
 
@@ -228,7 +200,7 @@ def test_the_request_id_is_in_the_head_and_in_the_body(here: Here) -> None:
     for ending in (RefusedRequest(Refusal("not_found")), HTTPException(409, "No."), ValueError("bug")):
         here.handler = ending
         for accept in ("", "application/problem+json"):
-            answer = here.ask(accept)
+            answer = here.said(accept)
             bare = Answer(answer.status, {"content-type": answer.headers["content-type"]}, answer.body)
             error = here.contract.decode(bare)
             assert error is not None
@@ -282,7 +254,7 @@ def test_a_stream_of_events_ends_with_an_event_that_says_why(here: Here, chunks:
     cls: Any = type(here.contract.decode(Answer(404)))
     error = make_error(cls, url=None, code="run_gone", message="The run\nis\r gone.", status=404)
     here.handler = streaming(error, *chunks)
-    answer = here.ask("application/problem+json")
+    answer = here.said("application/problem+json")
     data = last_event(answer)
 
     assert answer.status == 200
@@ -302,7 +274,7 @@ def test_an_event_after_the_beginning_tells_no_more_of_a_bug(
     kneo: Here, caplog: pytest.LogCaptureFixture
 ) -> None:
     kneo.handler = streaming(ZeroDivisionError("hunter2"), "data: 1\n\n")
-    answer = kneo.ask()
+    answer = kneo.said()
 
     assert last_event(answer)["error"]["message"] == "Internal server error."
     assert b"hunter2" not in answer.body
@@ -315,7 +287,7 @@ def test_an_http_exception_within_a_stream_is_what_it_says(kneo: Here) -> None:
     """
     kneo.handler = streaming(HTTPException(409, "Not now."), "data: 1\n\n")
 
-    assert last_event(kneo.ask())["error"]["message"] == "Not now."
+    assert last_event(kneo.said())["error"]["message"] == "Not now."
 
 
 def test_fastapis_own_events_end_so_too(tmp_path: Path) -> None:
@@ -327,19 +299,16 @@ def test_fastapis_own_events_end_so_too(tmp_path: Path) -> None:
         yield {"n": 1}
         raise make_error(failwell.NotFoundError, url=None, code="run_gone", message="Gone.")
 
-    store = SQLiteStore(tmp_path / "x.db")
-    service = install(app, STANDARD, store=store, keys=KEYS)
-    answer = asyncio.run(ask(service, "GET", "/x"))
-    store.close()
+    with Behind(tmp_path, app=app) as made:
+        answer = made.ask("GET", "/x", key=None)
 
     assert (last_event(answer)["code"], last_event(answer)["status"]) == ("run_gone", 404)
 
 
 def test_a_stream_with_an_idempotency_key_ends_so_too(kneo: Here) -> None:
     kneo.handler = streaming(RefusedRequest(Refusal("unavailable")), "data: 1\n\n")
-    headers = {"authorization": f"Bearer {kneo.key}", "idempotency-key": "k-1"}
 
-    assert last_event(kneo.ask(method="POST", headers=headers))["code"] == "unavailable"
+    assert last_event(kneo.done())["code"] == "unavailable"
 
 
 @pytest.mark.parametrize(
@@ -369,7 +338,7 @@ def test_any_other_answer_is_cut(
 
     kneo.handler = handler
     with pytest.raises(AnswerCutError) as caught:
-        kneo.ask()
+        kneo.said()
 
     assert caught.value.__context__ is None, "the server would log what led to it"
     (record,) = caplog.records
@@ -379,10 +348,9 @@ def test_any_other_answer_is_cut(
 def test_a_body_that_is_no_object_becomes_the_message(tmp_path: Path) -> None:
     from failwell.dialects import TEXT
 
-    here = Here(tmp_path, Contract("plain", dialect=TEXT))
-    here.handler = streaming(RefusedRequest(Refusal("unavailable")), "data: 1\n\n")
-    data = last_event(here.ask())
-    here.store.close()
+    with Here(tmp_path, Contract("plain", dialect=TEXT)) as here:
+        here.handler = streaming(RefusedRequest(Refusal("unavailable")), "data: 1\n\n")
+        data = last_event(here.said())
 
     assert data["status"] == 503
     assert "unavailable" in data["message"]
@@ -395,7 +363,7 @@ def test_what_fails_after_the_answer_is_logged_and_no_more(
         raise make_error(KneoConflictError, url=None)
 
     kneo.handler = lambda request: JSONResponse({"a": 1}, background=BackgroundTask(later))
-    answer = kneo.ask()
+    answer = kneo.said()
 
     assert answer.body == b'{"a":1}'
     assert len(caplog.records) == 1
@@ -409,7 +377,7 @@ def test_an_application_that_answers_twice_is_stopped(kneo: Here, caplog: pytest
 
     kneo.service.app = twice
     with pytest.raises(AnswerCutError):
-        kneo.ask()
+        kneo.said()
     assert "answered twice" in str(caplog.records[0].exc_info)
 
 
@@ -451,17 +419,16 @@ def test_over_a_socket_a_cut_answer_has_no_last_chunk_and_an_ended_one_has(
 def test_the_numbers_of_an_exception_are_in_the_head(kneo: Here) -> None:
     limit = RateLimit(10, 0, None, None)
     kneo.handler = make_error(KNEO.exceptions[6], url=None, status=429, retry_after=2.2, rate_limit=limit)
-    answer = kneo.ask()
+    answer = kneo.said()
 
     assert answer.headers["retry-after"] == "3"
     assert answer.headers["x-ratelimit-limit"] == "10"
 
 
 def test_a_code_in_the_head_leaves_the_body_as_it_is(tmp_path: Path) -> None:
-    here = Here(tmp_path, AGORALIA)
-    here.handler = RefusedRequest(Refusal("not_found", message="No such thing."))
-    own, problem = here.ask(), here.ask("application/problem+json")
-    here.store.close()
+    with Here(tmp_path, AGORALIA) as here:
+        here.handler = RefusedRequest(Refusal("not_found", message="No such thing."))
+        own, problem = here.said(), here.said("application/problem+json")
 
     assert own.headers["x-error-code"] == problem.headers["x-error-code"] == "not_found"
     assert json.loads(own.body) == {
@@ -472,7 +439,7 @@ def test_a_code_in_the_head_leaves_the_body_as_it_is(tmp_path: Path) -> None:
 
 def test_a_refusal_with_words_of_its_own_needs_none_in_the_wording(kneo: Here) -> None:
     kneo.handler = RefusedRequest(Refusal("run_gone", status=410, message="It ran away."))
-    error = KNEO.decode(kneo.ask())
+    error = KNEO.decode(kneo.said())
 
     assert isinstance(error, CallError)
     assert (error.status, error.code, error.failure.message) == (410, "run_gone", "It ran away.")
@@ -483,7 +450,7 @@ def test_an_exception_that_says_that_no_answer_came_is_our_fault(
 ) -> None:
     (network,) = set(KNEO.broken.values())
     kneo.handler = make_error(network, url=None, status=None)
-    answer = kneo.ask()
+    answer = kneo.said()
 
     assert answer.status == 500
     assert len(caplog.records) == 1

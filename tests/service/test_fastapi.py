@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sys
@@ -17,9 +16,9 @@ from fastapi.security import HTTPBearer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
-from service_asgi import ask
+from service_behind import CONTRACTS, Behind
 from service_server import serving
-from service_world import KEYS, SCHEMA
+from service_world import SCHEMA
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.responses import JSONResponse
@@ -27,24 +26,17 @@ from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 import failwell
-from agoralia.contract import CONTRACT as AGORALIA
 from failwell import CallError, Client, Contract, Failure, FieldError, RetryPolicy, UsageError
-from failwell.contract import STANDARD
 from failwell.service import (
     Limit,
     Operation,
-    Service,
-    SQLiteStore,
     exchange_of,
     guarded,
-    install,
     operations_of,
-    stored,
 )
 from failwell.testing import make_error
 from kneo_client.core.contract import CONTRACT as KNEO
 
-CONTRACTS = {"standard": STANDARD, "kneo": KNEO, "agoralia": AGORALIA}
 SECRET = "hunter2-and-more"
 
 
@@ -61,21 +53,17 @@ class Thing(BaseModel):
         return value
 
 
-class Here:
-    """An application with a route for every ending, and a key."""
+class Here(Behind):
+    """An application with a route for every ending, a key, and one that has no scope."""
 
     def __init__(self, folder: Path, contract: Contract, **settings: Any) -> None:
-        self.store = SQLiteStore(folder / "fast.db", schema=SCHEMA)
-        self.key = KEYS.new()
-        self.store.add_keys([stored(self.key, KEYS, tenant="t1", scopes=("things:write",))])
-        self.weak = KEYS.new()
-        self.store.add_keys([stored(self.weak, KEYS, tenant="t1")])
         # What the next call of /raise raises.
         self.next: BaseException = ZeroDivisionError()
-        self.app = self._app()
         settings.setdefault("limit", Limit(100_000, 1.0))
-        self.service: Service = install(self.app, contract, store=self.store, keys=KEYS, **settings)
-        self.contract = contract
+        super().__init__(
+            folder, contract, self._app(), facts={"scopes": ("things:write",)}, schema=SCHEMA, **settings
+        )
+        self.weak = self.new_key()
 
     def _app(self) -> FastAPI:
         app = FastAPI(title="Things", version="7")
@@ -115,24 +103,6 @@ class Here:
 
         app.mount("/sub", sub)
         return app
-
-    def ask(self, method: str, path: str, *, key: str | None = None, **asked: Any) -> failwell.Answer:
-        headers = {"authorization": f"Bearer {key or self.key}", **dict(asked.pop("headers", {}))}
-        return asyncio.run(ask(self.service, method, path, headers=headers, **asked))
-
-
-@pytest.fixture(params=list(CONTRACTS))
-def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Here]:
-    made = Here(tmp_path, CONTRACTS[request.param])
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def kneo(tmp_path: Path) -> Iterator[Here]:
-    made = Here(tmp_path, KNEO)
-    yield made
-    made.store.close()
 
 
 def client_of(here: Here, url: str) -> Client:
@@ -174,7 +144,7 @@ AS_JSON = {"content-type": "application/json"}
 
 def test_fastapis_own_pages_are_public(here: Here) -> None:
     for path in ("/docs", "/redoc", "/openapi.json"):
-        assert asyncio.run(ask(here.service, "GET", path)).status == 200, path
+        assert here.ask("GET", path, key=None).status == 200, path
 
 
 def test_a_key_works_twice_and_its_effect_happens_once(here: Here) -> None:
@@ -271,13 +241,9 @@ def test_routes_of_a_host_are_refused() -> None:
 
 def test_what_is_mounted_and_has_no_handling_of_its_own_is_left_alone(tmp_path: Path) -> None:
     app = Starlette(routes=[Mount("/static", StaticFiles(directory=".")), Route("/a", _endpoint)])
-    store = SQLiteStore(tmp_path / "x.db")
-    service = install(
-        app, STANDARD, store=store, keys=KEYS, operations=operations_of(app, ignore=["/static"])
-    )
-    store.close()
 
-    assert [o.path for o in service.table.operations] == ["/a"]
+    with Behind(tmp_path, app=app, operations=operations_of(app, ignore=["/static"])) as made:
+        assert [o.path for o in made.service.table.operations] == ["/a"]
 
 
 def test_a_convertor_of_ones_own_is_refused() -> None:
@@ -343,8 +309,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
     with ExitStack() as stack:
         made = {}
         for name, contract in CONTRACTS.items():
-            here = Here(tmp_path_factory.mktemp(name), contract)
-            stack.callback(here.store.close)
+            here = stack.enter_context(Here(tmp_path_factory.mktemp(name), contract))
             client = stack.enter_context(client_of(here, stack.enter_context(serving(here.service))))
             made[name] = here, client
         yield made
@@ -584,7 +549,7 @@ def test_an_answer_without_a_body_has_none(kneo: Here) -> None:
 
 
 def test_fastapis_own_document_gets_the_errors(kneo: Here) -> None:
-    document = json.loads(asyncio.run(ask(kneo.service, "GET", "/openapi.json")).body)
+    document = json.loads(kneo.ask("GET", "/openapi.json", key=None).body)
     create = document["paths"]["/v1/things/{kind}"]["post"]
 
     assert document["info"] == {"title": "Things", "version": "7"}
@@ -607,16 +572,15 @@ def test_body_parameters_of_fastapi_are_validated_by_it(tmp_path: Path) -> None:
     """
     Validation, a dependency and a router of Starlette's, all in one application.
     """
-    here = Here(tmp_path, STANDARD)
+    app = FastAPI()
 
-    @here.app.post("/later")
+    @app.post("/later")
     async def later(a: Annotated[int, Body(embed=True)]) -> StreamingResponse:
         return StreamingResponse(_events(str(a)))
 
-    here.service = install(here.app, STANDARD, store=here.store, keys=KEYS)
-    answer = here.ask("POST", "/later", json_body={"a": 5}, headers=AS_JSON)
-    refused = here.ask("POST", "/later", json_body={"a": SECRET}, headers=AS_JSON)
-    here.store.close()
+    with Behind(tmp_path, app=app) as made:
+        answer = made.ask("POST", "/later", json_body={"a": 5}, headers=AS_JSON)
+        refused = made.ask("POST", "/later", json_body={"a": SECRET}, headers=AS_JSON)
 
     assert (answer.body, refused.status) == (b"5", 422)
     error = failwell.decode(refused)

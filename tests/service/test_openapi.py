@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import schemathesis
 from fastapi import FastAPI, Header
 from pydantic import BaseModel
-from service_asgi import ask
+from service_behind import Behind
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -31,21 +30,14 @@ from failwell.service import (
     Operation,
     Refusal,
     RefusedRequest,
-    Service,
-    SQLiteStore,
     exchange_of,
     guarded,
-    install,
     json_body,
     openapi_operation,
-    routes_for,
-    stored,
 )
 from kneo_client.core.contract import CONTRACT as KNEO
 from kneo_client.core.errors import KneoConflictError, KneoNotFoundError
 
-CONTRACTS = {"standard": STANDARD, "kneo": KNEO, "agoralia": AGORALIA}
-KEYS = KeyFormat("key_", lengths=(20,), challenge='Bearer realm="test"')
 WORDING = {"name_taken": (409, "The name {name} is taken."), "run_ended": (409, "It has ended.")}
 
 
@@ -88,46 +80,24 @@ def rows(contract: Contract) -> list[Operation]:
     ]  # fmt: skip
 
 
-class Here:
+class Here(Behind):
+    """A service with a row of each kind, and a key that may do everything."""
+
     def __init__(self, folder: Path, contract: Contract, **settings: Any) -> None:
-        self.contract = contract
-        self.store = SQLiteStore(folder / "openapi.db")
-        self.key = KEYS.new()
-        self.store.add_keys(
-            [stored(self.key, KEYS, tenant="t1", scopes=["things:write"], role="member", tier="pro")]
-        )
-        self.store.grant("t1", 10_000)
-        operations = rows(contract)
         settings = {
             "roles": ("member",), "wording": WORDING, "limit": Limit(10_000, 60.0),
             "code_header": "X-Error-Code" if contract is AGORALIA else "",
             "problem_type": "https://docs.example/errors/{code}", **settings,
         }  # fmt: skip
-        settings.setdefault("keys", KEYS)
-        self.service: Service = install(
-            Starlette(routes=routes_for(operations)), contract, store=self.store,
-            operations=operations, **settings,
-        )  # fmt: skip
-
-    def ask(self, method: str, path: str, *, key: str | None = "", **asked: Any) -> Answer:
-        headers = dict(asked.pop("headers", {}))
-        if key is not None:
-            headers["authorization"] = f"Bearer {key or self.key}"
-        return asyncio.run(ask(self.service, method, path, headers=headers, **asked))
+        facts = {"scopes": ["things:write"], "role": "member", "tier": "pro"}
+        super().__init__(folder, contract, operations=rows(contract), facts=facts, **settings)
+        self.store.grant("t1", 10_000)
 
 
-@pytest.fixture(params=list(CONTRACTS))
-def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Here]:
-    made = Here(tmp_path, CONTRACTS[request.param])
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def kneo(tmp_path: Path) -> Iterator[Here]:
-    made = Here(tmp_path, KNEO)
-    yield made
-    made.store.close()
+def described(folder: Path, *operations: Operation, contract: Contract = STANDARD, **settings: Any) -> Any:
+    """The document of a service with these operations, whether or not there is a handler."""
+    with Behind(folder, contract, Starlette(), operations=operations, **settings) as made:
+        return made.service.openapi()
 
 
 def resolved(document: Any, thing: Any) -> Any:
@@ -155,17 +125,15 @@ def test_a_validator_takes_the_document(here: Here) -> None:
 
 @pytest.mark.parametrize("name", [n for n in DIALECTS if n not in ("aws_xml", "soap", "xmlrpc")])
 def test_it_does_in_every_dialect(tmp_path: Path, name: str) -> None:
-    made = Here(tmp_path, Contract("any", dialect=DIALECTS[name]))
-    document = made.service.openapi()
-    made.store.close()
+    with Here(tmp_path, Contract("any", dialect=DIALECTS[name])) as made:
+        document = made.service.openapi()
 
     schemathesis.openapi.from_dict(document).validate()
 
 
 def test_it_does_where_errors_are_no_json(tmp_path: Path) -> None:
-    made = Here(tmp_path, Contract("any", dialect=DIALECTS["aws_xml"]))
-    document = made.service.openapi()
-    made.store.close()
+    with Here(tmp_path, Contract("any", dialect=DIALECTS["aws_xml"])) as made:
+        document = made.service.openapi()
     content = response_of(document, "get", "/open", 404)["content"]
 
     schemathesis.openapi.from_dict(document).validate()
@@ -238,10 +206,7 @@ def test_a_class_may_have_any_code_and_so_excludes_none(tmp_path: Path) -> None:
     operation = Operation("POST", "/x", endpoint, idempotency="transactional", raises=(
         KneoConflictError, (KneoConflictError, "name_taken"), (KneoNotFoundError, "run_not_found"),
     ))  # fmt: skip
-    store = SQLiteStore(tmp_path / "x.db")
-    service = Service(Starlette(), KNEO, store=store, keys=KEYS, operations=[operation])
-    document = service.openapi()
-    store.close()
+    document = described(tmp_path, operation, contract=KNEO)
     conflict = response_of(document, "post", "/x", 409)["content"]["application/json"]
     missing = response_of(document, "post", "/x", 404)["content"]["application/json"]
 
@@ -255,17 +220,7 @@ def test_a_class_may_have_any_code_and_so_excludes_none(tmp_path: Path) -> None:
 def test_the_same_words_for_two_classes_are_two_examples(tmp_path: Path) -> None:
     raises = ((KneoConflictError, "name_taken"), "name_taken")
     operation = Operation("POST", "/x", endpoint, raises=raises)
-    store = SQLiteStore(tmp_path / "x.db")
-    service = Service(
-        Starlette(),
-        KNEO,
-        store=store,
-        keys=KEYS,
-        operations=[operation],
-        wording={"name_taken": (409, "No.")},
-    )
-    document = service.openapi()
-    store.close()
+    document = described(tmp_path, operation, contract=KNEO, wording={"name_taken": (409, "No.")})
     content = response_of(document, "post", "/x", 409)["content"]["application/json"]
 
     schemathesis.openapi.from_dict(document).validate()
@@ -365,10 +320,7 @@ def test_keys_headers_and_bodies_are_described(kneo: Here) -> None:
 def test_the_scheme_follows_from_the_format_of_the_keys(
     tmp_path: Path, keys: KeyFormat, scheme: dict[str, str]
 ) -> None:
-    store = SQLiteStore(tmp_path / "x.db")
-    service = Service(Starlette(), STANDARD, store=store, keys=keys, operations=[Operation("GET", "/x")])
-    document = service.openapi()
-    store.close()
+    document = described(tmp_path, Operation("GET", "/x"), keys=keys)
 
     assert scheme.items() <= document["components"]["securitySchemes"]["ApiKey"].items()
     schemathesis.openapi.from_dict(document).validate()
@@ -376,10 +328,9 @@ def test_the_scheme_follows_from_the_format_of_the_keys(
 
 @pytest.mark.parametrize("fields", ["x-ratelimit", "draft", "both"])
 def test_the_fields_of_the_limit_are_those_that_are_sent(tmp_path: Path, fields: Any) -> None:
-    made = Here(tmp_path, STANDARD, rate_limit_fields=fields)
-    document = made.service.openapi()
-    sent = made.ask("GET", "/things/5").headers
-    made.store.close()
+    with Here(tmp_path, STANDARD, rate_limit_fields=fields) as made:
+        document = made.service.openapi()
+        sent = made.ask("GET", "/things/5").headers
     named = document["paths"]["/things/{number}"]["get"]["responses"]["2XX"]["headers"]
 
     assert {n.lower() for n in named if "RateLimit" in n} == {n for n in sent if "ratelimit" in n}
@@ -406,10 +357,8 @@ def test_fastapis_document_keeps_what_it_says_and_gets_the_rest(tmp_path: Path) 
     @app.get("/hidden", include_in_schema=False)
     async def hidden() -> None: ...
 
-    store = SQLiteStore(tmp_path / "x.db")
-    install(app, STANDARD, store=store, keys=KEYS, wording=WORDING)
-    document = app.openapi()
-    store.close()
+    with Behind(tmp_path, app=app, wording=WORDING):
+        document = app.openapi()
     created = document["paths"]["/things"]["post"]
 
     schemathesis.openapi.from_dict(document).validate()
@@ -435,9 +384,8 @@ def test_what_fastapis_document_still_refers_to_stays(tmp_path: Path) -> None:
     )
     async def create(thing: NewThing) -> None: ...
 
-    store = SQLiteStore(tmp_path / "x.db")
-    install(app, STANDARD, store=store, keys=KEYS)
-    store.close()
+    with Behind(tmp_path, app=app):
+        pass
 
     assert {"HTTPValidationError", "ValidationError"} <= app.openapi()["components"]["schemas"].keys()
 
@@ -446,11 +394,7 @@ def test_an_operation_without_words_has_none(tmp_path: Path) -> None:
     async def silent(request: Request) -> Response:
         return Response()
 
-    store = SQLiteStore(tmp_path / "x.db")
-    operations = [Operation("GET", "/", silent), Operation("GET", "/b")]
-    service = Service(Starlette(), STANDARD, store=store, keys=KEYS, operations=operations)
-    document = service.openapi()
-    store.close()
+    document = described(tmp_path, Operation("GET", "/", silent), Operation("GET", "/b"))
 
     assert "summary" not in document["paths"]["/"]["get"]
     assert document["paths"]["/"]["get"]["operationId"] == "get"
@@ -464,14 +408,9 @@ def test_two_models_of_one_name_are_two_schemas(tmp_path: Path) -> None:
         return NewThing
 
     models: list[type[BaseModel]] = [NewThing, other(), NewThing]
-    store = SQLiteStore(tmp_path / "x.db")
-    operations = [
-        Operation("POST", f"/{number}", endpoint, parse=json_body(model))
-        for number, model in enumerate(models)
-    ]
-    service = Service(Starlette(), STANDARD, store=store, keys=KEYS, operations=operations)
-    document = service.openapi()
-    store.close()
+    document = described(
+        tmp_path, *(Operation("POST", f"/{n}", endpoint, parse=json_body(m)) for n, m in enumerate(models))
+    )
     bodies = [
         document["paths"][f"/{n}"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         for n in range(3)
