@@ -686,7 +686,7 @@ def test_a_client_that_hangs_up_in_its_body_is_no_reason_to_wait(tmp_path: Path,
         again = here.run(body=[b"abc", b""])
 
     assert here.handled == (2 if level == "resumable" else 1)
-    assert again.status == (201 if level == "resumable" else 500)
+    assert again.status == (201 if level == "resumable" else 409)
 
 
 # --- the key is asked for ---

@@ -94,7 +94,7 @@ def again(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def limited(receive: Receive, limit: int, whole: Callable[[], None]) -> Receive:
+def limited(receive: Receive, limit: int, whole: Callable[[], None], gone: Callable[[], None]) -> Receive:
     """
     `receive` for a handler that reads the body itself.
 
@@ -102,6 +102,7 @@ def limited(receive: Receive, limit: int, whole: Callable[[], None]) -> Receive:
         receive: The server's.
         limit: Bytes; what goes over it is refused.
         whole: Called when the body is read to its end.
+        gone: Called when the client hung up.
     """
     size = 0
 
@@ -113,6 +114,8 @@ def limited(receive: Receive, limit: int, whole: Callable[[], None]) -> Receive:
             raise RefusedRequest(Refusal("payload_too_large", {"limit": limit}))
         if message["type"] == "http.request" and not message.get("more_body", False):
             whole()
+        elif message["type"] == "http.disconnect":
+            gone()
         return message
 
     return receive_within

@@ -202,6 +202,10 @@ class Deduplication:
         operation = exchange.operation
         final = operation.final if operation is not None else ()
         unsure = status >= 500 and operation is not None and operation.idempotency == "at_most_once"
+        if unsure and exchange.cut_off:
+            # How much was done of what the client did not send to the end, a 500 does not say:
+            # the claim is left to lapse, and to be settled.
+            return
         if status < 400 or status in final or unsure:
             await self._store.record(claim, answer, keep=self._keep)
         else:

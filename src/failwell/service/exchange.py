@@ -43,6 +43,7 @@ class Exchange:
         claim: The claim on its idempotency key; None if it has none.
         committed: Whether the effect and the record are written.
         unread: Whether the client may still be sending its body.
+        cut_off: Whether it hung up in the middle of it.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Exchange:
         "body",
         "claim",
         "committed",
+        "cut_off",
         "decision",
         "idempotency_key",
         "input",
@@ -71,6 +73,7 @@ class Exchange:
         self.key: StoredKey | None = None
         self.body = b""
         self.unread = True
+        self.cut_off = False
         self.input: Any = None
         self.idempotency_key: str | None = None
         self.decision: Decision | None = None

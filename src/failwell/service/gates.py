@@ -400,7 +400,12 @@ class Service:
     ) -> Receive:
         """Read the body, unless the handler does; where the handler finds it."""
         if operation.streamed:
-            return limited(receive, limit, lambda: setattr(exchange, "unread", False))
+            return limited(
+                receive,
+                limit,
+                lambda: setattr(exchange, "unread", False),
+                lambda: setattr(exchange, "cut_off", exchange.unread),
+            )
         if scope["method"] not in _SAFE or announces_body(headers):
             exchange.body = await read_body(receive, limit)
         exchange.unread = False
@@ -467,6 +472,10 @@ class Service:
 
     def _fault(self, exc: Exception, exchange: Exchange) -> CallError:
         """What we say of a fault of our own."""
+        if exchange.cut_off:
+            # Whatever it was, a handler has no other way to say that its client hung up.
+            log.warning("the client of request %s hung up: %s", exchange.request_id, type(exc).__name__)
+            return error_for(self.contract, self.wording, Refusal("internal_error"), self.codes)
         log.error("request %s failed", exchange.request_id, exc_info=loggable(exc))
         return error_for(self.contract, self.wording, Refusal("internal_error"), self.codes)
 
