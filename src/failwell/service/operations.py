@@ -48,7 +48,7 @@ class Operation:
             an answer, if it was carried out; `Effect.NOT_APPLIED` if it was not, and may be
             now; `Effect.UNKNOWN` if nobody can say yet.
         debits: What each effect costs; refused before the handler if it is not there, spent
-            with the effect by `Exchange.commit`.
+            with the effect by `Exchange.commit`, and by nothing else.
         parse: Makes the input of the raw body, before the idempotency look-up; raises
             `RefusedRequest` if it cannot. None leaves the body to the handler.
         streamed: Whether the handler reads the body itself, piece by piece. Of such a body the
