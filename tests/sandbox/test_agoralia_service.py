@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sandbox_caller import has_status, said
 
 from agoralia import CONTRACT
 from agoralia.errors import (
@@ -31,10 +31,6 @@ from failwell_sandbox.agoralia.extraction import extract
 CAMPAIGN = {"name": "Spring", "purpose": "quote_request", "agent_ref_id": 1}
 
 
-def said(answer: Answer) -> Any:
-    return json.loads(answer.body)
-
-
 def is_refusal(answer: Answer, status: int, body: Any, code: str) -> None:
     """What every error answer has, and the body of the document, with the request's id beside it."""
     told = said(answer)
@@ -46,16 +42,6 @@ def is_refusal(answer: Answer, status: int, body: Any, code: str) -> None:
     assert answer.headers["x-request-id"]
     for name in ("limit", "remaining", "reset"):
         assert answer.headers[f"x-ratelimit-{name}"].isdigit()
-
-
-def wait_for(caller: Any, key: str, path: str, status: str) -> Any:
-    """What is at `path` once it has that status."""
-    deadline = time.monotonic() + 20
-    while True:
-        found = said(caller("GET", path, key=key))
-        if found["status"] == status or time.monotonic() > deadline:
-            return found
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -472,7 +458,7 @@ def test_a_campaign_runs_and_brings_what_its_schema_asks_for(agoralia: Any, sand
     )  # fmt: skip
     campaign_id = said(created)["id"]
     assert (created.status, said(created)["status"]) == (201, "queued")
-    wait_for(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
+    has_status(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
     found = said(agoralia("GET", f"/api/v1/campaigns/{campaign_id}/results", key=full))
 
     assert (campaign_id, "completed", None) == (found["campaign_id"], found["status"], found["next_cursor"])
@@ -531,7 +517,7 @@ def test_a_campaign_without_contacts_or_schema_calls_the_address_book(
     full = sandbox.agoralia.keys.full
     body = {"name": "Book", "purpose": "test", "budget_cents": 900}
     campaign_id = said(agoralia("POST", "/api/v1/campaigns", key=full, json_body=body))["id"]
-    wait_for(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
+    has_status(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
     found = said(agoralia("GET", f"/api/v1/campaigns/{campaign_id}/results", key=full))
 
     assert [r["extracted"]["budget"] for r in found["items"]] == [1200.0, None, None]
@@ -543,7 +529,7 @@ def test_a_campaign_that_calls_nobody_is_completed(agoralia: Any, sandbox: Sandb
     body = {**CAMPAIGN, "contacts": []}
     campaign_id = said(agoralia("POST", "/api/v1/campaigns", key=full, json_body=body))["id"]
 
-    assert wait_for(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")["status"] == "completed"
+    assert has_status(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
 
 
 def test_doubles_are_called_once(agoralia: Any, sandbox: Sandbox) -> None:
@@ -551,7 +537,7 @@ def test_doubles_are_called_once(agoralia: Any, sandbox: Sandbox) -> None:
     contacts = [{"name": "Ada Lovelace Byron"}, {"name": "ada lovelace  byron"}, {"name": "Bo"}]
     body = {**CAMPAIGN, "contacts": contacts, "merge_duplicates": True}
     campaign_id = said(agoralia("POST", "/api/v1/campaigns", key=full, json_body=body))["id"]
-    wait_for(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
+    has_status(agoralia, full, f"/api/v1/campaigns/{campaign_id}", "completed")
     found = said(agoralia("GET", f"/api/v1/campaigns/{campaign_id}/results", key=full))
 
     assert [r["contact"] for r in found["items"]] == ["Ada Lovelace Byron", "Bo"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sandbox_caller import Caller
+from sandbox_caller import Caller, finished, said
 
 from failwell.answer import Answer
 from failwell.service import Limit
@@ -31,10 +30,6 @@ RUN = {"spec_id": "spec_text_stats", "environment_id": "env_default", "input": {
 LONG = {"spec_id": "spec_hash_chain", "input": {"text": "x", "rounds": 2_000_000_000}}
 
 
-def said(answer: Answer) -> Any:
-    return json.loads(answer.body)
-
-
 def is_refusal(answer: Answer, status: int, raises: type[KneoError], **members: Any) -> None:
     """What every error answer has: a code, a sentence, its request's id, and the class it means."""
     error = said(answer)["error"]
@@ -46,16 +41,6 @@ def is_refusal(answer: Answer, status: int, raises: type[KneoError], **members: 
     decoded = CONTRACT.decode(answer)
     assert raises is type(decoded)
     assert (error["code"], error["request_id"]) == (decoded.code, decoded.request_id)
-
-
-def finished(kneo: Any, key: str, run_id: str) -> Any:
-    """The run once it has ended."""
-    deadline = time.monotonic() + 20
-    while True:
-        run = said(kneo("GET", f"/v1/runs/{run_id}", key=key))
-        if run["status"] not in ("queued", "running") or time.monotonic() > deadline:
-            return run
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

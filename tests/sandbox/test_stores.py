@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -19,7 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sandbox_caller import Caller
+from sandbox_caller import Caller, finished, has_status, said, until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
 
@@ -62,33 +61,10 @@ def agoralia(sandbox: Sandbox) -> Caller:
     return Caller(sandbox.agoralia.url, "X-API-Key", "")
 
 
-def said(answer: Answer) -> Any:
-    return json.loads(answer.body)
-
-
-def until(found: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """What `found` finds, once it does."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = found()
-        if result:
-            return result
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def finished(kneo: Caller, key: str, run_id: str) -> Any:
-    def run() -> Any:
-        found = said(kneo("GET", f"/v1/runs/{run_id}", key=key))
-        return found if found["status"] not in ("queued", "running") else None
-
-    return until(run, f"{run_id} does not end")
-
-
 def completed(agoralia: Caller, key: str, campaign_id: int) -> list[Any]:
     """The results of a campaign, once it is completed."""
     path = f"/api/v1/campaigns/{campaign_id}"
-    until(lambda: said(agoralia("GET", path, key=key))["status"] == "completed", f"{path} is not completed")
+    has_status(agoralia, key, path, "completed")
     page = said(agoralia("GET", f"{path}/results?limit=100", key=key))
     items: list[Any] = page["items"]
     return items

@@ -13,7 +13,7 @@ from service_asgi import ask
 from service_world import KEYS, SCHEMA, Clock
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from failwell.answer import Answer
@@ -76,3 +76,20 @@ def place(folder: Path, handler: Callable[[Request], Awaitable[Response]], **row
 
 def code_of(answer: Answer) -> tuple[int, str]:
     return answer.status, json.loads(answer.body)["code"]
+
+
+async def fine(_request: Request) -> Response:
+    """A handler that does nothing and says so."""
+    return JSONResponse({"done": True}, 201)
+
+
+class Payments:
+    """Another service that knows idempotency keys: a charge with a known key is not made twice."""
+
+    def __init__(self) -> None:
+        self.charges: dict[str, int] = {}
+        self.asked: list[str] = []
+
+    async def charge(self, key: str) -> dict[str, int]:
+        self.asked.append(key)
+        return {"id": self.charges.setdefault(key, len(self.charges) + 1)}
