@@ -36,7 +36,11 @@ HEAVY = {
 # inside the function that needs it.
 ALLOWED_EARLY = {"dataclasses", "json", "urllib"}
 # These are generic, and only a client, which has loaded `typing` long before, asks for them.
-EXCUSED = {("failwell.call.operation", "typing"), ("failwell.operations.polling", "typing")}
+EXCUSED = {
+    ("failwell.call.operation", "typing"),
+    ("failwell.operations.polling", "typing"),
+    ("failwell.operations.steps", "typing"),
+}
 
 
 @cache

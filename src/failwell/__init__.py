@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from failwell.call.messages import Response as Response
     from failwell.call.messages import Timeouts as Timeouts
     from failwell.call.operation import Operation as Operation
+    from failwell.call.retry import DocumentedWaits as DocumentedWaits
     from failwell.call.retry import RetryPolicy as RetryPolicy
     from failwell.client import AsyncClient as AsyncClient
     from failwell.client import Client as Client
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from failwell.failure import FieldError as FieldError
     from failwell.failure import RateLimit as RateLimit
     from failwell.interop import understand as understand
+    from failwell.operations.polling import Poll as Poll
+    from failwell.operations.polling import PollPolicy as PollPolicy
     from failwell.redaction import Secret as Secret
 
 # Where each name lives. The reader's list is above; a test holds that both say the same.
@@ -76,7 +79,7 @@ _HOMES = {
     "failwell.call.budget": ("RetryBudget",),
     "failwell.call.messages": ("Response", "Timeouts"),
     "failwell.call.operation": ("Operation",),
-    "failwell.call.retry": ("RetryPolicy",),
+    "failwell.call.retry": ("DocumentedWaits", "RetryPolicy"),
     "failwell.client": ("AsyncClient", "Client"),
     "failwell.contract": ("Contract", "Rule", "decode", "raise_for"),
     "failwell.engines.base": ("Connections",),
@@ -116,6 +119,7 @@ _HOMES = {
     ),
     "failwell.failure": ("Attempt", "Effect", "Failure", "FieldError", "RateLimit"),
     "failwell.interop": ("understand",),
+    "failwell.operations.polling": ("Poll", "PollPolicy"),
     "failwell.redaction": ("Secret",),
 }
 

@@ -655,6 +655,16 @@ class JobFailedError(OperationError):
 
     kind = "job_failed"
 
+    @property
+    def job_id(self) -> str | None:
+        """What the job is called; None if that is not known."""
+        return self.failure.details.get("job_id")
+
+    @property
+    def job_status(self) -> str | None:
+        """The last state that was seen of it, in the service's word; None if it was not seen."""
+        return self.failure.details.get("job_status")
+
 
 class PollTimeoutError(OperationError):
     """
@@ -664,10 +674,20 @@ class PollTimeoutError(OperationError):
     It is under way.
 
     ## What to do
-    Pick it up again by its id, in `failure.details`.
+    Pick it up again by its `job_id`, from any process.
     """
 
     kind = "poll_timeout"
+
+    @property
+    def job_id(self) -> str | None:
+        """What the job is called; None if that is not known."""
+        return self.failure.details.get("job_id")
+
+    @property
+    def job_status(self) -> str | None:
+        """The last state that was seen of it, in the service's word; None if it was not seen."""
+        return self.failure.details.get("job_status")
 
 
 class StreamError(OperationError):

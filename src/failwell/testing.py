@@ -42,6 +42,7 @@ from failwell.failure import Attempt, Effect, Failure
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import ModuleType
     from typing import Any, TypeAlias, TypeVar
 
     from failwell.call.messages import CallFlow, Request
@@ -464,6 +465,38 @@ def assert_no_secret(error: BaseException, secret: str, *, logs: Iterable[str] =
             found.append(f"{', '.join(places)} of {type(one).__name__}")
     if found:
         raise AssertionError(f"the secret is in {'; '.join(found)}")
+
+
+def assert_exports(package: ModuleType, homes: Mapping[str, Iterable[str]]) -> None:
+    """
+    Check that what type checkers read of `package` is what `failwell.exports` loads.
+
+    Args:
+        package: With its block of imports under `if TYPE_CHECKING:`.
+        homes: Its table.
+
+    Raises:
+        AssertionError: a name is on one side only, has another home there, or cannot be had.
+    """
+    import ast
+    import inspect
+
+    tree = ast.parse(inspect.getsource(package))
+    blocks = [n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
+    read = {
+        (str(node.module), alias.name)
+        for block in blocks
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    loaded = {(home, name) for home, names in homes.items() for name in names}
+    if read != loaded:
+        apart = ", ".join(sorted(f"{name} of {home}" for home, name in read ^ loaded))
+        raise AssertionError(f"{package.__name__} says different things of {apart}")
+    missing = [name for _, name in sorted(loaded) if not hasattr(package, name)]
+    if missing:
+        raise AssertionError(f"{package.__name__} has no {', '.join(missing)}")
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The last look has twice the time that the slowest look so far took, and at least this.
-LAST_LOOK = 0.05
+# Seconds the last look has at least; it has twice what the slowest so far took, or half of what is
+# left if that is less.
+LAST_LOOK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def poll_flow(poll: Poll[T], contract: Contract, *, now: float, epoch: float) ->
     policy = poll.policy
     began = good = now
     deadline = inf if policy.timeout is None else now + policy.timeout
-    seen = _Seen()
+    seen, is_last = _Seen(), False
     wait, slowest = min(policy.interval, policy.cap), LAST_LOOK / 2
 
     while True:
@@ -211,24 +212,26 @@ def poll_flow(poll: Poll[T], contract: Contract, *, now: float, epoch: float) ->
             if poll.finished(looked.result):
                 result: T = looked.result
                 return result
-            if looked.response is not None:
-                wall = datetime.fromtimestamp(epoch + now, UTC)
-                asked = headers.retry_after(looked.response.headers, wall, throttled=False)
+            assert looked.response is not None
+            wall = datetime.fromtimestamp(epoch + now, UTC)
+            asked = headers.retry_after(looked.response.headers, wall, throttled=False)
         elif now < deadline:
             # 3. It was not.
-            is_new = isinstance(error, NotFoundError) and seen.status is None and now - began < policy.grace
+            is_new = isinstance(error, NotFoundError) and seen.response is None and now - began < policy.grace
             if not (is_new or error.retryable) or now - good > policy.outage:
                 raise _told(error, poll, seen)
             asked = error.retry_after
 
         # 4. How long until the next look, and is there time for one?
-        delay = asked or wait
+        left, delay = deadline - now, asked or wait
         wait = min(policy.cap, wait * policy.growth)
-        last_chance = deadline - 2 * slowest
-        if now + delay > last_chance:
-            if asked or now >= last_chance:
-                raise _timed_out(poll, contract, seen, now - began, asked) from error
-            delay = last_chance - now
+        if asked and asked >= left:
+            raise _timed_out(poll, contract, seen, now - began, asked) from error
+        if not asked and delay > left - (reserve := min(2 * slowest, left / 2)):
+            delay = left - reserve
+            if is_last or delay <= 0:
+                raise _timed_out(poll, contract, seen, now - began, None) from error
+            is_last = True
         now = (yield Sleep(delay)).now
         if now >= deadline:  # a busy machine sleeps longer than it was asked to
             raise _timed_out(poll, contract, seen, now - began, None) from error

@@ -17,22 +17,18 @@ and cancellation end the generator and never enter it.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 from failwell.call.messages import Sleep
+from failwell.call.operation import Operation
+from failwell.errors import CallError
+from failwell.operations.polling import Poll
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Generator
-    from typing import Any, TypeAlias, TypeVar
-
-    from failwell.call.operation import Operation
-    from failwell.errors import CallError
-    from failwell.operations.polling import Poll
-
-    T = TypeVar("T")
-    Order: TypeAlias = Operation[Any] | Poll[Any] | Sleep
-    Steps: TypeAlias = Generator[Order, "Done", T]
+T = TypeVar("T")
+Order: TypeAlias = Operation[Any] | Poll[Any] | Sleep
+Steps: TypeAlias = Generator[Order, "Done", T]
 
 
 @dataclass(slots=True)
