@@ -97,7 +97,8 @@ class StoredKey:
         tier: What the tenant pays for, such as `free`; decides the limits where the service has
             some for it. Empty for none.
         state: Active or revoked.
-        expires_at: Unix seconds after which it is no longer taken; None for never.
+        expires_at: Unix seconds after which it is no longer taken, by the clock of the worker that
+            is asked; None for never.
         limits: How often it may ask; empty for those of its tier, or the service's.
         tenant_active: Whether the tenant may do anything at all.
     """
