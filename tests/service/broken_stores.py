@@ -124,7 +124,7 @@ class RecordAfterTheEffect(SQLiteStore):
     ) -> Any:
         answer = await super().commit(None, effect, keep=keep, **facts)
         if claim is not None:
-            await self.record(claim, answer, keep=keep)
+            await super().commit(claim, lambda _: answer, keep=keep)
         return answer
 
 
@@ -205,6 +205,23 @@ class CommitsWithoutTheClaim(SQLiteStore):
             return await super().commit(None, effect, **facts)
 
 
+class CommitsOverAnything(SQLiteStore):
+    """Carries out an effect and records it, whoever holds the slot or has done the work."""
+
+    def _begin_work(self, db: Any, claim: Claim) -> None:
+        db.execute("DELETE FROM failwell_idempotency WHERE slot = ?", (claim.slot,))
+
+
+class TakesByLooking(SQLiteStore):
+    """Claims a slot for whoever only asks what stands against it."""
+
+    async def look_up(self, wanted: Claim, /) -> Any:
+        found = await super().look_up(wanted)
+        if found is None:
+            await self.claim(wanted, lease=30.0, keep=60.0)
+        return found
+
+
 class AsksTheWorker(SQLiteStore):
     """Goes by the clock of whoever asks: for one machine, and for no other."""
 
@@ -237,7 +254,14 @@ class AlwaysMismatch(SQLiteStore):
 # Each with the checks that must notice.
 BROKEN: dict[type[SQLiteStore], tuple[str, ...]] = {
     AsksTheWorker: ("a_worker_whose_clock_is_wrong_changes_nothing",),
-    ForgetsToFence: ("a_holder_that_was_taken_over_is_fenced_out", "a_fenced_holder_has_no_effect"),
+    ForgetsToFence: ("a_holder_that_was_taken_over_is_fenced_out",),
+    CommitsOverAnything: (
+        "a_fenced_holder_has_no_effect",
+        "a_commit_needs_no_claim_that_was_taken",
+        "a_commit_over_anothers_claim_has_no_effect",
+        "a_commit_over_an_unsettled_claim_has_no_effect",
+    ),
+    TakesByLooking: ("looking_up_says_what_stands_against_a_claim",),
     StepsWithoutFence: ("a_fenced_holder_leaves_nothing",),
     RefusesItsOwnRetry: (
         "a_claim_that_is_asked_for_again_is_held",

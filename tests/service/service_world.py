@@ -80,11 +80,14 @@ class World:
             Operation("POST", "/small", self.create, scope="things:write", parse=parse, max_body_bytes=10),
             Operation("POST", "/plain", self.plain, scope="things:write", idempotency="transactional"),
         )
-        app = Starlette(routes=routes_for(self.operations))
         settings.setdefault("limit", Limit(1000, 60.0))
-        self.service: Service = install(
-            app, STANDARD, store=self.store, keys=KEYS, operations=self.operations, **settings
-        )
+        self.service = self._served(**settings)
+        # The same, as another process has it: all they share is the store.
+        self.elsewhere = self._served(**settings)
+
+    def _served(self, **settings: Any) -> Service:
+        app = Starlette(routes=routes_for(self.operations))
+        return install(app, STANDARD, store=self.store, keys=KEYS, operations=self.operations, **settings)
 
     def new_key(
         self,

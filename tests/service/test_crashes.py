@@ -144,7 +144,7 @@ def test_a_key_that_stays_held_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(crashes, "STUCK", 0.5)
     points = _points(
         "transactional",
-        "after the claim",
+        "in a handler that takes long, after its claim",
         "twice: after the claim, and after the commit of who took over",
     )
     first, second = sweep(partial(opens_sqlite, tmp_path / "store.db", kind=NeverLetsGo), points)

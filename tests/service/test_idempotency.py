@@ -9,15 +9,20 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from service_asgi import ask
 from service_world import KEYS, SCHEMA, Clock, World, world
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
 from failwell.answer import Answer
-from failwell.service import FencedError, SQLiteStore
+from failwell.contract import STANDARD
+from failwell.service import FencedError, Service, SQLiteStore, exchange_of, install, routes_for
 from failwell.service.idempotency import (
     Claim,
     InFlight,
@@ -272,13 +277,13 @@ async def main():
             os._exit(9)
         return Answer(201, {{}}, b"from the killed one")
 
-    finish = store._finish
+    finish = store._record
     def finish_and_die(*args):
         done = finish(*args)
         if moment == "after the record":
             os._exit(9)
         return done
-    store._finish = finish_and_die
+    store._record = finish_and_die
     await store.commit(claim, effect, keep=3600.0)
     os._exit(9)
 
@@ -326,12 +331,31 @@ def test_killed_at_any_moment_the_work_is_done_once(tmp_path: Path, moment: str,
 
 
 async def post(
-    here: World, body: Any, *, key: str | None = "k", path: str = "/things", api_key: str | None = None
-) -> Answer:
+    here: World, body: Any, *, key: str | None = "k", path: str = "/things", api_key: str | None = None,
+    service: Service | None = None,
+) -> Answer:  # fmt: skip
     headers = {"authorization": f"Bearer {api_key or here.key}"}
     if key is not None:
         headers["idempotency-key"] = key
-    return await ask(here.service, "POST", path, headers=headers, json_body=body)
+    return await ask(service or here.service, "POST", path, headers=headers, json_body=body)
+
+
+async def begun(here: World, body: Any, **asked: Any) -> tuple[asyncio.Task[Answer], asyncio.Event]:
+    """A request whose handler has begun, and waits for what is returned with it; later ones do not."""
+    here.gate = gate = asyncio.Event()
+    before = here.handled
+    task = asyncio.create_task(post(here, body, **asked))
+    while here.handled == before:
+        await asyncio.sleep(0)
+    here.gate = None
+    return task, gate
+
+
+async def claimed(here: World) -> float:
+    """Waits until the slot of a request is claimed; when the lease ends."""
+    while not (rows := here.store.read("SELECT lease_until FROM failwell_idempotency")):
+        await asyncio.sleep(0.001)
+    return float(rows[0][0])
 
 
 def run(here: World, body: Any, **asked: Any) -> Answer:
@@ -472,47 +496,50 @@ def test_without_a_key_nothing_is_recorded(here: World) -> None:
     assert here.things() == ["a", "a"]
 
 
-def test_a_cancelled_request_leaves_its_claim_to_the_lease(here: World) -> None:
-    """
-    Nobody knows whether its work was done, so nobody else may begin before the lease is over.
-    """
-
+def test_a_cancelled_request_has_done_nothing_and_the_next_may_begin(here: World) -> None:
     async def cancel_midway() -> Answer:
-        here.gate = asyncio.Event()
-        task = asyncio.create_task(post(here, {"name": "a"}))
-        while here.handled == 0:
-            await asyncio.sleep(0)
+        task, _ = await begun(here, {"name": "a"})
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        here.gate = None
-        refused = await post(here, {"name": "a"})
-        here.clock.now += 30.0
-        created = await post(here, {"name": "a"})
-        assert refused.status == 409
-        return created
+        return await post(here, {"name": "a"})
 
     assert asyncio.run(cancel_midway()).status == 201
     assert here.things() == ["a"]
 
 
-def test_a_slow_handler_keeps_its_claim(tmp_path: Path) -> None:
+def test_a_cancelled_request_that_had_a_claim_leaves_it_to_the_lease(tmp_path: Path) -> None:
+    async def cancel_midway(here: World) -> tuple[Answer, Answer]:
+        task, _ = await begun(here, {"name": "a"})
+        await claimed(here)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        refused = await post(here, {"name": "a"})
+        here.clock.now += 30.0
+        return refused, await post(here, {"name": "a"})
+
+    with world(tmp_path, lease=0.03) as here:
+        refused, created = asyncio.run(cancel_midway(here))
+        assert here.things() == ["a"]
+
+    assert (refused.status, created.status) == (409, 201)
+
+
+def test_a_slow_handler_claims_its_slot_and_keeps_it(tmp_path: Path) -> None:
     """
     The lease is renewed while it works: at three times its length, nobody has taken over.
     """
 
     async def slowly(here: World) -> tuple[Answer, Answer]:
-        here.gate = asyncio.Event()
-        slow = asyncio.create_task(post(here, {"name": "a"}))
-        while here.handled == 0:
-            await asyncio.sleep(0)
+        slow, gate = await begun(here, {"name": "a"})
         for _ in range(3):
-            begun = here.clock.now
+            start = here.clock.now
             here.clock.now += 0.02
-            while lease_of(here) < begun + 0.05:
+            while await claimed(here) < start + 0.05:
                 await asyncio.sleep(0.001)
-        refused = await post(here, {"name": "a"})
-        here.gate.set()
+        refused = await post(here, {"name": "a"}, service=here.elsewhere)
+        gate.set()
         return await slow, refused
 
     with world(tmp_path, lease=0.03) as here:
@@ -522,9 +549,87 @@ def test_a_slow_handler_keeps_its_claim(tmp_path: Path) -> None:
     assert (refused.status, code_of(refused)) == (409, "idempotency_in_flight")
 
 
-def lease_of(here: World) -> float:
-    ((until,),) = here.store.read("SELECT lease_until FROM failwell_idempotency")
-    return float(until)
+def test_of_two_processes_at_work_on_one_key_one_has_an_effect(here: World) -> None:
+    async def together() -> tuple[Answer, Answer]:
+        slow, gate = await begun(here, {"name": "a"})
+        fast = await post(here, {"name": "a"}, service=here.elsewhere)
+        gate.set()
+        return fast, await slow
+
+    fast, slow = asyncio.run(together())
+
+    assert (here.handled, here.things()) == (2, ["a"])
+    assert (201, 201, fast.body) == (fast.status, slow.status, slow.body)
+    assert "idempotent-replayed" not in fast.headers
+    assert slow.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize("ending", ["conflict", "not_found", "bug"])
+def test_who_stumbles_over_the_effect_of_his_own_first_try_gets_its_answer(here: World, ending: str) -> None:
+    """
+    A handler finds that there is such a thing already, and it is the one that its client asked for.
+    """
+
+    async def together() -> tuple[Answer, Answer]:
+        slow, gate = await begun(here, {"name": "a", "before": ending}, service=here.elsewhere)
+        # Its own handler, asked the same, finds nothing in its way.
+        fast = await post(here, {"name": "a", "before": ending}, service=finding_nothing(here))
+        gate.set()
+        return fast, await slow
+
+    fast, slow = asyncio.run(together())
+
+    assert here.things() == ["a"]
+    assert (201, 201, fast.body) == (fast.status, slow.status, slow.body)
+    assert slow.headers["idempotent-replayed"] == "true"
+
+
+def finding_nothing(here: World) -> Service:
+    """The service, whose handler does not end the way that it is asked to."""
+
+    async def create(request: Request) -> Response:
+        exchange_of(request).input.pop("before")
+        return await here.create(request)
+
+    operations = tuple(
+        replace(operation, endpoint=create) if operation.endpoint == here.create else operation
+        for operation in here.operations
+    )
+    app = Starlette(routes=routes_for(operations))
+    return install(app, STANDARD, store=here.store, keys=KEYS, operations=operations)
+
+
+@pytest.mark.parametrize("ending", ["", "not_found"])
+def test_of_two_bodies_at_once_with_one_key_the_second_is_a_mismatch(here: World, ending: str) -> None:
+    async def together() -> tuple[Answer, Answer]:
+        slow, gate = await begun(here, {"name": "b", "before": ending}, service=here.elsewhere)
+        fast = await post(here, {"name": "a"})
+        gate.set()
+        return fast, await slow
+
+    fast, slow = asyncio.run(together())
+
+    assert fast.status == 201
+    assert (slow.status, code_of(slow)) == (409, "idempotency_mismatch")
+    assert here.things() == ["a"]
+
+
+def test_what_has_no_effect_is_recorded_once_by_whoever_is_first(here: World) -> None:
+    """
+    Two processes answer the same request without a commit: the second sends what the first recorded.
+    """
+
+    async def together() -> tuple[Answer, Answer]:
+        slow, gate = await begun(here, {"name": "a", "before": "conflict"})
+        fast = await post(here, {"name": "a", "before": "conflict"}, service=here.elsewhere)
+        gate.set()
+        return fast, await slow
+
+    fast, slow = asyncio.run(together())
+
+    assert (fast.status, slow.status) == (409, 409)
+    assert "idempotent-replayed" not in fast.headers
+    assert slow.headers["idempotent-original-request"] == fast.headers["x-request-id"]
 
 
 def test_only_who_holds_a_claim_renews_it(store: SQLiteStore, clock: Clock) -> None:
@@ -542,23 +647,27 @@ def test_only_who_holds_a_claim_renews_it(store: SQLiteStore, clock: Clock) -> N
     assert not asyncio.run(store.renew(first, lease=30.0))
 
 
-def test_who_was_too_slow_answers_with_the_outcome_of_who_took_over(here: World) -> None:
-    async def overtaken() -> list[Answer]:
-        here.gate = asyncio.Event()
-        slow = asyncio.create_task(post(here, {"name": "a"}))
-        while here.handled == 0:
-            await asyncio.sleep(0)
-        held, here.gate = here.gate, None
+def test_who_was_too_slow_answers_with_the_outcome_of_who_took_over(tmp_path: Path) -> None:
+    async def overtaken(here: World) -> list[Answer]:
+        slow, gate = await begun(here, {"name": "a"})
+        await claimed(here)
         here.clock.now += 31.0
-        fast = await post(here, {"name": "a"})
-        held.set()
+        fast = await post(here, {"name": "a"}, service=here.elsewhere)
+        gate.set()
         return [fast, await slow]
 
-    fast, slow = asyncio.run(overtaken())
+    with world(tmp_path, lease=0.03) as here:
+        # It is not heard of any more.
+        here.store.renew = not_renewed  # type: ignore[method-assign]
+        fast, slow = asyncio.run(overtaken(here))
+        assert here.things() == ["a"]
 
     assert (201, 201, fast.body) == (fast.status, slow.status, slow.body)
     assert slow.headers["idempotent-replayed"] == "true"
-    assert here.things() == ["a"]
+
+
+async def not_renewed(claim: Claim, /, *, lease: float) -> bool:
+    return False
 
 
 def test_who_was_overtaken_by_a_failure_is_told_to_come_back(here: World) -> None:
@@ -567,19 +676,21 @@ def test_who_was_overtaken_by_a_failure_is_told_to_come_back(here: World) -> Non
     """
 
     async def overtaken() -> Answer:
-        here.gate = asyncio.Event()
-        slow = asyncio.create_task(post(here, {"name": "a"}))
-        while here.handled == 0:
-            await asyncio.sleep(0)
-        held, here.gate = here.gate, None
-        here.clock.now += 31.0
-        heir = await here.store.claim(
-            Claim(*slot_and_fingerprint(here, {"name": "a"}), b"h" * 16, "heir"), lease=30.0, keep=3600.0
-        )
+        slow, gate = await begun(here, {"name": "a"})
+        slot, fingerprint = slot_and_fingerprint(here, {"name": "a"})
+        heir = await here.store.claim(Claim(slot, fingerprint, b"h" * 16, "heir"), lease=30.0, keep=3600.0)
         assert isinstance(heir, Claim)
-        await here.store.release(heir)
-        held.set()
-        return await slow
+        look_up = here.store.look_up
+
+        async def after_the_heir_failed(wanted: Claim, /) -> Any:
+            await here.store.release(heir)
+            return await look_up(wanted)
+
+        here.store.look_up = after_the_heir_failed  # type: ignore[method-assign]
+        gate.set()
+        answer = await slow
+        here.store.look_up = look_up  # type: ignore[method-assign]
+        return answer
 
     answer = asyncio.run(overtaken())
 
@@ -630,24 +741,23 @@ def test_a_database_locked_after_the_claim_leaves_no_effect(here: World) -> None
 
 
 def test_a_claim_that_cannot_be_released_is_left_to_its_lease(
-    here: World, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    db = sqlite3.connect(here.store.path, isolation_level=None)
-
-    async def lock_midway() -> Answer:
-        here.gate = asyncio.Event()
-        task = asyncio.create_task(post(here, {"name": "a", "before": "not_found"}))
-        while here.handled == 0:
-            await asyncio.sleep(0)
+    async def lock_midway(here: World) -> Answer:
+        slow, gate = await begun(here, {"name": "a", "before": "not_found"})
+        await claimed(here)
+        db = sqlite3.connect(here.store.path, isolation_level=None)
         db.execute("BEGIN IMMEDIATE")
-        here.gate.set()
-        return await task
+        gate.set()
+        answer = await slow
+        db.execute("ROLLBACK")
+        db.close()
+        return answer
 
-    refused = asyncio.run(lock_midway())
-    db.execute("ROLLBACK")
-    db.close()
-    here.gate = None
+    with world(tmp_path, lease=0.03) as here:
+        refused = asyncio.run(lock_midway(here))
+        again = run(here, {"name": "a"}, service=here.elsewhere)
 
     assert refused.status == 404, "the answer is the handler's, whatever became of the claim"
     assert "could not release" in caplog.text
-    assert run(here, {"name": "a"}).status == 409
+    assert again.status == 409

@@ -1,7 +1,7 @@
 """
-Carry out each request with an idempotency key once: claim its slot, work, record, answer.
+Carry out each request with an idempotency key once: look for its record, work, record, answer.
 
-What the levels promise stands in `idempotency`; here is how it is done.
+What the levels promise, and by what means, stands in `idempotency`; here it is done.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from failwell.answer import Answer
 from failwell.failure import Effect
 from failwell.service.bodies import headers_of
+from failwell.service.holding import Holding
 from failwell.service.idempotency import (
     Claim,
     InFlight,
@@ -27,16 +28,17 @@ from failwell.service.idempotency import (
 )
 from failwell.service.outgoing import fields_of, sendable
 from failwell.service.refusals import Refusal, RefusedRequest
-from failwell.service.stores.base import FencedError, StoreBusyError
+from failwell.service.stores.base import FencedError, StoreBusyError, fenced_unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from failwell.service.bodies import ASGIApp, Message, Receive, Scope
     from failwell.service.exchange import Exchange
+    from failwell.service.idempotency import Claimed
     from failwell.service.operations import Operation
     from failwell.service.outgoing import Outgoing
-    from failwell.service.stores.base import Store
+    from failwell.service.stores.base import Store, TransactionalStore
 
 log = logging.getLogger("failwell.service")
 
@@ -50,6 +52,7 @@ class Deduplication:
 
     Args:
         store: Where the slots are.
+        transactional: The same, if effects can be committed with their records.
         header: The request header with the key, in lower case.
         lease: Seconds a claim is held without news of its holder.
         wait: Seconds a request waits for another one with its key before it is refused.
@@ -62,27 +65,32 @@ class Deduplication:
         store: Store,
         *,
         header: str,
+        transactional: TransactionalStore | None,
         lease: float,
         wait: float,
         keep: float,
         answer_to: Callable[[Exception, Exchange], Answer],
     ) -> None:
         self._store = store
+        self._transactional = transactional
         self._header = header.encode()
         self._lease, self._wait, self._keep = lease, wait, keep
         self._answer_to = answer_to
+        # Slots that a request of this process is at work on without having claimed them.
+        self._at_work: dict[bytes, Holding] = {}
 
     async def claim(self, exchange: Exchange, scope: Scope) -> Answer | None:
         """
-        Take the claim that the request's key asks for, if it has one.
+        Get the right to do the work that the request's key stands for, if it has one.
 
         Returns:
-            The answer to send again, if the work is done; None if it is to be done now.
+            The answer to send again, if the work is done; None if it is to be done now: then
+            `exchange.holding` is the right.
 
         Raises:
             RefusedRequest: the key is malformed or missing, or something stands against it.
         """
-        exchange.claim = None
+        exchange.holding = None
         operation, owner = exchange.operation, exchange.key
         if operation is None or operation.idempotency is None or owner is None:
             return None
@@ -112,13 +120,14 @@ class Deduplication:
         return await self._claimed(exchange, operation, wanted)
 
     async def _claimed(self, exchange: Exchange, operation: Operation, wanted: Claim) -> Answer | None:
-        take_over = operation.idempotency != "at_most_once"
         waited, pause, asked = 0.0, 0.005, False
         while True:
-            claimed = await self._store.claim(wanted, lease=self._lease, keep=self._keep, take_over=take_over)
-            match claimed:
+            match await self._sought(operation, wanted):
+                case None:
+                    exchange.holding = self._at_work[wanted.slot] = self._holding(wanted, taken=False)
+                    return None
                 case Claim() as claim:
-                    exchange.claim = claim
+                    exchange.holding = self._holding(claim, taken=True)
                     return None
                 case Recorded(answer=answer, request_id=request_id):
                     return _replay(answer, request_id)
@@ -136,6 +145,25 @@ class Deduplication:
                         raise RefusedRequest(Refusal("idempotency_outcome_unknown"))
                     asked = True
 
+    async def _sought(self, operation: Operation, wanted: Claim) -> Claimed | None:
+        if operation.idempotency == "transactional":
+            assert self._transactional is not None  # or the operation could not be of that level
+            return await self._looked_up(self._transactional, wanted)
+        take_over = operation.idempotency != "at_most_once"
+        return await self._store.claim(wanted, lease=self._lease, keep=self._keep, take_over=take_over)
+
+    async def _looked_up(self, store: TransactionalStore, wanted: Claim) -> Claimed | None:
+        if wanted.slot not in self._at_work:
+            stands = await store.look_up(wanted)
+            # Others may have come while we looked.
+            if stands is not None or wanted.slot not in self._at_work:
+                return stands
+        at_work = self._at_work[wanted.slot].claim
+        return InFlight(self._lease) if at_work.fingerprint == wanted.fingerprint else Mismatch()
+
+    def _holding(self, claim: Claim, *, taken: bool) -> Holding:
+        return Holding(self._store, claim, lease=self._lease, keep=self._keep, taken=taken)
+
     async def _settled(self, exchange: Exchange, operation: Operation, slot: bytes) -> bool:
         """Whether the operation knows by now what became of a broken-off request."""
         outcome = Effect.UNKNOWN if operation.settle is None else await operation.settle(exchange)
@@ -152,24 +180,25 @@ class Deduplication:
         self,
         app: ASGIApp,
         exchange: Exchange,
-        claim: Claim,
+        holding: Holding,
         scope: Scope,
         receive: Receive,
         outgoing: Outgoing,
     ) -> None:
-        """Run the handler under `claim`; nothing leaves before it is recorded."""
-        held = _HeldBack(self, exchange, claim, receive, outgoing)
+        """Run the handler; nothing leaves before it is recorded."""
+        held = _HeldBack(self, exchange, holding, receive, outgoing)
         # What a server offers to send by itself, such as a file, we could not record.
         scope = {**scope, "extensions": {}}
         cookies: Iterable[tuple[bytes, bytes]] = ()
         try:
             try:
-                with _Heartbeat(self._store, claim, self._lease):
+                with holding:
                     await app(scope, held.receive, held.send)
                 if held.live:
                     return
                 if exchange.committed and held.is_whole():
                     # What was recorded is what the effect answered; this needs no second look.
+                    self._left(holding)
                     await held.pass_on()
                     return
                 answer, cookies = held.answer(), held.cookies()
@@ -179,45 +208,71 @@ class Deduplication:
                 if held.live or outgoing.started:
                     raise
                 answer = self._answer_to(fault_in(exc), exchange)
-            await self.conclude(exchange, claim, answer.status, answer)
+            await self.conclude(exchange, holding, answer.status, answer)
         except FencedError:
             if outgoing.started:
                 raise
-            # We were so slow that another request took over; its outcome is the outcome.
+            # Another request was faster; its outcome is the outcome.
+            self._left(holding)
             answer, cookies = await self._outcome_of_other(exchange, scope), ()
+        finally:
+            self._left(holding)
         await outgoing.finish(answer, cookies)
 
-    async def conclude(self, exchange: Exchange, claim: Claim, status: int, answer: Answer | None) -> None:
+    def _left(self, holding: Holding) -> None:
+        """Let others of this process begin with the slot."""
+        if self._at_work.get(holding.claim.slot) is holding:
+            del self._at_work[holding.claim.slot]
+
+    async def conclude(
+        self, exchange: Exchange, holding: Holding, status: int, answer: Answer | None
+    ) -> None:
         """
         Record the outcome, or free the slot.
 
         Args:
             exchange: The request.
-            claim: Its claim.
+            holding: Its claim.
             status: What is answered.
             answer: The whole answer; None if it is too large to keep.
+
+        Raises:
+            FencedError: another request has done the work, or is at it.
         """
-        if exchange.committed:
-            return
         operation = exchange.operation
         final = operation.final if operation is not None else ()
         unsure = status >= 500 and operation is not None and operation.idempotency == "at_most_once"
-        if unsure and exchange.cut_off:
+        if exchange.committed:
+            self._left(holding)
+        elif unsure and exchange.cut_off:
             # How much was done of what the client did not send to the end, a 500 does not say:
             # the claim is left to lapse, and to be settled.
             return
-        if status < 400 or status in final or unsure:
-            await self._store.record(claim, answer, keep=self._keep)
+        elif status < 400 or status in final or unsure:
+            await holding.take()
+            await self._store.record(holding.claim, answer, keep=self._keep)
+            self._left(holding)
         else:
-            await self.release(claim)
+            await self.give_up(holding)
 
-    async def release(self, claim: Claim) -> None:
-        """Free a slot of which nothing became."""
+    async def give_up(self, holding: Holding) -> None:
+        """
+        Free a slot of which nothing became.
+
+        Raises:
+            FencedError: what stood in our way is what another request with our key has done.
+        """
+        self._left(holding)
+        if not await holding.is_taken():
+            assert self._transactional is not None  # at any other level it is taken
+            stands = await self._transactional.look_up(holding.claim)
+            fenced_unless(not isinstance(stands, Recorded | Mismatch))
+            return
         try:
-            await self._store.release(claim)
+            await self._store.release(holding.claim)
         except StoreBusyError:
             # The lease lapses by itself.
-            log.warning("could not release the claim of request %s", claim.request_id)
+            log.warning("could not release the claim of request %s", holding.claim.request_id)
 
     async def _outcome_of_other(self, exchange: Exchange, scope: Scope) -> Answer:
         answer = await self.claim(exchange, scope)
@@ -229,8 +284,8 @@ class Deduplication:
                 raise RefusedRequest(Refusal("idempotency_outcome_unknown"))
             # It came to nothing meanwhile. Ours was undone, or does nothing if it is repeated:
             # the client may well try again.
-            if exchange.claim is not None:
-                await self.release(exchange.claim)
+            if exchange.holding is not None:
+                await self.give_up(exchange.holding)
             raise RefusedRequest(Refusal("idempotency_in_flight", retry_after=1))
         return answer
 
@@ -276,10 +331,10 @@ class _HeldBack:
 
     __slots__ = (
         "_chunks",
-        "_claim",
         "_deduplication",
         "_ended",
         "_exchange",
+        "_holding",
         "_outgoing",
         "_receive",
         "_size",
@@ -291,13 +346,13 @@ class _HeldBack:
         self,
         deduplication: Deduplication,
         exchange: Exchange,
-        claim: Claim,
+        holding: Holding,
         receive: Receive,
         outgoing: Outgoing,
     ) -> None:
         self._deduplication = deduplication
         self._exchange = exchange
-        self._claim = claim
+        self._holding = holding
         self._receive = receive
         self._outgoing = outgoing
         self._start: Message | None = None
@@ -350,7 +405,7 @@ class _HeldBack:
         if self._start is None:
             raise RuntimeError("the application sent a body before it said what it is")
         start, status = self._start, self._start["status"]
-        await self._deduplication.conclude(self._exchange, self._claim, status, None)
+        await self._deduplication.conclude(self._exchange, self._holding, status, None)
         self._went_live.set()
         if not self._exchange.committed:
             start["headers"] = [*start.get("headers", ()), (b"idempotency-stored", b"false")]
@@ -393,41 +448,3 @@ class _HeldBack:
         for name in ("content-length", "set-cookie"):
             answer.headers.pop(name, None)
         return answer
-
-
-class _Heartbeat:
-    """
-    Renews a claim while its work is under way, three times a lease.
-
-    So the lease can be short, and a slow handler is not overtaken: only a dead one is.
-    """
-
-    __slots__ = ("_claim", "_lease", "_loop", "_store", "_task", "_timer")
-
-    def __init__(self, store: Store, claim: Claim, lease: float) -> None:
-        self._store, self._claim, self._lease = store, claim, lease
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> None:
-        self._timer = self._loop.call_later(self._lease / 3, self._beat)
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _beat(self) -> None:
-        self._task = self._loop.create_task(self._renew())
-
-    async def _renew(self) -> None:
-        # A renewal that was not possible is tried again; one that came too late has no use.
-        held = True
-        try:
-            held = await self._store.renew(self._claim, lease=self._lease)
-        except Exception as exc:  # whatever it was, the next one may be possible
-            if not isinstance(exc, StoreBusyError):
-                log.warning("could not renew the claim of request %s", self._claim.request_id, exc_info=exc)
-        if held and self._timer is not None:
-            self._timer = self._loop.call_later(self._lease / 3, self._beat)

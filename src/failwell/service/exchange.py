@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from failwell.answer import Answer
     from failwell.service.credits import Debit
     from failwell.service.gates import Service
+    from failwell.service.holding import Holding
     from failwell.service.idempotency import Claim
     from failwell.service.keys import StoredKey
     from failwell.service.limits import Decision
@@ -40,7 +41,7 @@ class Exchange:
         idempotency_key: The key, unquoted; None if there was none.
         decision: The rate limit's; None where there is no limit.
         slot: Where the record of its idempotency key is; what the keys of its steps are made of.
-        claim: The claim on its idempotency key; None if it has none.
+        holding: Its right to do the work of its idempotency key; None if it has none.
         committed: Whether the effect and the record are written.
         unread: Whether the client may still be sending its body.
         cut_off: Whether it hung up in the middle of it.
@@ -51,10 +52,10 @@ class Exchange:
         "_service",
         "accept",
         "body",
-        "claim",
         "committed",
         "cut_off",
         "decision",
+        "holding",
         "idempotency_key",
         "input",
         "key",
@@ -78,13 +79,18 @@ class Exchange:
         self.idempotency_key: str | None = None
         self.decision: Decision | None = None
         self.slot = b""
-        self.claim: Claim | None = None
+        self.holding: Holding | None = None
         self.committed = False
 
     @property
     def service(self) -> Service:
         """The service it came to."""
         return self._service
+
+    @property
+    def claim(self) -> Claim | None:
+        """The claim on its idempotency key; None if it has none."""
+        return None if self.holding is None else self.holding.claim
 
     @property
     def tenant(self) -> str:
@@ -152,6 +158,8 @@ class Exchange:
         if name in self._done:
             raise ValueError(f"a request has one step called {name!r}")
         self._done.add(name)
+        if self.holding is not None:
+            await self.holding.take()
         if self.claim is not None and name in self.claim.steps:
             kept: T = self.claim.steps[name]
             return kept

@@ -45,7 +45,7 @@ from failwell.service.bodies import (
 from failwell.service.credits import InsufficientCreditsError
 from failwell.service.declarations import Declarations
 from failwell.service.deduplication import Deduplication, fault_in
-from failwell.service.exchange import SCOPE_KEY, Exchange
+from failwell.service.exchange import SCOPE_KEY, Exchange, exchange_of
 from failwell.service.idempotency import KEPT_FOR, LEASE
 from failwell.service.limits import Limit, checked
 from failwell.service.operations import OperationTable
@@ -173,8 +173,8 @@ class Service:
         self.rate_limit_fields: Fields = rate_limit_fields
         self._key_header = keys.header.lower().encode()
         self._deduplication = Deduplication(
-            store, header=contract.idempotency_header, lease=lease, wait=wait, keep=keep,
-            answer_to=self.answer_to,
+            store, header=contract.idempotency_header, transactional=self.transactional,
+            lease=lease, wait=wait, keep=keep, answer_to=self.answer_to,
         )  # fmt: skip
         for operation in self.table.operations:
             self._check(operation)
@@ -280,19 +280,13 @@ class Service:
             if recorded is not None:
                 await outgoing.finish(recorded)
                 return
-        claim = exchange.claim
-        if operation.debits:
-            try:
-                await self._afford(exchange, operation)
-            except Exception:
-                if claim is not None:
-                    await self._deduplication.release(claim)
-                raise
-        if claim is None:
-            await self.app(scope, receive, outgoing.send)
+        app = self._app_if_paid if operation.debits else self.app
+        holding = exchange.holding
+        if holding is None:
+            await app(scope, receive, outgoing.send)
             outgoing.expect_started()
         else:
-            await self._deduplication.carry_out(self.app, exchange, claim, scope, receive, outgoing)
+            await self._deduplication.carry_out(app, exchange, holding, scope, receive, outgoing)
 
     async def _operation(self, exchange: Exchange, scope: Scope) -> Operation:
         root = self._root_path or scope.get("root_path", "")
@@ -411,12 +405,18 @@ class Service:
         exchange.unread = False
         return again(exchange.body, receive)
 
-    async def _afford(self, exchange: Exchange, operation: Operation) -> None:
-        assert self.transactional is not None  # or the operation could have no price
+    async def _app_if_paid(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, for a request whose effect can be paid for."""
+        exchange = exchange_of(scope)
+        operation = exchange.operation
+        # Or the operation could have no price, or none would be asked for.
+        assert self.transactional is not None
+        assert operation is not None
         for debit in operation.debits:
             account = await self.transactional.account(exchange.tenant, debit.unit)
             if account.balance < debit.amount:
                 raise InsufficientCreditsError(account, debit.amount)
+        await self.app(scope, receive, send)
 
     # --- answers ---
 

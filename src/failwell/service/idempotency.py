@@ -1,15 +1,21 @@
 """
 Idempotency keys: one effect, however often the request comes.
 
-A request with a key first claims its slot, in a short transaction of its own: a lease, and a
-token that fences out whoever held the slot before. Then the handler works, while a heartbeat
-renews the lease. What follows a crash is chosen for each operation, by its level:
+A request with a key does the work of a slot. What keeps others from doing it, too, and what
+follows a crash, is chosen for each operation, by its level:
 
 `transactional`: the effect is in the store's own database. It and the record of its answer are
-written in one transaction, which also checks the token; only after that commit does the answer
-leave. Killed before the commit, nothing has happened: the lease lapses and a retry does the
-work. Killed after it, a retry gets the recorded answer. A worker that wakes up after its lease
-was taken over finds its token gone, and its effect is rolled back. Exactly one effect.
+written in one transaction, so whoever sees the effect sees the record. A request looks for the
+record before its work; the transaction that has the effect looks again first, and whoever comes
+second gets the first one's answer; and before an error leaves, it is looked for once more, so
+that nobody is told "there is one already" of what an earlier try of his has made. Only after the
+commit does the answer leave. Killed before it, nothing has happened; killed after it, a retry
+gets the recorded answer. Exactly one effect. Work that goes on for longer than `CLAIMED_AFTER`
+claims its slot, as below, so that it is not begun twice.
+
+At the other levels a request claims its slot before it begins, in a short transaction of its
+own: a lease, and a token that fences out whoever held the slot before. A heartbeat renews the
+lease while the handler works.
 
 `resumable`: the effect is elsewhere, such as a charge at a payment service that knows
 idempotency keys itself. The work is cut into steps; each has a key derived from the slot, the
@@ -44,6 +50,7 @@ LEVELS = ("transactional", "resumable", "at_most_once")
 
 KEPT_FOR = 24 * 3600.0  # seconds a record lives
 LEASE = 30.0  # seconds a claim is held without news of its holder
+CLAIMED_AFTER = 0.05  # seconds that transactional work goes on before its slot is claimed
 
 # The draft wants a Structured Field String, quoted; what most clients send is the bare key.
 # Both are taken and mean the same key.

@@ -18,6 +18,7 @@ from failwell.service.conformance.trial import (
     expect,
     fenced,
     held,
+    in_flight,
     insertion,
     same,
     same_record,
@@ -25,12 +26,14 @@ from failwell.service.conformance.trial import (
     whose,
 )
 from failwell.service.credits import Account, Debit, InsufficientCreditsError
+from failwell.service.idempotency import Mismatch, Recorded
 from failwell.service.stores.base import FencedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from failwell.service.conformance.trial import Trial
+    from failwell.service.idempotency import Claim, Claimed
     from failwell.service.stores.base import Store, TransactionalStore
 
 
@@ -157,13 +160,80 @@ async def a_fenced_holder_has_no_effect(trial: Trial, store: Store) -> None:
 
 
 @check(level="transactional")
-async def a_released_claim_has_no_effect(trial: Trial, store: Store) -> None:
-    """What is committed with it is rolled back."""
+async def a_commit_needs_no_claim_that_was_taken(trial: Trial, store: Store) -> None:
+    """It is enough that nothing stands against it: of two, the second has no effect."""
     effects, name = await _effects(store), trial.name()
-    claim = await take_claim(store, trial.wanted())
-    await store.release(claim)
-    await fenced(effects.commit(claim, name), "a commit after the release")
+    first = trial.wanted()
+    await effects.commit(first, name, "first")
+    await fenced(effects.commit(trial.wanted(first.slot), name, "second"), "a second commit")
+    same(["first"], await effects.proofs(name), "effects")
+    await same_record(store, first, answer_of("first"), "the record")
+
+
+@check(level="transactional")
+async def a_commit_over_anothers_claim_has_no_effect(trial: Trial, store: Store) -> None:
+    """Until its lease ends; and never with another payload."""
+    effects, name = await _effects(store), trial.name()
+    first = await take_claim(store, trial.wanted())
+    second, other = trial.wanted(first.slot), trial.wanted(first.slot, fingerprint=b"o" * 32)
+    trial.clock.pass_(LEASE - A_BIT)
+    for claim in (second, other):
+        await fenced(effects.commit(claim, name), "a commit over another's claim")
+    trial.clock.pass_(A_BIT)
+    await fenced(effects.commit(other, name), "a commit of another payload, once the lease ended")
     same([], await effects.proofs(name), "effects")
+    await effects.commit(second, name, "second")
+    await fenced(effects.commit(first, name), "a commit of who was taken over")
+    same(["second"], await effects.proofs(name), "effects")
+
+
+@check(level="transactional")
+async def a_commit_over_what_is_forgotten_has_an_effect(trial: Trial, store: Store) -> None:
+    """A record that has lived its time stands against nothing, nor does an unsettled claim's."""
+    effects, name = await _effects(store), trial.name()
+    first = trial.wanted()
+    await effects.commit(first, name, "first")
+    trial.clock.pass_(KEEP)
+    other = trial.wanted(first.slot, fingerprint=b"o" * 32)
+    await effects.commit(other, name, "second")
+    same(["first", "second"], await effects.proofs(name), "effects")
+    await same_record(store, other, answer_of("second"), "the record")
+
+
+@check(level="transactional")
+async def a_commit_over_an_unsettled_claim_has_no_effect(trial: Trial, store: Store) -> None:
+    """Nobody knows what its holder did, however long ago its lease ended."""
+    effects, name = await _effects(store), trial.name()
+    first = await take_claim(store, trial.wanted(), take_over=False)
+    trial.clock.pass_(LEASE + A_BIT)
+    await fenced(effects.commit(trial.wanted(first.slot), name), "a commit over an unsettled claim")
+    same([], await effects.proofs(name), "effects")
+
+
+@check(level="transactional")
+async def looking_up_says_what_stands_against_a_claim(trial: Trial, store: Store) -> None:
+    """The same as asking for it would, but that nothing is taken."""
+    effects = await _effects(store)
+    free = trial.wanted()
+    for _ in range(2):
+        same(None, await effects.store.look_up(free), "a free slot")
+    first = await take_claim(store, trial.wanted(free.slot))
+    await store.keep_step(first, "one", 1)
+    in_flight(await _found(effects, free), "a slot that is held")
+    other = trial.wanted(first.slot, fingerprint=b"o" * 32)
+    same(Mismatch(), await effects.store.look_up(other), "another payload")
+    same({"one": 1}, dict(held(await _found(effects, first), "one's own claim").steps), "its steps")
+    trial.clock.pass_(LEASE)
+    same(None, await effects.store.look_up(free), "a claim that may be taken over")
+    await store.record(first, answer_of("done"), keep=KEEP)
+    same(Recorded(answer_of("done"), first.request_id), await effects.store.look_up(free), "a record")
+
+
+async def _found(effects: Effects, wanted: Claim) -> Claimed:
+    found = await effects.store.look_up(wanted)
+    expect(found is not None, "something stands against it")
+    assert found is not None
+    return found
 
 
 @check(level="transactional")

@@ -56,7 +56,7 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-_WATCHED = frozenset({"claim", "renew", "keep_step", "record", "release", "settle", "commit"})
+_WATCHED = frozenset({"claim", "renew", "keep_step", "record", "release", "settle", "look_up", "commit"})
 
 
 class FusedStore:
@@ -66,7 +66,7 @@ class FusedStore:
         self._store = store
         self._fuse = fuse
         if isinstance(store, SQLStore):
-            store._finish = self._finishing(store._finish)  # type: ignore[method-assign]
+            store._record = self._recording(store._record)  # type: ignore[method-assign]
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
@@ -81,13 +81,12 @@ class FusedStore:
 
         return watched
 
-    def _finishing(self, finish: Callable[..., bool]) -> Callable[..., bool]:
-        def finishing(*arguments: Any) -> bool:
-            finished = finish(*arguments)
+    def _recording(self, record: Callable[..., None]) -> Callable[..., None]:
+        def recording(*arguments: Any) -> None:
+            record(*arguments)
             self._fuse.reach("record written")
-            return finished
 
-        return finishing
+        return recording
 
 
 class Payments:
@@ -220,9 +219,11 @@ class Shop:
     async def _handle(self, scope: Scope, _receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         if self.fuse.at.endswith("release"):
+            if exchange.holding is not None:
+                await exchange.holding.take()
             raise RefusedRequest(Refusal("not_found"))
-        if self.fuse.at.endswith("renew"):
-            await asyncio.Event().wait()  # for the heartbeat, which ends it
+        if self.fuse.at.endswith(("renew", "claim")):
+            await asyncio.Event().wait()  # for the claim of who takes long, or its renewal, which ends it
         self.fuse.reach("before effect")
         match exchange.operation and exchange.operation.idempotency:
             case "transactional":

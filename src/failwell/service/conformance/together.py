@@ -185,6 +185,22 @@ async def processes_that_believe_in_one_claim_have_one_effect(trial: Trial, stor
     same([proofs[0].encode()] * len(answers), answers, "whoever is answered gets the effect's answer")
 
 
+@check(level="transactional")
+async def processes_that_have_no_claim_have_one_effect(trial: Trial, store: Store) -> None:
+    """Nobody took the slot, and all commit at once."""
+    ours, name = trial.open(own_clock=True), trial.name()
+    await Effects(ours).make()
+    committed = await _together(_commit_unclaimed, trial.open_store, trial.wanted().slot, name)
+    proofs = await Effects(ours).proofs(name)
+    same(1, len(proofs), "effects")
+    same([proofs[0].encode()], [body for body in committed if body is not None], "who is answered")
+
+
+def _commit_unclaimed(open_store: OpenStore, slot: bytes, name: str) -> bytes | None:
+    wanted = Claim(slot, b"f" * 32, os.urandom(16), f"req_{os.getpid():08}")
+    return _commit_with(open_store, wanted, name)
+
+
 def _commit_with(open_store: OpenStore, claim: Claim, name: str) -> bytes | None:
     async def work(store: Store) -> bytes | None:
         effect = insertion(name, f"pid{os.getpid()}")

@@ -153,6 +153,16 @@ class Store(Protocol):
 class TransactionalStore(Store, Protocol):
     """A store in a database that holds the service's own tables, too."""
 
+    async def look_up(self, wanted: Claim, /) -> Claimed | None:
+        """
+        What stands against a claim, without taking it.
+
+        Returns:
+            None if nothing does: the slot is free, or its lease lapsed and it may be taken over.
+            The claim itself, with its steps, if it is held.
+        """
+        ...
+
     async def commit(
         self,
         claim: Claim | None,
@@ -168,7 +178,9 @@ class TransactionalStore(Store, Protocol):
         Carry out `effect`, pay for it and record its answer, in one transaction.
 
         Args:
-            claim: The claim to complete; None if the request has no key.
+            claim: The claim to complete; None if the request has no key. It need not have been
+                taken: what counts is that nothing stands against it when the effect begins, and
+                no other commit gets that far before this one has ended.
             effect: Takes the connection and returns the answer. Whatever it raises rolls back.
                 Runs on a thread of the store, or the event loop's where commits are not waited
                 for, and must not wait for anything else.
@@ -178,7 +190,7 @@ class TransactionalStore(Store, Protocol):
             debits: What it costs.
 
         Raises:
-            FencedError: the claim is no longer held; the effect was rolled back.
+            FencedError: something stands against the claim; there was no effect.
             InsufficientCreditsError: it cannot be paid for; the effect was rolled back.
         """
         ...

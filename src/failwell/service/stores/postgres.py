@@ -13,8 +13,9 @@ that a crash empties: everybody's allowance is whole again.
 
 What happens when the connection is lost: before COMMIT was sent, nothing was written, and the
 job is done again on a new connection if there is one, or ends in `StoreBusyError`. During COMMIT
-nobody knows; so the new connection is asked whether the record with the claim's token is there,
-or, where there is no claim, what became of the transaction's number.
+nobody knows; so over a new connection the transaction is ended, if it still waits for COMMIT, and
+it is looked whether the record with the claim's token is there; or, where there is no claim, what
+became of the transaction's number.
 """
 
 from __future__ import annotations
@@ -31,22 +32,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from failwell.errors import ConfigurationError
 from failwell.service.idempotency import InFlight
 from failwell.service.limits import Decision, Limit, decision
-from failwell.service.stores.base import StoreBusyError
-from failwell.service.stores.postgres_connections import FENCED, NOW, Batch, Connector, Pool, Session
+from failwell.service.stores.base import StoreBusyError, fenced_unless
+from failwell.service.stores.postgres_connections import (
+    FENCED,
+    NOW,
+    Batch,
+    Connector,
+    Pool,
+    Prepared,
+    Session,
+)
 from failwell.service.stores.sql import (
     _CLAIM,
     _FIND_KEY,
-    _FINISH,
     _FINISHED,
-    _RELEASE,
+    _RECORD,
     _STANDING,
+    _TAKEN,
     LIMITS_SCHEMA,
     SCHEMA,
     Dialect,
     SQLStore,
-    _columns,
     _held,
     _key,
+    _whole_record,
 )
 
 if TYPE_CHECKING:
@@ -113,10 +122,11 @@ DELETE FROM failwell_limits WHERE subject IN (
 TAKES_BETWEEN = 5000
 CLAIMS_BETWEEN = 500
 
-# Whoever holds the claim no longer does, and whoever comes next may take it over.
-_FENCE = """
-UPDATE failwell_idempotency SET token = :new, lease_until = {now}
-WHERE slot = :slot AND token = :token AND status IS NULL
+# The process behind a lost connection, if it has the lock on the slot that it was at work on.
+_END_LOST = """
+SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE pid = %(backend)s AND locktype = 'advisory' AND granted AND objsubid = 1
+  AND (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) = %(lock)s
 """
 _XACT_STATUS = "SELECT pg_xact_status(CAST(%s AS xid8))"
 
@@ -225,6 +235,12 @@ class PostgresStore(SQLStore):
         self._pool = Pool(self._connector, connections, patience)
         self._arrivals: Batch[Arrival] = Batch(self._pool, self._let_in)
         self._wanted: Batch[Wanted] = Batch(self._pool, self._claim_all)
+        self._sought: Batch[Claim] = Batch(self._pool, self._look_up_all)
+        timed = {} if clock is None else {"now": "FLOAT8"}
+        self._taken = Prepared("failwell_taken", self._sql(_TAKEN), _OF_CLAIM | timed)
+        self._recording = Prepared(
+            "failwell_record", _or_fenced(self._sql(_RECORD)), _OF_CLAIM | _OF_ANSWER | timed
+        )
         self._takes_sql = lru_cache(maxsize=None)(lambda number: self._dialect.render(_takes_of(number)))
         self._claims_sql = lru_cache(maxsize=None)(lambda number: self._dialect.render(_claims_of(number)))
         _stores.add(self)
@@ -275,7 +291,7 @@ class PostgresStore(SQLStore):
 
     def _transact(
         self, session: Session, until: float, work: Callable[[Connection], T], claim: Claim | None = None,
-        record: Callable[[T], bytes] = lambda result: b"",
+        record: Callable[[T], str] = lambda result: "",
     ) -> T:  # fmt: skip
         """
         Carry out `work` in a transaction whose outcome is then known.
@@ -284,7 +300,7 @@ class PostgresStore(SQLStore):
             session: Whose connection.
             until: When to stop waiting for a connection.
             work: What is done.
-            claim: What is recorded with it.
+            claim: Whose work it is, which nobody else does until the transaction has ended.
             record: The statement that does so, given what `work` returned. It goes along with
                 COMMIT.
 
@@ -297,7 +313,7 @@ class PostgresStore(SQLStore):
             db, tries = session.connection(until), tries + 1
             number = ""
             try:
-                number = session.begin(numbered=claim is None)
+                number = session.begin_numbered() if claim is None else self._begin_claimed(session, claim)
                 result = work(db)
                 session.ready_to_commit()
             except BaseException as exc:  # noqa: BLE001  # it is raised again, or tried again
@@ -317,6 +333,7 @@ class PostgresStore(SQLStore):
         self, session: Session, until: float, claim: Claim | None, number: str, lost: Exception
     ) -> bool:
         """Whether a transaction was committed whose connection was lost meanwhile."""
+        backend = session.backend
         session.drop()
         # However long the job has taken: this is worth waiting for.
         until = max(until, time.monotonic() + self._patience)
@@ -324,7 +341,7 @@ class PostgresStore(SQLStore):
             try:
                 db = session.connection(until)
                 if claim is not None:
-                    return self._recorded(db, claim)
+                    return self._recorded(db, claim, backend)
                 ((status,),) = db.execute(_XACT_STATUS, (number,)).fetchall()
                 if status == "committed" or status == "aborted":
                     return bool(status == "committed")
@@ -340,13 +357,30 @@ class PostgresStore(SQLStore):
                 raise lost
             time.sleep(0.02)
 
-    def _recorded(self, db: Connection, claim: Claim) -> bool:
+    def _recorded(self, db: Connection, claim: Claim, backend: int) -> bool:
         """Whether the answer to a claim is recorded; if not, it never will be."""
         held = {"slot": claim.slot, "token": claim.token}
-        # Waits for a transaction that is still on its way, and shuts out one that is yet to come.
-        if self._changed(db, _RELEASE, **held) or self._changed(db, _FENCE, **held, new=os.urandom(16)):
-            return False
-        return bool(self._execute(db, _FINISHED, **held).fetchall())
+        lock = _lock_of(claim)
+        with db.transaction():
+            # One that is still to be told COMMIT is not told any more; one that was told ends first.
+            db.execute(_END_LOST, {"backend": backend, "lock": lock})
+            db.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+            return bool(self._execute(db, _FINISHED, **held).fetchall())
+
+    def _begin_claimed(self, session: Session, claim: Claim) -> str:
+        """
+        Begin a transaction that nobody else's on the same slot overlaps.
+
+        Raises:
+            FencedError: something stands against the claim.
+        """
+        session.prepare(self._taken)
+        session.prepare(self._recording)
+        # A lock that is on no row: where there is no claim, there is none yet. What is looked for
+        # comes after it, and sees what was committed before it was had.
+        lock = f"SELECT pg_advisory_xact_lock({_lock_of(claim)})"
+        fenced_unless(session.begin(lock, self._taken.call(self._facts(_of_claim(claim)))).ntuples == 0)
+        return ""
 
     # --- keys and limits ---
 
@@ -436,9 +470,7 @@ class PostgresStore(SQLStore):
 
     async def claim(self, wanted: Claim, /, *, lease: float, keep: float, take_over: bool = True) -> Claimed:
         """See `Store.claim`."""
-        self._claims += 1
-        if self._claims % CLAIMS_BETWEEN == 0:
-            self._forget(_FORGET_RECORDS)
+        self._count_claim()
         if not take_over:
             # It has to outlive a crash of the database: else the work is done twice.
             return await self._pool.run(
@@ -446,6 +478,27 @@ class PostgresStore(SQLStore):
             )
         claimed: Claimed = await self._wanted.ask((wanted, lease, keep))
         return claimed
+
+    def _count_claim(self) -> None:
+        self._claims += 1
+        if self._claims % CLAIMS_BETWEEN == 0:
+            self._forget(_FORGET_RECORDS)
+
+    async def look_up(self, wanted: Claim, /) -> Claimed | None:
+        """See `TransactionalStore.look_up`."""
+        stands: Claimed | None = await self._sought.ask(wanted)
+        return stands
+
+    def _look_up_all(self, session: Session, until: float, all_wanted: Sequence[Claim]) -> list[Outcome]:
+        slots = list({wanted.slot for wanted in all_wanted})
+        rows = self._carry(
+            session, until, lambda db: self._execute(db, _ALL_STANDING, slots=slots).fetchall()
+        )
+        standing = {slot: row for slot, *row in rows}
+        return [
+            (self._against(wanted, *standing[wanted.slot]) if wanted.slot in standing else None, None)
+            for wanted in all_wanted
+        ]
 
     def _claim_all(self, session: Session, until: float, all_wanted: Sequence[Wanted]) -> list[Outcome]:
         """Ask for claims: a trip for all that are free, and one for all that are not."""
@@ -505,7 +558,8 @@ class PostgresStore(SQLStore):
     ) -> Answer:
         """See `TransactionalStore.commit`."""
 
-        records: list[bytes] = []
+        self._count_claim()
+        records: list[str] = []
 
         def work(db: Connection) -> Answer:
             records.clear()
@@ -516,25 +570,16 @@ class PostgresStore(SQLStore):
                 self._aside.records = None
 
         return await self._pool.run(
-            partial(self._transact, work=work, claim=claim, record=lambda _: b"".join(records))
+            partial(self._transact, work=work, claim=claim, record=lambda _: "".join(records))
         )
 
-    def _finish(self, db: Any, claim: Claim, answer: Answer | None, keep: float) -> bool:
-        records: list[bytes] | None = getattr(self._aside, "records", None)
-        if records is None:
-            return super()._finish(db, claim, answer, keep)
-        # In `commit` it goes along with COMMIT, and whether the claim is still held is told then.
-        records.append(self._record_of(claim, answer, keep))
-        return True
+    def _begin_work(self, db: Any, claim: Claim) -> None:
+        """Was seen to when the transaction began."""
 
-    def _record_of(self, claim: Claim, answer: Answer | None, keep: float) -> bytes:
-        """The statement that records an answer, and fails if the claim is no longer held."""
-        facts = self._facts({"slot": claim.slot, "token": claim.token, "keep": keep, **_columns(answer)})
-        finish = self._sql(_FINISH) % {name: _literal(value) for name, value in facts.items()}
-        return (
-            f"WITH done AS ({finish} RETURNING 1) SELECT CASE WHEN count(*) = 1 THEN 1 "  # noqa: S608
-            f"ELSE CAST('{FENCED}' || count(*) AS INTEGER) END FROM done"
-        ).encode()
+    def _record(self, db: Any, claim: Claim, answer: Answer, keep: float) -> None:
+        # Goes along with COMMIT.
+        facts = self._facts(_whole_record(claim, answer, keep))
+        self._aside.records.append(self._recording.call(facts))
 
     def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         for name, value in facts.items():
@@ -611,6 +656,7 @@ class PostgresStore(SQLStore):
         self._pool.forked()
         self._arrivals.forked()
         self._wanted.forked()
+        self._sought.forked()
 
 
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
@@ -631,16 +677,26 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _literal(value: bytes | str | float | None) -> str:
-    """A value within a statement, whatever the settings of the connection say about strings."""
-    match value:
-        case None:
-            return "NULL"
-        case bytes():
-            return f"decode('{value.hex()}', 'hex')"
-        case str():
-            return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
-    return repr(value)
+# The types of what a claim and an answer are made of.
+_OF_CLAIM = {"slot": "BYTEA", "fingerprint": "BYTEA", "token": "BYTEA"}
+_OF_ANSWER = {"request_id": "TEXT", "keep": "FLOAT8", "status": "INT", "headers": "TEXT", "body": "BYTEA"}
+
+
+def _of_claim(claim: Claim) -> dict[str, Any]:
+    return {"slot": claim.slot, "fingerprint": claim.fingerprint, "token": claim.token}
+
+
+def _lock_of(claim: Claim) -> int:
+    """The advisory lock of a slot. Two slots that share one wait for each other, and that is all."""
+    return int.from_bytes(claim.slot[:8], signed=True)
+
+
+def _or_fenced(statement: str) -> str:
+    """A statement that changes a row, or fails."""
+    return (
+        f"WITH done AS ({statement} RETURNING 1) SELECT CASE WHEN count(*) = 1 THEN 1 "  # noqa: S608
+        f"ELSE CAST('{FENCED}' || count(*) AS INTEGER) END FROM done"
+    )
 
 
 def _sought(value: Any) -> Any:

@@ -19,7 +19,7 @@ from failwell.errors import ConfigurationError
 from failwell.service.stores.base import FencedError, StoreBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     import psycopg
@@ -92,7 +92,7 @@ class Connector:
             **given, "connect_timeout": max(2, math.ceil(patience)), "client_encoding": "UTF8",
         }  # fmt: skip
 
-    def open(self, until: float, *, read_only: bool = False) -> tuple[Connection, bytes]:
+    def open(self, until: float, *, read_only: bool = False) -> tuple[Connection, str]:
         """
         A new connection, and how its lasting transactions begin.
 
@@ -117,7 +117,7 @@ class Connector:
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
 
-    def _prepare(self, db: Connection, read_only: bool) -> bytes:
+    def _prepare(self, db: Connection, read_only: bool) -> str:
         asked = time.time()
         rows = db.execute(f"SELECT current_setting('synchronous_commit'), {NOW}").fetchall()
         ((durability, now),) = rows
@@ -127,11 +127,53 @@ class Connector:
             db.execute("SET default_transaction_read_only = on")
         # Somebody may have asked for more than "on", such as a second machine that has it, too.
         lasting = "on" if durability == "off" else durability
-        return f"BEGIN; SET LOCAL synchronous_commit = {lasting}".encode()
+        return f"BEGIN; SET LOCAL synchronous_commit = {lasting}"
+
+
+class Prepared:
+    """
+    A statement that is parsed and planned once for a connection, and then called by name.
+
+    So it can stand in one string with others, and all of them go in one trip.
+
+    Args:
+        name: What it is called.
+        statement: With `%(name)s` for a value.
+        types: Of the values.
+    """
+
+    __slots__ = ("_names", "name", "preparation")
+
+    def __init__(self, name: str, statement: str, types: Mapping[str, str]) -> None:
+        self.name = name
+        self._names = tuple(types)
+        numbered = statement % {value: f"${n}" for n, value in enumerate(self._names, 1)}
+        self.preparation = f"PREPARE {name} ({', '.join(types.values())}) AS {numbered}".encode()
+
+    def call(self, values: Mapping[str, Any]) -> str:
+        """What carries it out."""
+        return f"EXECUTE {self.name} ({', '.join(_literal(values[name]) for name in self._names)})"
+
+
+def _literal(value: bytes | str | float | None) -> str:
+    """A value within a statement, whatever the settings of the connection say about strings."""
+    match value:
+        case None:
+            return "NULL"
+        case bytes():
+            return f"decode('{value.hex()}', 'hex')"
+        case str():
+            return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
+    return repr(value)
 
 
 class Session:
-    """A thread's connection, made again when it was lost."""
+    """
+    A thread's connection, made again when it was lost.
+
+    Attributes:
+        backend: The number of the server's process behind it.
+    """
 
     def __init__(
         self, connector: Connector, *, read_only: bool = False, db: Connection | None = None
@@ -139,7 +181,9 @@ class Session:
         self._connector = connector
         self._read_only = read_only
         self._db = db
-        self._begin = b""
+        self._begin = ""
+        self._prepared: set[str] = set()
+        self.backend = 0
         self._fresh = False
 
     def connection(self, until: float) -> Connection:
@@ -147,6 +191,8 @@ class Session:
         self._fresh = self._db is None or self._db.closed
         if self._db is None or self._db.closed:
             self._db, self._begin = self._connector.open(until, read_only=self._read_only)
+            self._prepared.clear()
+            self.backend = self._db.info.backend_pid
         return self._db
 
     @property
@@ -154,16 +200,23 @@ class Session:
         assert self._db is not None
         return self._db
 
-    def begin(self, *, numbered: bool) -> str:
-        """Begin a transaction; its number, if it is to be found again by that."""
-        if not numbered:
-            self._say(self._begin)
-            return ""
-        number: bytes | None = self._say(self._begin + b"; SELECT pg_current_xact_id()").get_value(0, 0)
+    def prepare(self, statement: Prepared) -> None:
+        """Make sure that the connection knows a statement."""
+        if statement.name not in self._prepared:
+            self._say(statement.preparation)
+            self._prepared.add(statement.name)
+
+    def begin(self, *statements: str) -> PGresult:
+        """Begin a transaction with some statements, in one trip; the result of the last."""
+        return self._say("; ".join([self._begin, *statements]).encode())
+
+    def begin_numbered(self) -> str:
+        """Begin a transaction; its number, by which it can be found again."""
+        number = self.begin("SELECT pg_current_xact_id()").get_value(0, 0)
         assert number is not None
         return number.decode()
 
-    def commit(self, record: bytes = b"") -> None:
+    def commit(self, record: str = "") -> None:
         """
         Commit the transaction.
 
@@ -175,7 +228,7 @@ class Session:
             FencedError: it failed with `FENCED`.
         """
         try:
-            self._say(record + b"; COMMIT" if record else b"COMMIT")
+            self._say(f"{record}; COMMIT".encode() if record else b"COMMIT")
         except self._connector.psycopg.DataError as exc:
             if f'"{FENCED}' in str(exc):
                 raise FencedError from exc

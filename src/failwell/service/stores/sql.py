@@ -29,7 +29,7 @@ from failwell.service.idempotency import (
 )
 from failwell.service.keys import StoredKey
 from failwell.service.limits import MOST_LIMITS, Decision, Limit, decisions
-from failwell.service.stores.base import FencedError, fenced_unless
+from failwell.service.stores.base import fenced_unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -206,6 +206,28 @@ WHERE slot = :slot AND token = :token AND status IS NULL
 """
 
 _FINISHED = "SELECT 1 FROM failwell_idempotency WHERE slot = :slot AND token = :token AND status IS NOT NULL"
+
+# May somebody with this claim do the work? A slot that is free, or whose claim lapsed, has no row here.
+_TAKEN = """
+SELECT 1 FROM failwell_idempotency
+WHERE slot = :slot AND expires_at > {now}
+  AND NOT (status IS NULL AND fingerprint = :fingerprint
+           AND (token = :token OR (take_over AND lease_until <= {now})))
+"""
+
+# Of a claim that was taken, or never was.
+_RECORD = """
+INSERT INTO failwell_idempotency AS f
+    (slot, fingerprint, token, request_id, take_over, lease_until, expires_at, status, headers, body)
+VALUES (:slot, :fingerprint, :token, :request_id, TRUE, {now}, {now} + :keep, :status, :headers, :body)
+ON CONFLICT (slot) DO UPDATE SET
+    fingerprint = excluded.fingerprint, token = excluded.token, request_id = excluded.request_id,
+    expires_at = excluded.expires_at, status = excluded.status, headers = excluded.headers,
+    body = excluded.body
+WHERE f.expires_at <= {now}
+   OR (f.status IS NULL AND f.fingerprint = excluded.fingerprint
+       AND (f.token = excluded.token OR (f.take_over AND f.lease_until <= {now})))
+"""
 
 _RELEASE = """
 DELETE FROM failwell_idempotency
@@ -488,6 +510,10 @@ class SQLStore(ABC):
 
     # --- effects ---
 
+    async def look_up(self, wanted: Claim, /) -> Claimed | None:
+        """See `TransactionalStore.look_up`."""
+        return await self._look(lambda db: self._standing(db, wanted))
+
     async def commit(
         self,
         claim: Claim | None,
@@ -508,13 +534,24 @@ class SQLStore(ABC):
         self, db: Any, claim: Claim | None, effect: Callable[[Any], Answer], keep: float,
         tenant: str, request_id: str, debits: Sequence[Debit],
     ) -> Answer:  # fmt: skip
+        if claim is not None:
+            self._begin_work(db, claim)
         answer = effect(db)
         # Always in the same order, so that two effects never wait for each other's accounts.
         for debit in sorted(debits, key=lambda d: d.unit):
             self._debit(db, tenant, debit, request_id)
-        if claim is not None and not self._finish(db, claim, answer, keep):
-            raise FencedError
+        if claim is not None:
+            self._record(db, claim, answer, keep)
         return answer
+
+    def _begin_work(self, db: Any, claim: Claim) -> None:
+        """Make sure that nobody else does the work of a slot, until the transaction ends."""
+        facts = {"slot": claim.slot, "fingerprint": claim.fingerprint, "token": claim.token}
+        fenced_unless(not self._execute(db, _TAKEN, **facts).fetchall())
+
+    def _record(self, db: Any, claim: Claim, answer: Answer, keep: float) -> None:
+        """Record the answer of work that has begun."""
+        fenced_unless(self._changed(db, _RECORD, **_whole_record(claim, answer, keep)))
 
     # --- credits and quotas ---
 
@@ -629,6 +666,13 @@ def _columns(answer: Answer | None) -> Mapping[str, Any]:
         return {"status": 0, "headers": None, "body": None}
     return {
         "status": answer.status, "headers": json.dumps(replayable(answer.headers)), "body": answer.body,
+    }  # fmt: skip
+
+
+def _whole_record(claim: Claim, answer: Answer | None, keep: float) -> dict[str, Any]:
+    return {
+        "slot": claim.slot, "fingerprint": claim.fingerprint, "token": claim.token,
+        "request_id": claim.request_id, "keep": keep, **_columns(answer),
     }  # fmt: skip
 
 

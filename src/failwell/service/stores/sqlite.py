@@ -272,14 +272,22 @@ class SQLiteStore(SQLStore):
                 return standing
 
         def insert(db: sqlite3.Connection) -> Claimed:
-            self._claims += 1
-            if self._claims % CLAIMS_BETWEEN == 0:
-                self._forget_records(db)
+            self._clean_up(db)
             return self._claim(db, wanted, lease, keep, take_over)
 
         # A claim that nobody may take over has to be found after a power cut: else the work is done
         # twice.
         return await self._writer.run(insert, lasting=not take_over)
+
+    def _begin_work(self, db: sqlite3.Connection, claim: Claim) -> None:
+        # BEGIN IMMEDIATE shuts everybody else out.
+        self._clean_up(db)
+        super()._begin_work(db, claim)
+
+    def _clean_up(self, db: sqlite3.Connection) -> None:
+        self._claims += 1
+        if self._claims % CLAIMS_BETWEEN == 0:
+            self._forget_records(db)
 
     # --- the service's own tables ---
 
