@@ -144,7 +144,7 @@ def test_a_limit_that_is_not_spent_or_not_dated_says_no_wait(sent: dict[str, str
         ),
         (
             {"ratelimit": '"day";r=50;t=30', "ratelimit-policy": '"day";q=100;w=86400'},
-            RateLimit(None, 50, NOW + timedelta(seconds=30), "day"),
+            RateLimit(100, 50, NOW + timedelta(seconds=30), "day"),
         ),
         ({"ratelimit": '"a";r=9;t=1, "b";r=2;t=5'}, RateLimit(None, 2, NOW + timedelta(seconds=5), "b")),
         ({"x-acme-ratelimit-max": "300", "x-acme-ratelimit-remaining": "296"}, RateLimit(300, 296)),

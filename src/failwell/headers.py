@@ -143,8 +143,9 @@ def rate_limit(headers: Mapping[str, str], now: datetime | None = None) -> RateL
     """
     The service's rate limit as it stood.
 
-    Reads `RateLimit` as a structured field (`"default";r=0;t=30`) or a list (`limit=10,
-    remaining=0, reset=30`), and the families `RateLimit-Limit`, `X-RateLimit-Limit` and
+    Reads `RateLimit` as a structured field (`"default";r=0;t=30`, and of `RateLimit-Policy` the `q`
+    of the policy that it names) or a list (`limit=10, remaining=0, reset=30`), and the families
+    `RateLimit-Limit`, `X-RateLimit-Limit` and
     `<Vendor>-RateLimit-Limit` with their `-Remaining` and `-Reset`. Of several limits, the one
     with the least left, since that is the one in the way.
 
@@ -156,7 +157,7 @@ def rate_limit(headers: Mapping[str, str], now: datetime | None = None) -> RateL
         None if no header says how many are allowed, how many are left or when it is renewed.
 
     Source:
-        draft-ietf-httpapi-ratelimit-headers, drafts 3 to 10.
+        draft-ietf-httpapi-ratelimit-headers, drafts 3 to 11.
     """
     buckets = _buckets(headers)
     if not buckets:
@@ -318,6 +319,7 @@ class _Bucket:
 def _buckets(headers: Mapping[str, str]) -> list[_Bucket]:
     buckets: dict[str, _Bucket] = {}
     whole: list[_Bucket] = []
+    policies = ""
     for name in headers:
         role = _roles.get(name) or _role(name)
         if role[0] != _LIMIT:
@@ -331,13 +333,18 @@ def _buckets(headers: Mapping[str, str]) -> list[_Bucket]:
         if bucket is None:
             bucket = buckets[key] = _Bucket()
         if part == _POLICY:
-            bucket.policy = value[:200]
+            bucket.policy, policies = value[:200], value
         elif part == _LEFT:
             bucket.left = _count(value)
         elif part == _MOST:
             bucket.limit = _count(value)
         elif part == _AFTER or not bucket.relative:
             bucket.reset, bucket.relative = value, part == _AFTER
+    if whole and policies:
+        quotas = _quotas(policies)
+        for bucket in whole:
+            if bucket.limit is None:
+                bucket.limit = quotas.get(bucket.policy)
     return whole + list(buckets.values())
 
 
@@ -348,17 +355,14 @@ def _structured(value: str) -> list[_Bucket]:
     """
     found: list[_Bucket] = []
     older = _Bucket()
-    for item in value[:2000].split(","):
-        head, semicolon, parameters = item.partition(";")
-        if "=" in head or not semicolon:
+    for head, parameters in _items(value):
+        if not parameters or ("=" in head and not head.startswith('"')):
             name, _, text = head.partition("=")
             _older_part(older, name.strip().lower(), text.strip())
             continue
         bucket = _Bucket()
-        bucket.policy = head.strip().strip('"') or None
-        for parameter in parameters.split(";"):
-            name, _, text = parameter.partition("=")
-            name = name.strip().lower()
+        bucket.policy = _word(head) or None
+        for name, text in parameters:
             if name == "r":
                 bucket.left = _count(text)
             elif name == "t":
@@ -369,6 +373,49 @@ def _structured(value: str) -> list[_Bucket]:
     if older.limit is not None or older.left is not None or older.reset is not None:
         found.append(older)
     return found
+
+
+def _quotas(value: str) -> dict[str | None, int | None]:
+    """
+    How many each policy of a `RateLimit-Policy` field allows: `"burst";q=10;w=1, "day";q=5000`.
+
+    A policy that says so twice, and not the same, says nothing; neither does a `q` that is no
+    whole number.
+    """
+    found: dict[str | None, int | None] = {}
+    for head, parameters in _items(value):
+        # Of a parameter that is given twice the last one holds (RFC 9651, section 3.1.2).
+        text = dict(parameters).get("q", "").strip()
+        quota = int(text) if _QUOTA.fullmatch(text) else None
+        name = _word(head) or None
+        found[name] = quota if found.get(name, quota) == quota else None
+    found.pop(None, None)  # a limit without a name is of no policy
+    return found
+
+
+def _items(value: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The items of a list that is a structured field, each with its parameters, names in lower case."""
+    found = []
+    for item in _BY_COMMA.findall(value[:2000]):
+        head, *parameters = _BY_SEMICOLON.findall(item) or [""]
+        pairs = [parameter.partition("=") for parameter in parameters]
+        found.append((head.strip(), [(name.strip().lower(), text) for name, _, text in pairs]))
+    return found
+
+
+def _word(text: str) -> str:
+    """The word of an item: a string, or what is used as one."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", text[1:-1])
+    return text.strip('"')
+
+
+# What stands between separators, which do not count within a string (RFC 9651, section 3.3.3); one
+# that is not closed goes on to the end.
+_STRING = r'"(?:[^"\\]|\\.)*"?'
+_BY_COMMA = re.compile(rf'(?:[^",]|{_STRING})+', re.DOTALL)
+_BY_SEMICOLON = re.compile(rf'(?:[^";]|{_STRING})+', re.DOTALL)
+_QUOTA = re.compile(r"\d{1,15}", re.ASCII)
 
 
 def _older_part(bucket: _Bucket, name: str, text: str) -> None:
