@@ -14,6 +14,8 @@ malformed with its `ConfigurationError`. A refusal repeats no value that could b
 
 from __future__ import annotations
 
+from math import inf
+
 from failwell.errors import ArgumentTypeError, ConfigurationError, UsageError
 
 TYPE_CHECKING = False
@@ -94,7 +96,7 @@ class Arguments:
         """A finite number, as a float, from `least` to `most`, or greater than `above`."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.wrong_type(name, value, wanted)
-        if not LEAST <= value <= MOST:  # NaN is not, either
+        if not (LEAST <= value <= MOST if isinstance(value, int) else -inf < value < inf):
             raise self.refused(f"{name} is {_number(value)}, which is no usable number")
         if above is not None and not value > above:
             raise self.refused(f"{name} is {value}; it is {wanted} above {above:g}")

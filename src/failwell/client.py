@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from json import JSONEncoder
 from json import encoder as json_encoder
-from math import inf, isnan
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -169,9 +169,11 @@ class _Setup:
         deadline: float | None,
     ) -> Call:
         """One logical call, ready to be made; wrong arguments are refused here."""
-        method = (method if type(method) is str else _text("method", method)).upper()
-        if method not in _METHODS and not _NAME.fullmatch(method):
-            raise UsageError(f"{method[:20]!r} is no HTTP method")
+        method = method if type(method) is str else _text("method", method)
+        if method not in _METHODS:
+            if not _NAME.fullmatch(method):
+                raise UsageError(f"{method[:20]!r} is no HTTP method")
+            method = method.upper()
         path = path if type(path) is str else _text("path", path)
         fields = self._headers.copy()
         if json is not None:
@@ -234,7 +236,7 @@ class _Setup:
             if not (url.isascii() and url.isprintable()) or " " in url:
                 url = quote(url, safe=URL_SAFE)
             if params:
-                pairs = {n: _query_value(v) for n, v in _mapping("params", params).items() if v is not None}
+                pairs = _query_pairs(_mapping("params", params))
                 if pairs:
                     url = f"{url}{'&' if '?' in url else '?'}{urlencode(pairs, doseq=True)}"
         except UnicodeEncodeError:
@@ -1010,9 +1012,10 @@ def _checked_deadline(seconds: object) -> float:
         return inf
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise ArgumentTypeError(f"deadline is a {type(seconds).__name__}; give seconds")
-    if isnan(seconds) or seconds < 0:
-        raise UsageError(f"deadline is {seconds}; it is a number of seconds, 0 or more")
-    return float(seconds)
+    if not seconds >= 0:  # NaN is not, either
+        shown = seconds if seconds != seconds or seconds > -1e9 else "below zero"
+        raise UsageError(f"deadline is {shown}; it is a number of seconds, 0 or more")
+    return float(seconds) if seconds < 1e9 else inf  # thirty years; a float ends at 10**308
 
 
 def _checked_listeners(listeners: Any) -> tuple[Listener, ...]:
@@ -1041,7 +1044,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _mapping(name: str, value: Any) -> Any:
-    if not hasattr(value, "items"):
+    if isinstance(value, type) or not callable(getattr(value, "items", None)):
         raise ArgumentTypeError(f"{name} is a {type(value).__name__}; give a mapping")
     return value
 
@@ -1083,9 +1086,34 @@ def _json_body(value: Any) -> bytes:
         raise UsageError(f"json cannot be encoded: {exc}") from None
 
 
-def _query_value(value: Any) -> Any:
+def _query_pairs(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What `urlencode` writes; None values are left out, lists are repeated."""
+    pairs: dict[str, Any] = {}
+    for name, value in params.items():
+        if type(name) is not str:
+            _text("a name in params", name)
+        if type(value) is str:
+            pairs[name] = value
+        elif isinstance(value, (list, tuple)):
+            pairs[name] = [_query_value(name, item) for item in value if item is not None]
+        elif value is not None:
+            pairs[name] = _query_value(name, value)
+    return pairs
+
+
+def _query_value(name: str, value: Any) -> Any:
+    """One value of the query. What has no text of its own (an object, a dict) is refused."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return [_query_value(v) for v in value if v is not None]
-    return value
+    if isinstance(value, (str, bytes, float)):
+        return value
+    writer: Any = type(value).__str__
+    if isinstance(value, int) or writer is not object.__str__:
+        try:
+            return str(value)
+        except ValueError:  # an int of more digits than Python writes out
+            pass
+        raise UsageError(f"params[{name!r}] is a number too large to be sent")
+    raise ArgumentTypeError(
+        f"params[{name!r}] is a {type(value).__name__}; give a string, a number or a list of them"
+    )

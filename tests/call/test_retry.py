@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failwell import Effect, Failure, RetryPolicy, UsageError
+from failwell import ArgumentTypeError, DocumentedWaits, Effect, Failure, RetryPolicy, UsageError
 from failwell.call.retry import IDEMPOTENT_METHODS, SPREAD, SPREAD_LIMIT
 
 SHARE = st.floats(0, 1)
@@ -100,3 +100,26 @@ def test_a_number_out_of_range_is_refused_by_name(numbers: dict[str, Any]) -> No
 
 def test_rfc9110_9_2_2_the_idempotent_methods() -> None:
     assert {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"} == IDEMPOTENT_METHODS
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_attempts": "3"}, {"max_attempts": 2.0}, {"base": "1"}, {"cap": None}, {"jitter": "0"}]
+)
+def test_a_number_of_another_type_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentTypeError, match=next(iter(wrong))):
+        RetryPolicy(**wrong)
+
+
+@pytest.mark.parametrize("dice", [0.0, 0.5, 0.999])
+def test_the_waits_of_a_document_are_exactly_those(dice: float) -> None:
+    policy = DocumentedWaits(max_attempts=4, max_retry_after=120.0)
+
+    assert [policy.delay_after(n, None, lambda: dice) for n in (1, 2, 3, 99)] == [1.0, 2.0, 4.0, 60.0]
+    assert policy.delay_after(1, 120.0, lambda: dice) == 120.0
+
+
+def test_what_is_left_to_chance_is_added_to_a_document_s_wait() -> None:
+    policy = DocumentedWaits(jitter=0.5)
+
+    assert policy.delay_after(2, None, lambda: 0.0) == 2.0
+    assert policy.delay_after(2, None, lambda: 1.0) == 3.0

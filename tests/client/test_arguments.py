@@ -157,12 +157,25 @@ def test_an_address_elsewhere_is_refused(path: str) -> None:
 
 # --- Everything else that can be passed -----------------------------------------------------
 
+
+class NotAMapping:
+    items = 5
+
+
 WRONG_TYPES = [
     ({"method": 7}, "method is a int; give a string"),
     ({"method": None}, "method is a NoneType; give a string"),
     ({"path": b"/"}, "path is a bytes; give a string"),
     ({"params": [("a", 1)]}, "params is a list; give a mapping"),
+    ({"params": dict}, "params is a type; give a mapping"),
+    ({"params": {1: 2}}, "a name in params is a int; give a string"),
+    ({"params": {"a": {"b": 1}}}, "params['a'] is a dict; give a string, a number or a list of them"),
+    ({"params": {"a": object()}}, "params['a'] is a object; give a string"),
+    ({"params": {"a": [[1]]}}, "params['a'] is a list; give a string"),
+    ({"params": {"a": [iter([])]}}, "params['a'] is a list_iterator; give a string"),
     ({"headers": "a: b"}, "headers is a str; give a mapping"),
+    ({"headers": NotAMapping()}, "headers is a NotAMapping; give a mapping"),
+    ({"method": ["GET"]}, "method is a list; give a string"),
     ({"headers": {"a": 1}}, "the value of header 'a' is a int; give a string"),
     ({"headers": {b"a": "1"}}, "a header's name is a bytes; give a string"),
     ({"content": "text"}, "content is a str; give bytes"),
@@ -207,6 +220,9 @@ WRONG_VALUES = [
     ({"headers": {"idempotency-key": "a b"}}, "idempotency_key must be 1 to 255"),
     ({"deadline": -1}, "deadline is -1; it is a number of seconds"),
     ({"deadline": nan}, "deadline is nan; it is a number of seconds"),
+    ({"deadline": -(10**5000)}, "deadline is below zero; it is a number of seconds"),
+    ({"params": {"a": 10**5000}}, "params['a'] is a number too large to be sent"),
+    ({"method": "ß"}, "'ß' is no HTTP method"),
 ]
 
 
@@ -248,12 +264,12 @@ def test_a_setting_is_refused_and_secrets_are_not_repeated(
     assert says in str(error)
 
 
-@pytest.mark.parametrize("deadline", [None, inf, 1, 2.5])
+@pytest.mark.parametrize("deadline", [None, inf, 1, 2.5, 10**400])
 def test_a_deadline_may_be_any_number_of_seconds_or_none(deadline: float | None) -> None:
     client, engine = made(deadline=deadline)
     client.request("GET", "/")
 
-    assert engine.orders[0].deadline == 1000.0 + (inf if deadline is None else deadline)
+    assert engine.orders[0].deadline == 1000.0 + (inf if deadline is None or deadline > 1e9 else deadline)
 
 
 def test_a_credential_of_one_call_goes_before_the_clients_and_is_as_secret() -> None:

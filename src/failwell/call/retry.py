@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
+from failwell.arguments import Arguments
 from failwell.errors import UsageError
 from failwell.failure import Effect
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from failwell.failure import Failure
+
+_CHECK = Arguments()
 
 # RFC 9110, section 9.2.2: doing it twice is doing it once.
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -37,7 +41,7 @@ class RetryPolicy:
             raised at once and says how long.
 
     Raises:
-        UsageError: a number is out of its range.
+        UsageError: a number is out of its range, or no number.
 
     Source:
         Exponential backoff and jitter, AWS architecture blog, 2015; RFC 9110, section 10.2.3.
@@ -51,13 +55,13 @@ class RetryPolicy:
     max_retry_after: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
+        if _CHECK.whole("max_attempts", self.max_attempts) < 1:
             raise UsageError(f"max_attempts is {self.max_attempts}; the first try counts, so it is 1 or more")
         for name in ("base", "cap", "max_retry_after"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it is a number of seconds, 0 or more")
-        if not 0 <= self.jitter <= 1:
-            raise UsageError(f"jitter is {self.jitter}; it is a share, from 0 to 1")
+            value = getattr(self, name)
+            if value != inf:  # as good as any other number that is never reached
+                _CHECK.number(name, value, least=0, wanted="a number of seconds")
+        _CHECK.number("jitter", self.jitter, least=0, most=1, wanted="a share")
 
     def delay_after(self, tries: int, asked: float | None, random: Callable[[], float]) -> float:
         """

@@ -29,9 +29,10 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from failwell import headers
+from failwell.arguments import Arguments
 from failwell.call.messages import Response, Sleep
 from failwell.call.operation import Operation
-from failwell.errors import CallError, JobFailedError, NotFoundError, PollTimeoutError, UsageError
+from failwell.errors import CallError, JobFailedError, NotFoundError, PollTimeoutError
 from failwell.failure import Effect, Failure
 from failwell.redaction import BODY_LIMIT, kept_url
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from failwell.contract import Contract
 
 T = TypeVar("T")
+
+_CHECK = Arguments()
 
 # Seconds the last look has at least; it has twice what the slowest so far took, or half of what is
 # left if that is less.
@@ -63,7 +66,7 @@ class PollPolicy:
             whose new jobs can be seen with a delay.
 
     Raises:
-        UsageError: a number is out of its range.
+        UsageError: a number is out of its range, or no number.
 
     Source:
         1 s, times 1.5, up to 20 s, for 15 minutes: what google-api-core's futures do.
@@ -77,15 +80,14 @@ class PollPolicy:
     grace: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("interval", "cap"):
-            if not 0 < getattr(self, name) < inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; it is a number of seconds above 0")
-        if not 1 <= self.growth < inf:
-            raise UsageError(f"growth is {self.growth}; it is a factor, 1 or more")
-        for name in ("timeout", "outage", "grace"):
+        for name in ("interval", "growth", "cap", "timeout", "outage", "grace"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UsageError(f"{name} is {value}; it is a number of seconds, 0 or more")
+            if value is None and name == "timeout":
+                continue
+            if name in ("interval", "cap"):
+                _CHECK.seconds(name, value)
+            else:
+                _CHECK.number(name, value, least=1 if name == "growth" else 0)
 
 
 def _status_of(job: Any) -> str | None:
