@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 
 from failwell import headers
 from failwell.service import Decision, Limit, SQLiteStore, StoreBusyError
-from failwell.service.limits import MICROSECONDS, MOST_LIMITS, Standing, checked, decision
+from failwell.service.limits import FIELD_NAMES, MICROSECONDS, MOST_LIMITS, Standing, checked, decision
 from failwell.service.stores import sqlite
 
 if TYPE_CHECKING:
@@ -466,6 +466,13 @@ def test_every_answer_carries_the_chosen_fields(tmp_path: Path, fields: Fields) 
         assert refused.headers["x-ratelimit-reset"] == str(int(Clock().now) + 5)
     if fields != "x-ratelimit":
         assert refused.headers["ratelimit"] == '"burst";r=0;t=5, "day";r=1;t=57600'
+
+
+@pytest.mark.parametrize("fields", ["x-ratelimit", "draft", "both"])
+def test_the_names_of_the_fields_are_those_that_are_sent(fields: Fields) -> None:
+    told = decision([BURST, DAILY], True, [2_000_000, 2_000_000], 1_000_000)
+
+    assert FIELD_NAMES[fields] == {name for name, _ in told.headers(fields)}
 
 
 # --- many at once ---

@@ -11,7 +11,7 @@ from failwell.errors import ConfigurationError
 from failwell.service.outgoing import fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from failwell.answer import Answer
     from failwell.service.credits import Debit
@@ -33,6 +33,7 @@ class Exchange:
 
     Attributes:
         request_id: On the answer, in the logs.
+        headers: Its header fields by lower-case name; repeated ones joined with a comma.
         accept: The `Accept` field; empty if there is none.
         operation: The row of the table.
         key: The key it came with; None where none is asked for.
@@ -55,6 +56,7 @@ class Exchange:
         "committed",
         "cut_off",
         "decision",
+        "headers",
         "holding",
         "idempotency_key",
         "input",
@@ -65,11 +67,12 @@ class Exchange:
         "unread",
     )
 
-    def __init__(self, service: Service, request_id: str) -> None:
+    def __init__(self, service: Service, request_id: str, headers: Mapping[bytes, bytes]) -> None:
         self._service = service
         self._done: set[str] = set()
         self.request_id = request_id
-        self.accept = b""
+        self.headers = headers
+        self.accept = headers.get(b"accept", b"")
         self.operation: Operation | None = None
         self.key: StoredKey | None = None
         self.body = b""

@@ -29,7 +29,7 @@ import os
 import re
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
 from failwell.dialects.problem import BLANK, Problem
 from failwell.errors import CallError, ConfigurationError, UsageError
@@ -49,7 +49,14 @@ from failwell.service.exchange import SCOPE_KEY, Exchange, exchange_of
 from failwell.service.idempotency import KEPT_FOR, LEASE
 from failwell.service.limits import Limit, checked
 from failwell.service.operations import OperationTable
-from failwell.service.outgoing import AnswerCutError, Outgoing, asks_for_problem, event_data, fields_of
+from failwell.service.outgoing import (
+    AnswerCutError,
+    Outgoing,
+    OwnFields,
+    asks_for_problem,
+    event_data,
+    fields_of,
+)
 from failwell.service.refusals import (
     STANDARD_WORDING,
     Refusal,
@@ -70,7 +77,7 @@ if TYPE_CHECKING:
     from failwell.service.keys import KeyFormat, StoredKey
     from failwell.service.limits import Decision, Fields
     from failwell.service.operations import Operation
-    from failwell.service.stores.base import Store
+    from failwell.service.stores.base import Counted, Store
 
 log = logging.getLogger("failwell.service")
 
@@ -80,8 +87,50 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{8,128}")
 # Each is a defect of the service; more of them would say no more.
 MOST_UNDECLARED = 1000
 
+# How many keys are remembered.
+MOST_KNOWN = 4096
+
 # RFC 9110, section 9.2.1.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class _Asker:
+    """
+    Who asks: the key of one request, as it was sent, and what is wrong with it.
+
+    Attributes:
+        public: Its public part; empty if it cannot be one of ours.
+        fault: The code of what is wrong with it; empty if nothing is, as far as is known.
+    """
+
+    __slots__ = ("_presented", "_scope", "_service", "fault", "public")
+
+    def __init__(self, service: Service, exchange: Exchange, scope: Scope) -> None:
+        keys = service.keys
+        value = exchange.headers.get(service._key_header)
+        presented = "" if value is None else keys.presented(value.decode("latin-1"))
+        self._service = service
+        self._scope = scope
+        self._presented = presented
+        self.public = self.fault = ""
+        if keys.well_formed(presented):
+            self.public = keys.public_part(presented)
+        else:
+            self.fault = "api_key_malformed" if presented else "api_key_missing"
+
+    def counting(self, key: StoredKey | None) -> Counted | None:
+        """What to count, once the stored key is known: by it, or by the address of a stranger."""
+        # What became of a key is told only to who can show all of it.
+        if key is None or not key.opens(self._presented):
+            self.fault = "api_key_invalid"
+        elif key.state == "revoked":
+            self.fault = "api_key_revoked"
+        elif key.expires_at is not None and key.expired(time.time()):
+            self.fault = "api_key_expired"
+        else:
+            self.fault = ""
+            return self._service._counted_by(key)
+        return self._service._counted_by_address(self._scope)
 
 
 class Service:
@@ -172,6 +221,9 @@ class Service:
         self._request_id_header = request_id_header.lower().encode()
         self.rate_limit_fields: Fields = rate_limit_fields
         self._key_header = keys.header.lower().encode()
+        self._own_fields = OwnFields(self._request_id_header, rate_limit_fields)
+        # By public part: what does not change for as long as the key is the same.
+        self._known: dict[str, tuple[StoredKey, Counted | None]] = {}
         self._deduplication = Deduplication(
             store, header=contract.idempotency_header, transactional=self.transactional,
             lease=lease, wait=wait, keep=keep, answer_to=self.answer_to,
@@ -219,15 +271,28 @@ class Service:
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         headers = headers_of(scope)
-        exchange = Exchange(self, self._request_id(headers))
-        exchange.accept = headers.get(b"accept", b"")
+        announced = announces_body(headers)
+        exchange = Exchange(self, self._request_id(headers), headers)
         scope[SCOPE_KEY] = exchange
         outgoing = Outgoing(
-            exchange, send, head=scope["method"] == "HEAD", id_header=self._request_id_header,
-            fields=self.rate_limit_fields, rest=receive if announces_body(headers) else None,
+            exchange, send, self._own_fields, head=scope["method"] == "HEAD",
+            rest=receive if announced else None,
         )  # fmt: skip
         try:
-            await self._pass(exchange, scope, headers, receive, outgoing)
+            # What a request waits for that is let through is awaited right here: each frame in
+            # between, and each object that waits along, costs it as much as a gate.
+            operation = self._operation(exchange, scope)
+            if operation is None:
+                await self._not_served(exchange, scope)
+            if announced:
+                check_announced(headers, operation.max_body_bytes or self.max_body_bytes)
+            if not operation.public:
+                asker = _Asker(self, exchange, scope)
+                if asker.fault:
+                    await self._not_known(exchange, scope, asker.fault)
+                key, exchange.decision = await self.store.admit(asker.public, asker.counting)
+                self._let_through(exchange, operation, key, asker.fault)
+            await self._pass(exchange, operation, scope, receive, outgoing, announced=announced)
         except ClientGoneError:
             return
         except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001  # somebody has to answer
@@ -262,17 +327,27 @@ class Service:
     async def _pass(
         self,
         exchange: Exchange,
+        operation: Operation,
         scope: Scope,
-        headers: Mapping[bytes, bytes],
         receive: Receive,
         outgoing: Outgoing,
+        *,
+        announced: bool,
     ) -> None:
-        operation = await self._operation(exchange, scope)
+        """Input, idempotency key, credits, handler."""
         limit = operation.max_body_bytes or self.max_body_bytes
-        check_announced(headers, limit)
-        if not operation.public:
-            await self._admit(exchange, operation, scope, headers)
-        receive = await self._body(exchange, operation, scope, headers, receive, limit)
+        if operation.streamed:
+            receive = limited(
+                receive,
+                limit,
+                lambda: setattr(exchange, "unread", False),
+                lambda: setattr(exchange, "cut_off", exchange.unread),
+            )
+        else:
+            if announced or scope["method"] not in _SAFE:
+                exchange.body = await read_body(receive, limit)
+            exchange.unread = False
+            receive = again(exchange.body, receive)
         if operation.parse is not None:
             exchange.input = operation.parse(exchange.body)
         if operation.idempotency is not None:
@@ -288,36 +363,44 @@ class Service:
         else:
             await self._deduplication.carry_out(app, exchange, holding, scope, receive, outgoing)
 
-    async def _operation(self, exchange: Exchange, scope: Scope) -> Operation:
-        root = self._root_path or scope.get("root_path", "")
-        path = _below(root, scope["path"]) if root else scope["path"]
-        match = self.table.match(scope["method"], path)
-        operation = exchange.operation = match.operation
+    def _operation(self, exchange: Exchange, scope: Scope) -> Operation | None:
+        """The row of the table; None if there is none."""
+        operation = exchange.operation = self.table.match(scope["method"], self._path(scope)).operation
         if self.draining and not (operation is not None and operation.while_draining):
             raise RefusedRequest(Refusal("draining", retry_after=self.drain_seconds))
-        if operation is not None:
-            return operation
+        return operation
+
+    def _path(self, scope: Scope) -> str:
+        root = self._root_path or scope.get("root_path", "")
+        path: str = scope["path"]
+        return _below(root, path) if root else path
+
+    async def _not_served(self, exchange: Exchange, scope: Scope) -> NoReturn:
         await self._count_stranger(exchange, scope)
-        if match.allowed:
+        method = scope["method"]
+        allowed = ", ".join(self.table.match(method, self._path(scope)).allowed)
+        if allowed:
             raise RefusedRequest(
-                Refusal(
-                    "method_not_allowed",
-                    {"method": scope["method"]},
-                    headers={"allow": ", ".join(match.allowed)},
-                )
+                Refusal("method_not_allowed", {"method": method}, headers={"allow": allowed})
             )
         raise RefusedRequest(Refusal("not_found"))
 
-    async def _admit(
-        self, exchange: Exchange, operation: Operation, scope: Scope, headers: Mapping[bytes, bytes]
+    async def _not_known(self, exchange: Exchange, scope: Scope, fault: str) -> NoReturn:
+        await self._count_stranger(exchange, scope)
+        raise RefusedRequest(Refusal(fault))
+
+    def _let_through(
+        self, exchange: Exchange, operation: Operation, key: StoredKey | None, fault: str
     ) -> None:
         """Key, scope, role, tier, tenant, limit."""
-        key = await self._authenticate(exchange, scope, headers)
-        refusal = self._not_permitted(key, operation)
+        decision = exchange.decision
+        too_many = None if decision is None or decision.allowed else _too_many(decision)
+        if key is None or fault:
+            raise RefusedRequest(too_many or Refusal(fault))
+        exchange.key = key
         # A request that is refused anyway was counted, too, so that its answer tells the truth
         # about what is left; but the scope's answer goes before the limit's.
-        if refusal is None and exchange.decision is not None and not exchange.decision.allowed:
-            refusal = _too_many(exchange.decision)
+        refusal = self._not_permitted(key, operation) or too_many
         if refusal is not None:
             raise RefusedRequest(refusal)
 
@@ -332,78 +415,26 @@ class Service:
             return Refusal("tenant_suspended")
         return None
 
-    async def _authenticate(
-        self, exchange: Exchange, scope: Scope, headers: Mapping[bytes, bytes]
-    ) -> StoredKey:
-        """The key of the request, which is counted by its limits: one trip to the store."""
-        value = headers.get(self._key_header)
-        presented = "" if value is None else self.keys.presented(value.decode("latin-1"))
-        if not presented:
-            code = "api_key_missing"
-        elif not self.keys.well_formed(presented):
-            code = "api_key_malformed"
-        else:
-            code = ""
+    def _counted_by(self, key: StoredKey) -> Counted | None:
+        """What to count for a request with `key`."""
+        known = self._known.get(key.public)
+        if known is None or known[0] is not key:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            limits = key.limits or self.tiers.get(key.tier) or self.limits
+            known = self._known[key.public] = key, _counted(f"key:{key.public}", limits)
+        return known[1]
 
-            def counting(key: StoredKey | None) -> tuple[str, Sequence[Limit]] | None:
-                nonlocal code
-                code = _fault_in(key, presented)
-                if code or key is None:
-                    return self._counted(f"address:{_address(scope)}", self.stranger_limits)
-                return self._counted(f"key:{key.public}", self._limits_of(key))
-
-            key, exchange.decision = await self.store.admit(self.keys.public_part(presented), counting)
-            if key is not None and not code:
-                exchange.key = key
-                return key
-            self._refuse_stranger(exchange)
-            raise RefusedRequest(Refusal(code))
-        await self._count_stranger(exchange, scope)
-        raise RefusedRequest(Refusal(code))
-
-    def _limits_of(self, key: StoredKey) -> Sequence[Limit]:
-        return key.limits or self.tiers.get(key.tier) or self.limits
-
-    @staticmethod
-    def _counted(subject: str, limits: Sequence[Limit]) -> tuple[str, Sequence[Limit]] | None:
-        if not limits:
-            return None
-        # The names are part of it, so that a number is never held against another limit.
-        names = limits[0].name if len(limits) == 1 else ",".join(limit.name for limit in limits)
-        return f"{subject} {names}", limits
+    def _counted_by_address(self, scope: Scope) -> Counted | None:
+        """What to count for a request without a good key."""
+        return _counted(f"address:{_address(scope)}", self.stranger_limits)
 
     async def _count_stranger(self, exchange: Exchange, scope: Scope) -> None:
-        counted = self._counted(f"address:{_address(scope)}", self.stranger_limits)
+        counted = self._counted_by_address(scope)
         if counted is not None:
-            exchange.decision = await self.store.take(*counted)
-            self._refuse_stranger(exchange)
-
-    @staticmethod
-    def _refuse_stranger(exchange: Exchange) -> None:
-        if exchange.decision is not None and not exchange.decision.allowed:
-            raise RefusedRequest(_too_many(exchange.decision))
-
-    async def _body(
-        self,
-        exchange: Exchange,
-        operation: Operation,
-        scope: Scope,
-        headers: Mapping[bytes, bytes],
-        receive: Receive,
-        limit: int,
-    ) -> Receive:
-        """Read the body, unless the handler does; where the handler finds it."""
-        if operation.streamed:
-            return limited(
-                receive,
-                limit,
-                lambda: setattr(exchange, "unread", False),
-                lambda: setattr(exchange, "cut_off", exchange.unread),
-            )
-        if scope["method"] not in _SAFE or announces_body(headers):
-            exchange.body = await read_body(receive, limit)
-        exchange.unread = False
-        return again(exchange.body, receive)
+            decision = exchange.decision = await self.store.take(*counted)
+            if not decision.allowed:
+                raise RefusedRequest(_too_many(decision))
 
     async def _app_if_paid(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, for a request whose effect can be paid for."""
@@ -531,6 +562,14 @@ class Service:
         return f"req_{os.urandom(12).hex()}"
 
 
+def _counted(subject: str, limits: Sequence[Limit]) -> Counted | None:
+    if not limits:
+        return None
+    # The names are part of it, so that a number is never held against another limit.
+    names = limits[0].name if len(limits) == 1 else ",".join(limit.name for limit in limits)
+    return f"{subject} {names}", limits
+
+
 def _several(limit: Limit | Sequence[Limit] | None) -> tuple[Limit, ...]:
     if limit is None:
         return ()
@@ -548,18 +587,6 @@ def _below(root: str, path: str) -> str:
 
 def _address(scope: Scope) -> str:
     return str((scope.get("client") or ("",))[0])
-
-
-def _fault_in(key: StoredKey | None, presented: str) -> str:
-    """The code of what is wrong with a key; empty if it is good."""
-    # What became of a key is told only to who can show all of it.
-    if key is None or not key.opens(presented):
-        return "api_key_invalid"
-    if key.state == "revoked":
-        return "api_key_revoked"
-    if key.expired(time.time()):
-        return "api_key_expired"
-    return ""
 
 
 def _too_many(decision: Decision) -> Refusal:

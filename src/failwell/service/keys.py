@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from failwell.service.limits import Limit, checked
 
@@ -46,6 +46,17 @@ class KeyFormat:
     header: str = "authorization"
     scheme: str = "Bearer"
     challenge: str = "Bearer"
+    # Worked out once: each request asks for them.
+    _form: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _public: slice = field(init=False, repr=False, compare=False)
+    _opening: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # A class of ASCII characters: `str.isalnum` would take letters of every script.
+        rests = "|".join(f"[A-Za-z0-9]{{{length}}}" for length in self.lengths)
+        object.__setattr__(self, "_form", re.compile(f"{re.escape(self.prefix)}(?:{rests})"))
+        object.__setattr__(self, "_public", slice(len(self.prefix) + self.public))
+        object.__setattr__(self, "_opening", f"{self.scheme} ")
 
     def new(self) -> str:
         """A fresh key of the longest form."""
@@ -53,12 +64,11 @@ class KeyFormat:
 
     def well_formed(self, key: str) -> bool:
         """Whether `key` could be one of ours."""
-        rest = key[len(self.prefix) :]
-        return key.startswith(self.prefix) and len(rest) in self.lengths and _WORD.fullmatch(rest) is not None
+        return self._form.fullmatch(key) is not None
 
     def public_part(self, key: str) -> str:
         """What may be written into logs and looked up in an index."""
-        return key[: len(self.prefix) + self.public]
+        return key[self._public]
 
     def presented(self, value: str) -> str:
         """
@@ -70,15 +80,11 @@ class KeyFormat:
         value = value.strip(" \t")
         if not self.scheme:
             return value
-        if value.startswith(self.scheme) and value[len(self.scheme) :].startswith(" "):
-            return value[len(self.scheme) :].strip(" ")
+        if value.startswith(self._opening):
+            return value[len(self._opening) :].strip(" ")
         # RFC 9110, section 11.1: the scheme is compared without regard to case.
         scheme, _, key = value.partition(" ")
         return key.strip(" ") if scheme.lower() == self.scheme.lower() else ""
-
-
-# A class of ASCII characters: `str.isalnum` would take letters of every script.
-_WORD = re.compile(r"[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,17 +162,25 @@ class Decision(NamedTuple):
         """
         said: list[tuple[bytes, bytes]] = []
         if fields != "draft":
-            tightest = self.tightest
-            said += [
-                (b"x-ratelimit-limit", b"%d" % tightest.limit.requests),
-                (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
-                (b"x-ratelimit-reset", b"%d" % tightest.reset_at),
+            limit, remaining, reset_at, _ = self.tightest
+            said = [
+                (b"x-ratelimit-limit", b"%d" % limit.requests),
+                (b"x-ratelimit-remaining", b"%d" % remaining),
+                (b"x-ratelimit-reset", b"%d" % reset_at),
             ]
         if fields != "x-ratelimit":
             policy = ", ".join(_policy(s.limit) for s in self.standings)
             state = ", ".join(f'"{s.limit.name}";r={s.remaining};t={s.reset_after}' for s in self.standings)
             said += [(b"ratelimit-policy", policy.encode()), (b"ratelimit", state.encode())]
         return said
+
+
+# What `Decision.headers` says, by name.
+FIELD_NAMES: dict[Fields, frozenset[bytes]] = {
+    "x-ratelimit": frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"}),
+    "draft": frozenset({b"ratelimit-policy", b"ratelimit"}),
+}
+FIELD_NAMES["both"] = FIELD_NAMES["x-ratelimit"] | FIELD_NAMES["draft"]
 
 
 def _policy(limit: Limit) -> str:
@@ -191,22 +199,31 @@ def decision(limits: Sequence[Limit], allowed: bool, tats: Sequence[int], now: i
         tats: When each allowance is whole again, microseconds of unix time.
         now: The same clock.
     """
+    standings = _standings(limits, tats, now)
+    if allowed:
+        return Decision(True, standings)
+    spent = [standing.reset_after for standing in standings if not standing.remaining]
+    return Decision(False, standings, max([1, *spent]))
+
+
+def _standings(
+    limits: Sequence[Limit], tats: Sequence[int], now: int, after: int = 0
+) -> tuple[Standing, ...]:
+    """How each limit stood before the last `after` of the requests that were let through."""
     standings = []
-    wait = 0
-    for limit, number in zip(limits, tats, strict=True):
-        # One in the past, left as it was because another limit refuses, says: whole now.
-        tat = max(number, now)
-        remaining = (now + limit.span - tat) // limit.interval
-        if remaining > 0:
-            at = tat
-        else:
-            remaining, at = 0, tat - limit.span + limit.interval
+    second = now // MICROSECONDS
+    for limit, tat in zip(limits, tats, strict=True):
+        at = tat - after * limit.interval
+        if at < now:
+            # Left as it was because another limit refuses, it says: whole now.
+            at = now
+        remaining = (now + limit.span - at) // limit.interval
+        if remaining <= 0:
+            remaining, at = 0, at - limit.span + limit.interval
         reset_at = -(-at // MICROSECONDS)
-        reset_after = max(0, -(-(reset_at * MICROSECONDS - now) // MICROSECONDS))
-        standings.append(Standing(limit, remaining, reset_at, reset_after))
-        if not allowed and not remaining:
-            wait = max(wait, reset_after)
-    return Decision(allowed, tuple(standings), 0 if allowed else max(1, wait))
+        # A second that has begun counts as one to wait.
+        standings.append(Standing(limit, remaining, reset_at, max(0, reset_at - second)))
+    return tuple(standings)
 
 
 def decisions(
@@ -222,9 +239,8 @@ def decisions(
         tats: As in `decision`, after the last of them.
         now: The same clock.
     """
-    told = []
-    for number in range(1, many + 1):
-        after = max(0, allowed - number)  # how many were let through after it
-        then = [tat - after * limit.interval for tat, limit in zip(tats, limits, strict=True)]
-        told.append(decision(limits, number <= allowed, then, now))
+    told = [Decision(True, _standings(limits, tats, now, after)) for after in reversed(range(allowed))]
+    if allowed < many:
+        # Refused requests change nothing, so all of them are told the same.
+        told += [decision(limits, False, tats, now)] * (many - allowed)
     return told

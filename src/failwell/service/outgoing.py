@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from failwell.service.bodies import linger
+from failwell.service.limits import FIELD_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from failwell.answer import Answer
     from failwell.service.bodies import Message, Receive, Send
@@ -27,6 +29,48 @@ class AnswerCutError(Exception):  # no failure of a call: it is how a server is 
     """An answer broke off after its beginning was sent; the log has the reason."""
 
 
+class OwnFields:
+    """
+    The header fields that every answer of a service carries, whoever made it.
+
+    Args:
+        id_header: The header of the request id, in lower case.
+        limits: Which fields the numbers of the rate limit go into.
+    """
+
+    __slots__ = ("_id_header", "_limits", "_names")
+
+    def __init__(self, id_header: bytes, limits: Fields) -> None:
+        self._id_header = id_header
+        self._limits: Fields = limits
+        # By whether a limit was counted and whether it is an error: worked out once, not with
+        # each answer.
+        self._names: dict[tuple[bool, bool], frozenset[bytes]] = {
+            (limited, failed): frozenset({id_header})
+            | (FIELD_NAMES[limits] if limited else frozenset())
+            | ({b"cache-control"} if failed else frozenset())
+            for limited in (False, True)
+            for failed in (False, True)
+        }
+
+    def added_to(
+        self, headers: Iterable[tuple[bytes, bytes]], status: int, exchange: Exchange
+    ) -> list[tuple[bytes, bytes]]:
+        """`headers` with these in place of what they have of the same names."""
+        decision = exchange.decision
+        names = self._names[decision is not None, status >= 400]
+        # What stands around a value is not part of it (RFC 9110, section 5.5), and some servers refuse it.
+        fields = [
+            (name, value.strip(b" \t")) for name, value in sendable(headers) if name.lower() not in names
+        ]
+        fields.append((self._id_header, exchange.request_id.encode("latin-1")))
+        if decision is not None:
+            fields += decision.headers(self._limits)
+        if status >= 400:
+            fields.append((b"cache-control", b"no-store"))
+        return fields
+
+
 class Outgoing:
     """
     Adds what every answer carries, and refuses to answer twice.
@@ -34,9 +78,8 @@ class Outgoing:
     Args:
         exchange: The request.
         send: The server's.
+        own: What every answer carries.
         head: Whether the request is a HEAD, whose answer has no body.
-        id_header: The header of the request id, in lower case.
-        fields: Which fields the numbers of the rate limit go into.
         rest: Where the body of the request comes from; None if it has none. Were the connection
             closed on what was not read of it, the client's machine would throw the answer away
             (RFC 9112, section 9.6); so that is read, for a while, and the connection not used
@@ -47,34 +90,15 @@ class Outgoing:
         ended: Whether all of the answer was sent.
     """
 
-    __slots__ = (
-        "_events",
-        "_exchange",
-        "_fields",
-        "_head",
-        "_id_header",
-        "_rest",
-        "_send",
-        "_tail",
-        "ended",
-        "started",
-    )
+    __slots__ = ("_events", "_exchange", "_head", "_own", "_rest", "_send", "_tail", "ended", "started")
 
     def __init__(
-        self,
-        exchange: Exchange,
-        send: Send,
-        *,
-        head: bool,
-        id_header: bytes,
-        fields: Fields,
-        rest: Receive | None = None,
+        self, exchange: Exchange, send: Send, own: OwnFields, *, head: bool, rest: Receive | None = None
     ) -> None:
         self._exchange = exchange
         self._send = send
+        self._own = own
         self._head = head
-        self._id_header = id_header
-        self._fields: Fields = fields
         self._rest = rest
         self.started = False
         self.ended = False
@@ -82,9 +106,9 @@ class Outgoing:
         self._events = False
         self._tail = b""
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """
-        Pass on what the application sends.
+        Pass on what the application sends. What the server's `send` returns is awaited: one frame less.
 
         Raises:
             ValueError: a header cannot be sent; nothing was.
@@ -93,14 +117,16 @@ class Outgoing:
         if kind == "http.response.start":
             if self.started:
                 raise RuntimeError("the application answered twice")
-            message["headers"] = self._dressed(message.get("headers", ()), message["status"])
+            message["headers"] = self._own.added_to(
+                message.get("headers", ()), message["status"], self._exchange
+            )
             self.started = True
             self._events = not self._head and _is_plain_event_stream(message)
         elif kind == "http.response.body":
             self.ended = not message.get("more_body", False)
             if self._events:
                 self._tail = (self._tail + message.get("body", b""))[-4:]
-        await self._send(message)
+        return self._send(message)
 
     async def finish(self, answer: Answer, cookies: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """Send a whole answer, and what it sets in cookies, unless one is under way already."""
@@ -145,19 +171,6 @@ class Outgoing:
         if not self.started:
             raise RuntimeError("the application returned without an answer")
 
-    def _dressed(self, headers: Iterable[tuple[bytes, bytes]], status: int) -> list[tuple[bytes, bytes]]:
-        exchange = self._exchange
-        own = [(self._id_header, exchange.request_id.encode("latin-1"))]
-        if exchange.decision is not None:
-            own += exchange.decision.headers(self._fields)
-        if status >= 400:
-            own.append((b"cache-control", b"no-store"))
-        taken = {name for name, _ in own}
-        # What stands around a value is not part of it (RFC 9110, section 5.5), and some servers refuse it.
-        return [
-            (name, value.strip(b" \t")) for name, value in sendable(headers) if name.lower() not in taken
-        ] + own
-
 
 # RFC 9110, sections 5.1, 5.5 and 5.6.2. A line break would end the field, and begin another one or
 # the body; so some servers hang up on it, and others send it.
@@ -174,10 +187,16 @@ def sendable(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, by
     """
     headers = tuple(headers)
     for name, value in headers:
-        if not name or name.translate(None, _TOKEN) or len(value.translate(None, _CONTROLS)) != len(value):
+        if not _is_token(name) or len(value.translate(None, _CONTROLS)) != len(value):
             # Not the value, which may be anything.
             raise ValueError(f"the header {name!r} of the answer cannot be sent")
     return headers
+
+
+# A service sends few names, and each many times.
+@lru_cache(maxsize=1024)
+def _is_token(name: bytes) -> bool:
+    return name != b"" and not name.translate(None, _TOKEN)
 
 
 def fields_of(answer: Answer) -> Iterable[tuple[bytes, bytes]]:

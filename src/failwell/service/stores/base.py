@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from failwell.service.keys import StoredKey
     from failwell.service.limits import Decision, Limit
 
-    # What to count for a request with this key: a subject and its limits; None for nothing.
-    Counting: TypeAlias = Callable[[StoredKey | None], tuple[str, Sequence[Limit]] | None]
+    # A subject, and the limits that a request of it is counted against.
+    Counted: TypeAlias = tuple[str, Sequence[Limit]]
+    # What to count for a request with this key; None for nothing.
+    Counting: TypeAlias = Callable[[StoredKey | None], Counted | None]
     # A key, and what is decided of its request; None for one there is not, or nothing to decide.
     Admitted: TypeAlias = tuple[StoredKey | None, Decision | None]
 
