@@ -435,8 +435,18 @@ def test_a_validators_own_words_are_kept_where_they_do_not_quote(kneo: Here) -> 
     for value in ("hunter2", b"hunter2", ["x", ("hunter2",)], {"hunter2": 1}, {"a": {"b": "hunter2"}}):
         assert said("my_own", "no: hunter2", value) == "The value is not valid."
     assert said("value_error", "no: 12345", 12345) == "The value is not valid."
+    for words in ("invalid literal for int() with base 10: 'hunter2'", "no: ard-hunter", "no: HUNTER2"):
+        assert said("value_error", f"Value error, {words}", ["card-hunter2"]) == "The value is not valid."
     assert said("value_error", "no: x", None) == "no: x"
     assert said("int_type", "Input should be a valid integer", "valid") == "Input should be a valid integer"
+
+
+def test_the_name_of_a_member_is_repeated_if_it_can_be_meant_as_one() -> None:
+    from failwell.service import fields_from_pydantic
+
+    found = [{"loc": (name, 3), "type": "extra_forbidden", "msg": "No."} for name in ("nmae", "x" * 65)]
+
+    assert [field.path for field in fields_from_pydantic(found)] == [("nmae", 3), ("…", 3)]
 
 
 def test_an_http_exception_keeps_its_headers_and_its_words(here: Here) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -76,11 +77,20 @@ def fields_from_pydantic(
 
 
 def _field(error: Mapping[str, Any], where: tuple[str | int, ...], pydantic1: bool) -> FieldError:
-    path = (*where, *error["loc"])
+    path = (*where, *map(_named, error["loc"]))
     if not pydantic1:
         return FieldError(path, _words(error), error["type"])
     code, words = _PYDANTIC_1.get(error["type"], ("value_error", "value is not valid"))
     return FieldError(path, words.format_map(error.get("ctx") or {}), code)
+
+
+def _named(part: str | int) -> str | int:
+    """A part of a place: the name of a member that is not expected is one that was sent."""
+    return "…" if isinstance(part, str) and len(part) > _LONGEST_NAME else part
+
+
+# A misspelled name is worth repeating; what is longer was never meant as one.
+_LONGEST_NAME = 64
 
 
 # Pydantic's own words, except for these kinds, say nothing of the input.
@@ -91,14 +101,29 @@ def _words(error: Mapping[str, Any]) -> str:
     """
     The message of a finding, unless it quotes the input.
 
-    A validator of the service's own says what it likes, and may well say `f"no such key: {key}"`.
+    A validator of the service's own says what it likes, and may well say `f"no such key: {key}"`, or
+    what `int(key.split("-")[1])` says by itself. So no word of it may stand anywhere in the input.
     """
     words: str = error["msg"]
     kind = error["type"]
     if kind in _own_kinds() and kind not in _QUOTING:
         return words
-    quoted = kind == "uuid_parsing" or any(part in words for part in _parts_of(error.get("input"), 6))
+    quoted = kind == "uuid_parsing" or _quotes(words, error.get("input"))
     return "The value is not valid." if quoted else words
+
+
+def _quotes(words: str, value: Any) -> bool:
+    """Whether `words` repeat a text of `value`, or a piece of one, in whatever case."""
+    said = words.removeprefix("Value error, ").removeprefix("Assertion failed, ").casefold()
+    pieces = _PIECE.findall(said)
+    for part in map(str.casefold, _parts_of(value, 6)):
+        if part in said or any(piece in part for piece in pieces):
+            return True
+    return False
+
+
+# Shorter words are in too many texts by chance.
+_PIECE = re.compile(r"\w{4,}")
 
 
 @cache
