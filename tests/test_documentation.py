@@ -28,7 +28,7 @@ def test_a_block_of_the_documentation_runs(
     block: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    exec(compile(block, "documentation", "exec"), {"__name__": "documentation"})
+    exec(compile(block, "documentation", "exec", dont_inherit=True), {"__name__": "documentation"})
 
     promised = re.findall(r"^\s*print\(.*\)  # prints (.+)$", block, re.M)
     printed = capsys.readouterr().out

@@ -32,7 +32,7 @@ import urllib3
 
 import failwell
 from failwell import Effect, Failure, understand
-from failwell.interop import _TABLES
+from failwell.interop import _TABLES, request_behind
 
 # What must answer has this long, even on a busy machine; `impatient` shortens it for what never does.
 patience = 20.0
@@ -752,3 +752,18 @@ def test_reading_is_bounded_on_a_long_chain() -> None:
         understand(error)
 
     assert time.process_time() - began < 5
+
+
+def test_a_response_knows_what_was_asked() -> None:
+    request = httpx2.Request(
+        "POST",
+        "https://api.example/runs?token=s3cr3t-s3cr3t",
+        headers={"authorization": "Bearer s3cr3t-key-of-bob", "idempotency-key": "key_1"},
+    )
+
+    asked = request_behind(httpx2.Response(404, request=request))
+
+    assert (asked.method, asked.key) == ("POST", "key_1")
+    assert "s3cr3t-key-of-bob" in asked.secrets
+    assert request_behind(httpx2.Response(404)).method is None
+    assert request_behind(failwell.Answer(404)).url is None

@@ -322,14 +322,23 @@ def test_the_twin_takes_and_says_the_same_and_gives_the_result(name: str) -> Non
     assert (method.__qualname__, twin.__qualname__) == (f"Orders.{name}", f"AsyncOrders.{name}")
 
 
-def test_a_function_says_itself_what_it_gives() -> None:
+class Strange(Resource):
+    """Whose functions say otherwise what they return."""
+
+    @operation
+    def odd(self) -> Operation:  # type: ignore[type-arg]
+        return Operation("GET", "/", lambda r: None)
+
+
+@pytest.mark.parametrize("written", [Operation[Order], Poll[Order], Steps[Order], Order])
+def test_what_a_method_gives_is_told_without_its_order(written: Any) -> None:
+    def once(self: Any) -> Any:
+        return look_at("o_1")
+
+    once.__annotations__["return"] = written
+
+    assert inspect.signature(operation(once)).return_annotation is Order
     assert inspect.signature(Shop.ping).return_annotation == "int"
-
-    class Strange(Resource):
-        @operation
-        def odd(self) -> Operation:  # type: ignore[type-arg]
-            return Operation("GET", "/", lambda r: None)
-
     assert inspect.signature(Strange.odd).return_annotation == "Operation"
 
 

@@ -159,6 +159,23 @@ def _asked(things: Iterable[Any]) -> Asked:
     return Asked(method, url, key, retries, tuple(secrets))
 
 
+def request_behind(response: Any) -> Asked:
+    """
+    What a response knows of the request it answers: method, URL, idempotency key and secrets.
+
+    Args:
+        response: Of httpx, httpx2, requests, aiohttp, or anything that keeps its request.
+
+    Returns:
+        What is not known is None. `secrets` are the values that must not appear in what is kept:
+
+            asked = request_behind(response)
+            error = CONTRACT.decode(response, method=asked.method, url=asked.url,
+                                    idempotency_key=asked.key, secrets=asked.secrets)
+    """
+    return _asked([response])
+
+
 def _requests_of(thing: Any) -> Iterator[Any]:
     for holder in (thing, _get(thing, "response")):
         if holder is None:

@@ -28,15 +28,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_args, get_origin
 
 from failwell.call.operation import Operation
 from failwell.errors import UsageError
 from failwell.operations.polling import Poll
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from typing import Self
 
     from failwell.client import AsyncClient, Client
@@ -46,7 +45,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_WRITES_AS = ("Operation[", "Poll[", "Steps[")
+# What a decorated function says that it returns.
+_ORDERS = ("Operation[", "Poll[", "Steps[")
 
 
 class Resource:
@@ -162,9 +162,11 @@ def awaiting(
 
 def _result_of(annotation: Any) -> Any:
     """What comes back to whoever calls: "Operation[Run]" is a Run."""
-    if isinstance(annotation, str) and annotation.startswith(_WRITES_AS) and annotation.endswith("]"):
-        return annotation.partition("[")[2][:-1]
-    return annotation
+    if isinstance(annotation, str):
+        is_order = annotation.startswith(_ORDERS) and annotation.endswith("]")
+        return annotation.partition("[")[2][:-1] if is_order else annotation
+    is_order = get_origin(annotation) in (Operation, Poll, Generator)
+    return get_args(annotation)[-1] if is_order else annotation
 
 
 def _shown(client: SDK | AsyncSDK) -> str:

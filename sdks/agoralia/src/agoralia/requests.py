@@ -20,6 +20,7 @@ from failwell.call.outcome import effect_of_call
 from failwell.contract import SAFE_METHODS
 from failwell.errors import ArgumentTypeError, ConfigurationError, UsageError
 from failwell.failure import Attempt, Effect
+from failwell.interop import request_behind
 from failwell.redaction import Secret
 
 TYPE_CHECKING = False
@@ -173,8 +174,10 @@ def _read(response: Any) -> Reading | None:
     answer = _answer(response)
     if answer.status < 400:
         return None
-    method, url, key, secrets = _asked(response)
-    return CONTRACT.read(answer, method=method, url=url, idempotency_key=key, secrets=secrets)
+    asked = request_behind(response)
+    return CONTRACT.read(
+        answer, method=asked.method, url=asked.url, idempotency_key=asked.key, secrets=asked.secrets
+    )
 
 
 def _answer(response: Any) -> Answer:
@@ -191,21 +194,6 @@ def _answer(response: Any) -> Answer:
             body = str(response.text)
         fields = getattr(response, "headers", None)
         return Answer(status, fields if isinstance(fields, Mapping) else {}, body)
-
-
-def _asked(response: Any) -> tuple[str | None, str | None, str | None, tuple[str, ...]]:
-    """Method, URL, idempotency key and secrets of the request behind `response`, if it has them."""
-    try:
-        request = getattr(response, "request", None)
-    except RuntimeError:  # httpx: the response was made by hand
-        request = None
-    method, url = getattr(request, "method", None), getattr(request, "url", None)
-    sent = getattr(request, "headers", None)
-    if not isinstance(method, str) or not isinstance(sent, Mapping):
-        return None, None, None, ()
-    secrets = tuple(_text(sent[name]) for name in ("X-API-Key", "Authorization") if sent.get(name))
-    key = sent.get(KEY_HEADER)
-    return method.upper(), str(url), None if key is None else _text(key), secrets
 
 
 def _text(value: str | bytes) -> str:

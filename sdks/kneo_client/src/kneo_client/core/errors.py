@@ -256,33 +256,20 @@ def from_response(response: Any, *, idempotency_key: str | None = None) -> KneoE
     Raises:
         failwell.ArgumentTypeError: `response` is no response, or its body is not read yet.
     """
+    from failwell.interop import request_behind
     from kneo_client.core.contract import ANY_STATUS
 
-    request = _request_of(response)
+    asked = request_behind(response)
     error = ANY_STATUS.decode(
         response,
-        method=getattr(request, "method", None),
-        url=None if request is None else str(getattr(request, "url", "")),
-        idempotency_key=idempotency_key or _sent(request, "idempotency-key"),
+        method=asked.method,
+        url=asked.url,
+        idempotency_key=idempotency_key or asked.key,
         # Should the service repeat the key it refuses, it is not kept.
-        secrets=(_sent(request, "authorization") or "").split(" ", 1),
+        secrets=asked.secrets,
     )
     assert isinstance(error, KneoError), "the table has a class for every status"
     return error
-
-
-def _request_of(response: Any) -> Any:
-    try:
-        return getattr(response, "request", None)
-    except RuntimeError:  # httpx: the response was made by hand, without a request
-        return None
-
-
-def _sent(request: Any, name: str) -> str | None:
-    """A header of the request; None if there is no request or it does not show its headers."""
-    get = getattr(getattr(request, "headers", None), "get", None)
-    value = get(name) if callable(get) else None
-    return value if isinstance(value, str) else None
 
 
 # The table loads the codec, which catching an exception does not need.
