@@ -194,12 +194,7 @@ class Deduplication:
             try:
                 with holding:
                     await app(scope, held.receive, held.send)
-                if held.live:
-                    return
-                if exchange.committed and held.is_whole():
-                    # What was recorded is what the effect answered; this needs no second look.
-                    self._left(holding)
-                    await held.pass_on()
+                if held.live or outgoing.started:
                     return
                 answer, cookies = held.answer(), held.cookies()
             except FencedError:
@@ -326,7 +321,10 @@ class _HeldBack:
     What the application answers, held back until it is recorded.
 
     An answer that is a stream of events, or grows too large to keep, is recorded as done before
-    its first byte leaves, and from then on sent as it comes.
+    its first byte leaves, and from then on sent as it comes. One about an effect that was
+    committed is recorded already, and is sent when it is whole: what the application does after
+    it, such as a background task, changes nothing. Any other waits for that, too, since it may be
+    what makes the answer true, as where a framework ends a transaction then.
     """
 
     __slots__ = (
@@ -374,7 +372,7 @@ class _HeldBack:
         the handler in the middle, and what is to be recorded would be half of an answer.
         """
         message = await self._receive()
-        if message["type"] == "http.disconnect" and not self._exchange.unread:
+        if message["type"] == "http.disconnect" and not (self._exchange.unread or self._outgoing.started):
             await self._went_live.wait()
         return message
 
@@ -393,6 +391,8 @@ class _HeldBack:
             self._ended = not message.get("more_body", False)
             if self._size > MOST_KEPT_BYTES or self._is_stream():
                 await self._go_live(message.get("more_body", False))
+            elif self._ended and self._exchange.committed:
+                await self._pass_on()
 
     def _is_stream(self) -> bool:
         headers = () if self._start is None else self._start.get("headers", ())
@@ -414,18 +414,17 @@ class _HeldBack:
         self._chunks.clear()
         await self._outgoing.send({"type": "http.response.body", "body": body, "more_body": more})
 
-    def is_whole(self) -> bool:
-        """Whether the application sent an answer, to its end, and said how long it is."""
-        return (
-            self._ended
-            and self._start is not None
-            and not self._exchange.unread
-            and any(name == b"content-length" for name, _ in self._start.get("headers", ()))
-        )
-
-    async def pass_on(self) -> None:
-        """Send a whole answer as the application did."""
-        assert self._start is not None
+    async def _pass_on(self) -> None:
+        """Send a whole answer about an effect that is recorded."""
+        if self._start is None:
+            raise RuntimeError("the application sent a body before it said what it is")
+        await self._deduplication.conclude(self._exchange, self._holding, self._start["status"], None)
+        says_length = any(name == b"content-length" for name, _ in self._start.get("headers", ()))
+        if self._exchange.unread or not says_length:
+            await self._outgoing.finish(self.answer(), self.cookies())
+            return
+        # As the application did: what was recorded is what the effect answered, so this needs no
+        # second look.
         await self._outgoing.send(self._start)
         await self._outgoing.send({"type": "http.response.body", "body": b"".join(self._chunks)})
 
