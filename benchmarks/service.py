@@ -86,8 +86,10 @@ GROUPS = (
         "sqlite",
         (
             Side("failwell", "failwell", "get"),
+            Side("failwell, Endpoints", "endpoints", "get"),
             Side("plain", "plain", "get"),
             Side("failwell, one row", "failwell", "read"),
+            Side("failwell, Endpoints, one row", "endpoints", "read"),
             Side("plain, one row", "plain", "read"),
         ),
         durable=False,
@@ -295,9 +297,10 @@ def rows_of(times: dict[str, Time]) -> list[Row]:
             by_cpu = 100 * times[theirs].cpu / times[ours].cpu if times[ours].cpu else 0.0
             rows.append(Row(measure, target, False, reached, "%", f"{by_cpu:.0f} % by processor time"))
 
-    without = "gates without idempotency, GET of"
-    share(75, f"{without} one row, of plain Starlette", "GET, failwell, one row", "GET, plain, one row")
-    share(75, f"{without} fixed bytes, of plain Starlette", "GET, failwell", "GET, plain")
+    for behind, ours in (("Endpoints", "GET, failwell, Endpoints"), ("Starlette", "GET, failwell")):
+        without = f"{behind} behind gates without idempotency, GET of"
+        share(75, f"{without} one row, of plain Starlette", f"{ours}, one row", "GET, plain, one row")
+        share(75, f"{without} fixed bytes, of plain Starlette", ours, "GET, plain")
     for kind in ("SQLite", "SQLite, durable", "PostgreSQL"):
         at = f"POST, {kind}"
         workers = f", {WORKERS} workers" if kind == "PostgreSQL" else ""
@@ -354,7 +357,8 @@ def main() -> None:
                 result["missing"][group.name] = package
                 continue
             if not given.compare:
-                group = replace(group, sides=tuple(s for s in group.sides if s.server == "failwell"))
+                ours = ("failwell", "endpoints")
+                group = replace(group, sides=tuple(s for s in group.sides if s.server in ours))
             for contender in raced(
                 group, urls, rounds=given.rounds, seconds=given.seconds, warm_up=given.warm_up
             ):

@@ -10,6 +10,7 @@ prints its port in one line and serves until its standard input ends. A side is 
     plain       Starlette alone; SQLite right on the event loop, PostgreSQL by `AsyncConnection`s
     threads     Starlette alone; SQLite in Starlette's pool of threads, as a `def` handler has it
     failwell    the same behind all gates, `transactional`; `resumable` where the store is Redis
+    endpoints   the same behind all gates, without Starlette's routes and middlewares in between
 
 Both sides parse the same body, run the same INSERT and answer the same bytes with the same
 status; both are served by uvicorn with httptools and uvloop, and without its access log.
@@ -161,10 +162,10 @@ def plain(create: Callable[[Request], Any], *more: Route) -> Starlette:
 # --- behind the gates ---
 
 
-def gated(url: str, durable: bool) -> Any:
-    """The same handlers behind all gates."""
+def gated(url: str, durable: bool, *, wrapped: bool = True) -> Any:
+    """The same handlers behind all gates, in a Starlette application that is `wrapped`, or without one."""
     from failwell.contract import STANDARD
-    from failwell.service import KeyFormat, Limit, Operation, install, routes_for, stored
+    from failwell.service import Endpoints, KeyFormat, Limit, Operation, install, stored
 
     keys = KeyFormat("bench_", lengths=(32,))
     kind = url.partition(":")[0]
@@ -183,7 +184,9 @@ def gated(url: str, durable: bool) -> Any:
         Operation("GET", "/things", shown, scope="things:read"),
         *read,
     )  # fmt: skip
-    app = Starlette(routes=routes_for(operations))
+    app: Any = Endpoints()
+    if wrapped:
+        app = Starlette(routes=[Route(o.path, o.endpoint, methods=[o.method]) for o in operations])
     return install(
         app, STANDARD, store=store, keys=keys, operations=operations, limit=Limit(10_000_000, 3600.0)
     )
@@ -233,8 +236,8 @@ def creating(kind: str) -> Callable[[Request], Any]:
 
 def made(side: str, url: str, durable: bool) -> Any:
     """The application of a side."""
-    if side == "failwell":
-        return gated(url, durable)
+    if side in ("failwell", "endpoints"):
+        return gated(url, durable, wrapped=side == "failwell")
     if url.startswith("sqlite:"):
         path = url.removeprefix("sqlite:///")
         return plain_sqlite(path, durable) if side == "plain" else plain_threads(path, durable)
@@ -268,7 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("side", choices=("plain", "threads", "failwell"))
+    parser.add_argument("side", choices=("plain", "threads", "failwell", "endpoints"))
     parser.add_argument("--store", required=True, metavar="URL")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
     parser.add_argument("--cpu", type=int, default=None, help="the core to stay on")

@@ -22,7 +22,11 @@ def compared() -> dict[str, Any]:
 
 
 def test_every_side_is_timed(compared: dict[str, Any]) -> None:
-    gets = {f"GET, {side}{row}" for side in ("failwell", "plain") for row in ("", ", one row")}
+    gets = {
+        f"GET, {side}{row}"
+        for side in ("failwell", "failwell, Endpoints", "plain")
+        for row in ("", ", one row")
+    }
     sides = ("failwell", "failwell, replay", "plain", "plain, threads")
     posts = {f"POST, SQLite{durable}, {side}" for durable in ("", ", durable") for side in sides}
 

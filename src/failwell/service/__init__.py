@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from failwell.service.check import Finding, UndeclaredError, check
 from failwell.service.credits import Account, Debit, Entry, InsufficientCreditsError
+from failwell.service.endpoints import Endpoints
 from failwell.service.exchange import Exchange, exchange_of
 from failwell.service.gates import Service
 from failwell.service.install import install
@@ -34,6 +35,7 @@ __all__ = [
     "Account",
     "Debit",
     "Decision",
+    "Endpoints",
     "Entry",
     "Exchange",
     "FencedError",

@@ -36,6 +36,7 @@ class Exchange:
         headers: Its header fields by lower-case name; repeated ones joined with a comma.
         accept: The `Accept` field; empty if there is none.
         operation: The row of the table.
+        path_values: What stands in the path in place of each name of its template.
         key: The key it came with; None where none is asked for.
         body: The whole body; empty if the operation reads it itself.
         input: What the operation's `parse` made of it.
@@ -62,6 +63,7 @@ class Exchange:
         "input",
         "key",
         "operation",
+        "path_values",
         "request_id",
         "slot",
         "unread",
@@ -74,6 +76,7 @@ class Exchange:
         self.headers = headers
         self.accept = headers.get(b"accept", b"")
         self.operation: Operation | None = None
+        self.path_values: Mapping[str, str] = {}
         self.key: StoredKey | None = None
         self.body = b""
         self.unread = True

@@ -365,7 +365,8 @@ class Service:
 
     def _operation(self, exchange: Exchange, scope: Scope) -> Operation | None:
         """The row of the table; None if there is none."""
-        operation = exchange.operation = self.table.match(scope["method"], self._path(scope)).operation
+        operation, exchange.path_values, _ = self.table.match(scope["method"], self._path(scope))
+        exchange.operation = operation
         if self.draining and not (operation is not None and operation.while_draining):
             raise RefusedRequest(Refusal("draining", retry_after=self.drain_seconds))
         return operation

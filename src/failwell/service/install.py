@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from failwell.dialects.parts import phrase
+from failwell.errors import ConfigurationError
+from failwell.service.endpoints import Endpoints
 from failwell.service.exchange import exchange_of
 from failwell.service.gates import Service
 from failwell.service.refusals import Refusal, code_of_status
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def install(
-    app: Starlette,
+    app: Starlette | Endpoints,
     contract: Contract,
     *,
     store: Store,
@@ -42,7 +44,7 @@ def install(
     give it a request id.
 
     Args:
-        app: A Starlette or FastAPI application.
+        app: A Starlette or FastAPI application; `Endpoints`, if the table is all there is.
         contract: How failures are spelled.
         store: Keys, limits and records.
         keys: How keys look and where they are.
@@ -50,6 +52,10 @@ def install(
             with what their endpoints say in `guarded`; see `operations_of`.
         pydantic1: Whether a framework's validation errors are worded as Pydantic 1 did.
         settings: The other arguments of `Service`.
+
+    Raises:
+        ConfigurationError: what `Service` and `operations_of` raise; or `Endpoints` has no
+            operations, or one of them no endpoint.
     """
     from starlette.exceptions import HTTPException
 
@@ -79,6 +85,8 @@ def install(
             return _refusal_of(exc.status_code, exc.detail, exc.headers)
         return None
 
+    if operations is None and isinstance(app, Endpoints):
+        raise ConfigurationError("Endpoints has no routes to read: say in `operations` what is served")
     table = operations_of(app) if operations is None else tuple(operations)
     service = Service(
         app, contract, store=store, keys=keys, operations=table, translate=translate, **settings,
@@ -86,11 +94,14 @@ def install(
     paths = frozenset(without_head(app))
     if paths:
         service.app = _answering_head(app, paths)
+    if isinstance(app, Endpoints):
+        for operation in table:
+            app.prepare(operation)
     app.state.failwell = service
     own_document = getattr(app, "openapi", None)
     if own_document is not None:
         service.described = own_document
-        app.openapi = service.openapi  # type: ignore[attr-defined]
+        app.openapi = service.openapi  # type: ignore[union-attr]
     return service
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from typing import Any, TypeAlias
 
     from failwell.answer import Answer
@@ -80,11 +82,18 @@ class Operation:
     documented: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """What a path is: an operation, or the methods that it would take."""
+class Match(NamedTuple):
+    """
+    What a path is.
+
+    Attributes:
+        operation: The operation; None if there is none.
+        values: What stands in the path in place of each name of its template.
+        allowed: The methods that the path would take, where there is no operation.
+    """
 
     operation: Operation | None
+    values: Mapping[str, str] = MappingProxyType({})
     allowed: tuple[str, ...] = ()
 
 
@@ -129,12 +138,13 @@ class OperationTable:
             return matched
         allowed = set(self._fixed.get(path, ()))
         for pattern, by_method in self._templates:
-            if pattern.fullmatch(path):
+            found = pattern.fullmatch(path)
+            if found is not None:
                 operation = by_method.get(method)
                 if operation is not None:
-                    return Match(operation)
+                    return Match(operation, found.groupdict())
                 allowed.update(by_method)
-        return Match(None, tuple(sorted(allowed)))
+        return Match(None, allowed=tuple(sorted(allowed)))
 
 
 # Starlette's convertors: what a name in a template stands for.
@@ -151,9 +161,9 @@ NAME_IN_PATH = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]
 
 
 def pattern_of(template: str) -> re.Pattern[str]:
-    """The paths that a template stands for."""
+    """The paths that a template stands for, with a group for each name."""
     pieces, end = [], 0
     for name in NAME_IN_PATH.finditer(template):
-        pieces += [re.escape(template[end : name.start()]), CONVERTORS[name[2] or "str"]]
+        pieces += [re.escape(template[end : name.start()]), f"(?P<{name[1]}>{CONVERTORS[name[2] or 'str']})"]
         end = name.end()
     return re.compile("".join([*pieces, re.escape(template[end:])]), re.DOTALL)

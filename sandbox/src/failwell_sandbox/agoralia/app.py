@@ -24,7 +24,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,6 +31,7 @@ from agoralia import CONTRACT, AgoraliaNotFoundError
 from failwell.answer import Answer
 from failwell.failure import Failure, FieldError
 from failwell.service import (
+    Endpoints,
     KeyFormat,
     Limit,
     Operation,
@@ -42,7 +42,6 @@ from failwell.service import (
     exchange_of,
     install,
     json_body,
-    routes_for,
 )
 from failwell.service.openapi import openapi_operation
 from failwell_sandbox import effects, ledger
@@ -203,7 +202,7 @@ class Agoralia:
         self.service: Service
 
     @asynccontextmanager
-    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _app: Endpoints) -> AsyncIterator[None]:
         """The worker lives as long as the application."""
         self.worker.start()
         try:
@@ -388,7 +387,7 @@ class Agoralia:
 def agoralia_service(store: Store, database: Database, *, wait: float = 0.0, lease: float = 30.0) -> Service:
     """Agoralia behind its gates: keys, limits and records in `store`, its tables in `database`."""
     agoralia = Agoralia(database, level_of(store, database))
-    app = Starlette(routes=routes_for(agoralia.operations), lifespan=agoralia.lifespan)
+    app = Endpoints(lifespan=agoralia.lifespan)
     agoralia.service = install(
         app, CONTRACT, store=store, keys=KEYS, operations=agoralia.operations, pydantic1=True,
         limit=LIMIT, stranger_limit=STRANGER_LIMIT, wording=WORDING, code_header="X-Error-Code",

@@ -32,13 +32,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
 from failwell.answer import Answer
 from failwell.failure import Failure, FieldError
 from failwell.service import (
+    Endpoints,
     KeyFormat,
     Limit,
     Operation,
@@ -50,7 +50,6 @@ from failwell.service import (
     exchange_of,
     install,
     json_body,
-    routes_for,
 )
 from failwell.service.openapi import openapi_operation
 from failwell_sandbox import effects, ledger
@@ -289,7 +288,7 @@ class Kneo:
         self.service: Service
 
     @asynccontextmanager
-    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _app: Endpoints) -> AsyncIterator[None]:
         """The workers live as long as the application."""
         for worker in self.workers:
             worker.start()
@@ -627,7 +626,7 @@ def seed(database: Database) -> None:
 def kneo_service(store: Store, database: Database, *, wait: float = 0.0, lease: float = 30.0) -> Service:
     """Kneo behind its gates: keys, limits and records in `store`, its tables in `database`."""
     kneo = Kneo(database, level_of(store, database), lease)
-    app = Starlette(routes=routes_for(kneo.operations), lifespan=kneo.lifespan)
+    app = Endpoints(lifespan=kneo.lifespan)
     kneo.service = install(
         app, CONTRACT, store=store, keys=KEYS, operations=kneo.operations,
         limit=LIMIT, stranger_limit=STRANGER_LIMIT, wait=wait, lease=lease,

@@ -1,0 +1,128 @@
+"""
+An application made of nothing but the table's endpoints.
+
+The gates have found the operation of a request already. A framework behind them would look for it
+a second time, between middlewares that handle exceptions, which is what the gates are there for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from failwell.errors import ConfigurationError
+from failwell.service.exchange import exchange_of
+from failwell.service.operations import NAME_IN_PATH
+from failwell.service.refusals import Refusal, RefusedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.responses import Response
+    from starlette.types import Lifespan
+
+    from failwell.service.bodies import ASGIApp, Receive, Scope, Send
+    from failwell.service.operations import Operation
+
+# What Starlette's convertors make of the text that stands in a path. Of the others it stays text.
+_MADE_OF: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float, "uuid": uuid.UUID}
+
+
+class _Endpoint(NamedTuple):
+    """
+    How an endpoint is called.
+
+    Attributes:
+        operation: Kept, so that no other one gets its identity.
+        respond: Takes Starlette's request; None if it is an application of its own.
+        app: That application.
+        convert: By the names in its path that do not stay text.
+    """
+
+    operation: Operation
+    respond: Callable[[Any], Awaitable[Response]] | None
+    app: ASGIApp | None
+    convert: Mapping[str, Callable[[str], Any]]
+
+
+class Endpoints:
+    """
+    Calls the endpoint of each operation, as Starlette's routes would; only behind the gates.
+
+        service = install(Endpoints(), CONTRACT, operations=operations, store=store, keys=keys)
+
+    An endpoint is what Starlette takes for one: a function of a `Request` that returns a
+    `Response`, run in a thread unless it is `async`; or an ASGI application, such as the class
+    of an `HTTPEndpoint`. There are no middlewares and no names of routes.
+
+    Args:
+        lifespan: What holds while the service runs, as Starlette has it.
+
+    Attributes:
+        state: What `request.app.state` is.
+    """
+
+    def __init__(self, *, lifespan: Lifespan[Any] | None = None) -> None:
+        from starlette.datastructures import State
+        from starlette.requests import Request
+        from starlette.routing import Router
+
+        self.state = State()
+        self._request = Request
+        self._router = Router(lifespan=lifespan)
+        # By identity: comparing two operations would take longer than all of this.
+        self._endpoints: dict[int, _Endpoint] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        if scope["type"] == "lifespan":
+            await self._router.lifespan(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        operation = exchange.operation
+        assert operation is not None  # or the gates would not have let it through
+        endpoint = self._endpoints.get(id(operation)) or self.prepare(operation)
+        values = exchange.path_values
+        scope["path_params"] = _converted(values, endpoint.convert) if values else {}
+        if endpoint.respond is None:
+            assert endpoint.app is not None
+            await endpoint.app(scope, receive, send)
+            return
+        response = await endpoint.respond(self._request(scope, receive, send))
+        await response(scope, receive, send)
+
+    def prepare(self, operation: Operation) -> _Endpoint:
+        """
+        See how an endpoint is called, which is otherwise done at its first request.
+
+        Raises:
+            ConfigurationError: the operation has none.
+        """
+        function = operation.endpoint
+        if function is None:
+            raise ConfigurationError(f"{operation.method} {operation.path} has no endpoint")
+        kinds = {name[1]: name[2] for name in NAME_IN_PATH.finditer(operation.path)}
+        convert = {name: _MADE_OF[kind] for name, kind in kinds.items() if kind in _MADE_OF}
+        inner = function
+        while isinstance(inner, partial):
+            inner = inner.func
+        if not inspect.isroutine(inner):
+            prepared = _Endpoint(operation, None, function, convert)
+        elif inspect.iscoroutinefunction(inner):
+            prepared = _Endpoint(operation, function, None, convert)
+        else:
+            from starlette.concurrency import run_in_threadpool
+
+            prepared = _Endpoint(operation, partial(run_in_threadpool, function), None, convert)
+        self._endpoints[id(operation)] = prepared
+        return prepared
+
+
+def _converted(values: Mapping[str, str], convert: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    try:
+        return {name: convert[name](text) if name in convert else text for name, text in values.items()}
+    except ValueError:
+        # More digits than Python reads: nothing has such a number.
+        raise RefusedRequest(Refusal("not_found")) from None
