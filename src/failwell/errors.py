@@ -759,8 +759,7 @@ class BatchError(OperationError, ExceptionGroup[Exception]):  # type: ignore[mis
         error.failure = failure
         return error
 
-    # Only Exceptions go in, and only they can come out.
-    def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]
+    def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]  # only Exceptions go in, and come out
         """The same error about some of its items; `split` and `except*` use it."""
         # Not by calling the class: a subclass may document another constructor.
         part: Self = type(self).__new__(type(self), self.args[0], list(excs))

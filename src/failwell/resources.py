@@ -135,7 +135,7 @@ def operation(
     method.__signature__ = signature.replace(return_annotation=_result_of(signature.return_annotation))
     method.__annotations__ = build.__annotations__ | {"return": _result_of(build.__annotations__["return"])}
     del method.__wrapped__  # would be asked instead
-    return method  # type: ignore[no-any-return]
+    return method  # type: ignore[no-any-return]  # it was Any to be given attributes
 
 
 def awaiting(
@@ -157,7 +157,7 @@ def awaiting(
     awaited: Any = twin
     awaited._is_twin = True
     del awaited.__wrapped__  # its signature is its own, and so is that it is awaited
-    return awaited  # type: ignore[no-any-return]
+    return awaited  # type: ignore[no-any-return]  # as above
 
 
 def _result_of(annotation: Any) -> Any:

@@ -258,8 +258,7 @@ def _said(script: Iterator[News], order: Send) -> Response | Broken:
     if isinstance(news, (Response, Broken)):
         return news
     if isinstance(news, (BaseException, type)):
-        # `type` is narrowed to nothing more: that it is a class of exceptions, `News` says.
-        raise news  # pyright: ignore[reportGeneralTypeIssues]
+        raise news  # pyright: ignore[reportGeneralTypeIssues]  # a class of exceptions, says `News`
     return news(order)
 
 

@@ -69,8 +69,7 @@ def effects(database: Database, **facts: str | None) -> list[dict[str, Any]]:
         raise ValueError(f"the ledger has no {', '.join(sorted(unknown))}")
     where = " AND ".join(f"{column} = ?" for column in wanted) or "TRUE"
     rows = database.read_blocking(
-        # The columns are from the list below, the values are bound.
-        f"SELECT seq, kind, resource, name, tenant, idempotency_key, request_id, at "  # noqa: S608
+        f"SELECT seq, kind, resource, name, tenant, idempotency_key, request_id, at "  # noqa: S608  # values are bound
         f"FROM effects WHERE {where} ORDER BY seq",
         *wanted.values(),
     )

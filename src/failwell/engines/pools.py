@@ -199,7 +199,7 @@ def usable_proxy(url: str) -> httpx2.Proxy:
         raise ConfigurationError("The proxy's URL cannot be used: it must begin with http, https or socks5.")
     if proxy.url.scheme.startswith("socks"):
         try:
-            import socksio  # type: ignore[import-not-found]  # noqa: F401
+            import socksio  # type: ignore[import-not-found]  # noqa: F401  # only whether it is there
         except ImportError:
             raise ConfigurationError(
                 "The proxy is a SOCKS proxy, which needs another package: pip install 'httpx2[socks]'."
@@ -231,7 +231,7 @@ class _Pool(httpcore2.ConnectionPool):
                 raise
 
         if self.tunnels:
-            connection.handle_request = handle_request  # type: ignore[method-assign]
+            connection.handle_request = handle_request  # type: ignore[method-assign]  # httpcore2 has no other place
         return connection
 
 
@@ -254,7 +254,7 @@ class _AsyncPool(httpcore2.AsyncConnectionPool):
                 raise
 
         if self.tunnels:
-            connection.handle_async_request = handle_async_request  # type: ignore[method-assign]
+            connection.handle_async_request = handle_async_request  # type: ignore[method-assign]  # httpcore2 has no other place
         return connection
 
 

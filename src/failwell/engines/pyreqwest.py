@@ -505,5 +505,5 @@ def _remove_url(exc: exceptions.RequestError, request: Request) -> None:
         {"message": f"{text[: text.index(' for url (')]} for url {kept}" if " for url (" in text else text}
         for text in (cause["message"] for cause in exc.details["causes"] or ())
     ]
-    exc.details = {**exc.details, "causes": causes}  # type: ignore[typeddict-item]
+    exc.details = {**exc.details, "causes": causes}  # type: ignore[typeddict-item]  # theirs has members that we do not read
     exc.args = (exc.message, exc.details)

@@ -79,8 +79,9 @@ def install(
             # What Starlette makes of an exception it has a handler for, once an answer has begun.
             exc = cause
         if validation is not None and isinstance(exc, validation):
-            errors: list[Any] = exc.errors()  # type: ignore[attr-defined]
-            return Refusal("validation_failed", fields=fields_from_pydantic(errors, pydantic1=pydantic1))
+            found: Any = exc
+            fields = fields_from_pydantic(found.errors(), pydantic1=pydantic1)
+            return Refusal("validation_failed", fields=fields)
         if isinstance(exc, HTTPException):
             return _refusal_of(exc.status_code, exc.detail, exc.headers)
         return None
@@ -101,7 +102,7 @@ def install(
     own_document = getattr(app, "openapi", None)
     if own_document is not None:
         service.described = own_document
-        app.openapi = service.openapi  # type: ignore[union-attr]
+        app.openapi = service.openapi  # type: ignore[union-attr]  # FastAPI calls it by this name
     return service
 
 

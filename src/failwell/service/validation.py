@@ -230,7 +230,7 @@ def json_body(model: type[M], *, pydantic1: bool = False) -> Callable[[bytes], M
         raise RefusedRequest(Refusal("validation_failed", fields=fields))
 
     # For the OpenAPI document.
-    parse.model = model  # type: ignore[attr-defined]
+    parse.model = model  # type: ignore[attr-defined]  # a function takes attributes
     return parse
 
 

@@ -159,13 +159,13 @@ RETURNING seq, definition, input
 
 _OURS = "WHERE seq = ? AND holder = ? AND status = 'running'"
 
-_RENEW = f"UPDATE runs SET held_until = {{now}} + ? {_OURS}"  # noqa: S608
+_RENEW = f"UPDATE runs SET held_until = {{now}} + ? {_OURS}"  # noqa: S608  # constant words
 
-_GIVE_BACK = f"UPDATE runs SET status = 'queued', started_at = NULL, holder = NULL {_OURS}"  # noqa: S608
+_GIVE_BACK = f"UPDATE runs SET status = 'queued', started_at = NULL, holder = NULL {_OURS}"  # noqa: S608  # constant words
 
 _END = f"""
 UPDATE runs SET status = ?, version = version + 1, output = ?, error = ?, finished_at = {{now}} {_OURS}
-"""  # noqa: S608
+"""  # noqa: S608  # constant words
 
 _SPEC = "id, name, definition, version, created_at, updated_at, tenant"
 _ENVIRONMENT = "id, name, variables, status, created_at"
@@ -174,16 +174,16 @@ _ENVIRONMENT = "id, name, variables, status, created_at"
 _NEW_RUN = f"""
 INSERT INTO runs (id, tenant, spec_id, environment_id, definition, input, metadata, cost, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, {{now}}) RETURNING {_RUN}
-"""  # noqa: S608
+"""  # noqa: S608  # constant words
 
 _NEW_SPEC = f"""
 INSERT INTO specs (id, tenant, name, definition, created_at) VALUES (?, ?, ?, ?, {{now}}) RETURNING {_SPEC}
-"""  # noqa: S608
+"""  # noqa: S608  # constant words
 
 _NEW_ENVIRONMENT = f"""
 INSERT INTO environments (id, tenant, name, variables, created_at)
 VALUES (?, ?, ?, ?, {{now}}) RETURNING {_ENVIRONMENT}
-"""  # noqa: S608
+"""  # noqa: S608  # constant words
 
 # What the handlers raise, by what is wrong.
 _NO_RUN = ((KneoNotFoundError, "run_not_found"),)
@@ -373,7 +373,7 @@ class Kneo:
 
     async def _run_next(self) -> bool:
         """Carry out the oldest run that is queued, or that its worker left behind."""
-        if not await self.database.read(f"SELECT 1 FROM runs WHERE {_OPEN} LIMIT 1"):  # noqa: S608
+        if not await self.database.read(f"SELECT 1 FROM runs WHERE {_OPEN} LIMIT 1"):  # noqa: S608  # constant words
             return False
         taken = await self.database.write(self._take)
         if taken is None:
@@ -423,7 +423,7 @@ class Kneo:
 
     async def _still_ours(self, run: Taken) -> bool:
         """Whether nobody has cancelled the run, or taken it over from us."""
-        return bool(await self.database.read(f"SELECT 1 FROM runs {_OURS}", run.seq, run.holder))  # noqa: S608
+        return bool(await self.database.read(f"SELECT 1 FROM runs {_OURS}", run.seq, run.holder))  # noqa: S608  # constant words
 
     async def _end(self, run: Taken, status: str, *, output: Any = None, error: Any = None) -> None:
         """Write down what became of a run, unless it is no longer ours to say."""
@@ -552,7 +552,7 @@ class Kneo:
         wanted = {name: value for name, value in filters.items() if value is not None}
         where = "".join(f" AND {name} = ?" for name in wanted)
         rows = await self.database.read(
-            f"SELECT seq, {columns} FROM {table} WHERE tenant IN (?, '') AND seq < ?{where} "  # noqa: S608
+            f"SELECT seq, {columns} FROM {table} WHERE tenant IN (?, '') AND seq < ?{where} "  # noqa: S608  # values are bound
             "ORDER BY seq DESC LIMIT ?",
             exchange_of(request).tenant, before, *wanted.values(), limit + 1,
         )  # fmt: skip
@@ -635,7 +635,7 @@ def kneo_service(store: Store, database: Database, *, wait: float = 0.0, lease: 
 
 
 def _one_of(kind: str, columns: str) -> str:
-    return f"SELECT {columns} FROM {kind}s WHERE tenant IN (?, '') AND id = ?"  # noqa: S608
+    return f"SELECT {columns} FROM {kind}s WHERE tenant IN (?, '') AND id = ?"  # noqa: S608  # names from the handlers
 
 
 def _run(row: Sequence[Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class FusedStore:
         self._store = store
         self._fuse = fuse
         if isinstance(store, SQLStore):
-            store._record = self._recording(store._record)  # type: ignore[method-assign]
+            store._record = self._recording(store._record)  # type: ignore[method-assign]  # to reach places within a commit
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from failwell.service.doctor.findings import (
@@ -234,7 +235,7 @@ def keyspace(db: Any, prefix: str, ask: Callable[[Callable[[], Any]], Any]) -> F
     """Whose keys are in the database."""
     seen, ours, cursor = 0, 0, 0
     while seen < LOOKED_AT:
-        page = ask(lambda at=cursor: db.scan(at, count=1000))  # type: ignore[misc]
+        page = ask(partial(db.scan, cursor, count=1000))
         if page is None:
             return unknown("keyspace", "This user may not look through the keys.")
         cursor, names = page

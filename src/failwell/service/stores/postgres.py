@@ -173,8 +173,7 @@ def _takes_of(number: int) -> str:
         for n in range(number)
     ]
     return (
-        # Numbers and names of columns; every value is bound.
-        f"INSERT INTO failwell_limits AS f (subject, allowed, taken, ends, {', '.join(tats)}) "  # noqa: S608
+        f"INSERT INTO failwell_limits AS f (subject, allowed, taken, ends, {', '.join(tats)}) "  # noqa: S608  # values are bound
         f"VALUES (:subject, TRUE, {at_first}, greatest({', '.join(first)}), {', '.join(first)}) "
         f"ON CONFLICT (subject) DO UPDATE SET allowed = {some} > 0, taken = {some}, "
         f"ends = greatest({', '.join(after)}), "
@@ -694,7 +693,7 @@ def _lock_of(claim: Claim) -> int:
 def _or_fenced(statement: str) -> str:
     """A statement that changes a row, or fails."""
     return (
-        f"WITH done AS ({statement} RETURNING 1) SELECT CASE WHEN count(*) = 1 THEN 1 "  # noqa: S608
+        f"WITH done AS ({statement} RETURNING 1) SELECT CASE WHEN count(*) = 1 THEN 1 "  # noqa: S608  # a statement of ours
         f"ELSE CAST('{FENCED}' || count(*) AS INTEGER) END FROM done"
     )
 

@@ -318,8 +318,7 @@ def _take_of(number: int) -> str:
     ]
     end = after[0] if number == 1 else f"{{greatest}}({', '.join(after)})"
     return (
-        # Numbers and names of columns; every value is bound.
-        f"INSERT INTO failwell_limits AS f (subject, allowed, ends, {', '.join(tats)}) "  # noqa: S608
+        f"INSERT INTO failwell_limits AS f (subject, allowed, ends, {', '.join(tats)}) "  # noqa: S608  # values are bound
         f"VALUES (:subject, {at_first}, {first_end}, {', '.join(first)}) "
         f"ON CONFLICT (subject) DO UPDATE SET allowed = {some}, ends = {end}, "
         + ", ".join(f"{tat} = {value}" for tat, value in zip(tats, after, strict=True))
