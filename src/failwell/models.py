@@ -106,14 +106,19 @@ class Model:
             raise ValueError(f"{plan.called} is {_kind(data)}, not an object")
         given: dict[str, Any] = {}
         for each in plan.fields:
-            member = next((m for m in each.members if m in data), each.members[0])
+            member = each.member
+            if each.others and member not in data:
+                member = next((m for m in each.others if m in data), member)
             value = data.get(member)
+            if type(value) is each.exact:  # most members: nothing to convert
+                given[each.name] = value
+                continue
             if value is None and each.has_default:
                 continue
             if member not in data and not each.nullable:
                 raise ValueError(f"{plan.called}: {member} is missing")
             given[each.name] = each.read(value, f"{plan.called}: {member}")
-        if plan.rest is not None:
+        if plan.rest is not None and not plan.known.issuperset(data):
             given[plan.rest] = {name: value for name, value in data.items() if name not in plan.known}
         if plan.whole is not None:
             given[plan.whole] = data
@@ -136,7 +141,7 @@ class Model:
         for each in plan.fields:
             value = getattr(self, each.name)
             if value is not None:
-                members[each.members[0]] = _written(value)
+                members[each.member] = _written(value)
         return members
 
 
@@ -210,10 +215,16 @@ class Page(Generic[T]):
 
 @dataclass(slots=True)
 class _Field:
-    """How one field is read: from the first of `members` that is there."""
+    """
+    How one field is read: from `member`, or the first of `others` that is there.
+
+    A value whose type is `exact` is taken as it is.
+    """
 
     name: str
-    members: tuple[str, ...]
+    member: str
+    others: tuple[str, ...]
+    exact: type | None
     read: _Reader
     has_default: bool
     nullable: bool
@@ -250,15 +261,20 @@ def _plan(cls: type[Any]) -> _Plan:
             plan.fields.append(
                 _Field(
                     each.name,
-                    told or (each.name,),
+                    *_members(told or (each.name,)),
+                    hint if hint in _EXACT else None,
                     _or_none(read) if nullable else read,
                     each.default is not MISSING or each.default_factory is not MISSING,
                     nullable,
                 )
             )
-    plan.known = frozenset(member for each in plan.fields for member in each.members)
+    plan.known = frozenset(m for each in plan.fields for m in (each.member, *each.others))
     _plans[cls] = plan
     return plan
+
+
+def _members(names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    return names[0], names[1:]
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -349,6 +365,9 @@ def _list_of(read: _Reader | None) -> Callable[[Any, str], list[Any]]:
 _PLAIN: dict[Any, _Reader] = {
     str: _text, int: _whole, float: _number, bool: _flag, datetime: _time,
 }  # fmt: skip
+
+# Python's own types of JSON values, which are taken as they are.
+_EXACT = (str, int, float, bool)
 
 _KINDS: dict[type, str] = {
     str: "a string",
