@@ -10,7 +10,7 @@ FOLDERS = [ROOT / "src", ROOT / "sandbox" / "src", *(ROOT / "sdks").glob("*/src"
 
 SILENCED = re.compile(r"#\s*(?:ruff: noqa|noqa|type: ignore|pyright: ignore|pragma: no cover)")
 # The rules by name, then a few words, which are not the next silenced check.
-RULES = r"(?:ruff: noqa|noqa): [A-Z]+\d+(?:, [A-Z]+\d+)*|(?:type|pyright): ignore\[[\w-]+\]"
+RULES = r"(?:ruff: noqa|noqa): [A-Z]+\d+(?:, [A-Z]+\d+)*|(?:type|pyright): ignore\[[\w,-]+\]"
 REASONED = re.compile(rf"# (?:{RULES})(?:  #| -) (?!{RULES})\w.{{5,}}$")
 
 
