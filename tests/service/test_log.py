@@ -157,6 +157,20 @@ def test_a_chain_that_bites_its_tail_has_an_end() -> None:
     assert second.__context__ is said
 
 
+def test_a_name_that_was_sent_is_not_logged() -> None:
+    class Strict(BaseModel):
+        model_config = {"extra": "forbid"}
+        names: dict[int, str] = {}
+
+    for sent in ({SECRET: 1}, {"names": {SECRET: "a"}}, {"names": {"x" * 65: "a"}}):
+        with pytest.raises(ValidationError) as caught:
+            Strict.model_validate(sent)
+        said = str(loggable(caught.value))
+        assert "hunter2" not in said
+        assert "x" * 65 not in said
+        assert "…" in said
+
+
 def test_no_more_than_ten_places_are_named() -> None:
     said = str(loggable(RAISED["many"]()))
 

@@ -199,7 +199,13 @@ def _places(exc: BaseException, findings: Sequence[Any]) -> str:
     listed = []
     for finding in findings[:10]:
         error = finding if isinstance(finding, dict) else {}
-        place = ".".join(str(part) for part in error.get("loc", ()))
+        parts = [str(_named(part)) for part in error.get("loc", ())]
+        # Names that were sent: of a member that is not expected, of a mapping's key that is not valid.
+        if parts[-1:] == ["[key]"]:
+            parts[-2:-1] = ["…"]
+        elif error.get("type") == "extra_forbidden":
+            parts[-1:] = ["…"]
+        place = ".".join(parts)
         listed.append(f"{place or 'the whole'}: {error.get('type', 'not valid')}")
     more = [] if len(findings) <= 10 else ["…"]
     where = getattr(exc, "endpoint_path", None)
