@@ -47,6 +47,18 @@ class Driver:
 
         return asyncio.run(ask()) if self.drive == "asyncio" else trio.run(ask)
 
+    def perform(self, base_url: str, order: Callable[[], Any], **settings: Any) -> Any:
+        """What an order (made anew, as it may be a generator) brings, or its exception."""
+        if self.drive == "sync":
+            with Client(base_url, **settings) as client:
+                return _tried(lambda: client.perform(order()), ())
+
+        async def ask() -> Any:
+            async with AsyncClient(base_url, **settings) as client:
+                return await _atried(lambda: client.perform(order()), ())
+
+        return asyncio.run(ask()) if self.drive == "asyncio" else trio.run(ask)
+
 
 def _split(step: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (step[:-1], step[-1]) if step and isinstance(step[-1], dict) else (step, {})
