@@ -21,7 +21,16 @@ from starlette.routing import Mount, Route
 
 from failwell import ConfigurationError
 from failwell.contract import STANDARD
-from failwell.service import Operation, Service, SQLiteStore, guarded, install, operations_of, routes_for
+from failwell.service import (
+    Operation,
+    Service,
+    SQLiteStore,
+    guarded,
+    install,
+    operations_of,
+    routes_for,
+    stored,
+)
 
 
 @contextmanager
@@ -90,6 +99,31 @@ def test_fastapis_get_answers_head_without_a_body(tmp_path: Path, path: str) -> 
         answer.headers.pop("x-request-id")
     assert head.headers == got.headers
     assert got.body
+
+
+@pytest.mark.parametrize("framework", [FastAPI, Starlette])
+def test_a_head_with_a_key_keeps_the_whole_answer_for_the_get(tmp_path: Path, framework: Any) -> None:
+    """
+    They are one request to the gates, and the record is of what was answered, not of what was sent.
+    """
+    rows = [Operation("GET", "/a", answer, idempotency="resumable")]
+    app: Any = FastAPI() if framework is FastAPI else Starlette(routes=routes_for(rows))
+    if framework is FastAPI:
+        app.get("/a")(guarded(idempotency="resumable")(whole))
+    with behind(tmp_path, app, operations=None if framework is FastAPI else rows) as service:
+        key = KEYS.new()
+        service.store.add_keys([stored(key, KEYS, tenant="t1")])
+        headers = {"authorization": f"Bearer {key}", "idempotency-key": "k"}
+        head, got = (asyncio.run(ask(service, m, "/a", headers=headers)) for m in ("HEAD", "GET"))
+
+    assert (head.status, head.body) == (200, b"")
+    assert got.headers["idempotent-replayed"] == "true"
+    assert got.body in (b"x", b'"x"')
+
+
+async def whole() -> str:
+    """FastAPI's endpoint for the above."""
+    return "x"
 
 
 def test_allow_names_what_is_taken(tmp_path: Path) -> None:

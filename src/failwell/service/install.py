@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from failwell.contract import Contract
     from failwell.failure import FieldError
-    from failwell.service.bodies import ASGIApp, Message, Receive, Scope, Send
+    from failwell.service.bodies import ASGIApp, Receive, Scope, Send
     from failwell.service.keys import KeyFormat
     from failwell.service.operations import Operation
     from failwell.service.stores.base import Store
@@ -128,14 +128,8 @@ def _answering_head(app: ASGIApp, paths: frozenset[str]) -> ASGIApp:
         operation = exchange_of(scope).operation
         if operation is None or operation.method != "GET" or operation.path not in paths:
             return app(scope, receive, send)
-
-        async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message["body"] = b""
-            await send(message)
-
-        # What a server offers to send by itself, such as a file, is a body, too.
-        return app({**scope, "method": "GET", "extensions": {}}, receive, send_head)
+        # The way out drops the body, but for what a server offers to send by itself, such as a file.
+        return app({**scope, "method": "GET", "extensions": {}}, receive, send)
 
     return asked
 

@@ -124,6 +124,8 @@ class Outgoing:
             self._events = not self._head and _is_plain_event_stream(message)
         elif kind == "http.response.body":
             self.ended = not message.get("more_body", False)
+            if self._head:
+                message["body"] = b""
             if self._events:
                 self._tail = (self._tail + message.get("body", b""))[-4:]
         return self._send(message)
