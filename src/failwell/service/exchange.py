@@ -71,7 +71,7 @@ class Exchange:
 
     def __init__(self, service: Service, request_id: str, headers: Mapping[bytes, bytes]) -> None:
         self._service = service
-        self._done: set[str] = set()
+        self._done: frozenset[str] = frozenset()
         self.request_id = request_id
         self.headers = headers
         self.accept = headers.get(b"accept", b"")
@@ -163,7 +163,7 @@ class Exchange:
         """
         if name in self._done:
             raise ValueError(f"a request has one step called {name!r}")
-        self._done.add(name)
+        self._done |= {name}
         if self.holding is not None:
             await self.holding.take()
         if self.claim is not None and name in self.claim.steps:
@@ -173,7 +173,7 @@ class Exchange:
             done = await work(self.step_key(name))
         except BaseException:
             # Nothing was kept: the handler may try it again.
-            self._done.discard(name)
+            self._done -= {name}
             raise
         result: T = json.loads(json.dumps(done))
         if self.claim is not None:

@@ -118,7 +118,7 @@ class _Asker:
         else:
             self.fault = "api_key_malformed" if presented else "api_key_missing"
 
-    def counting(self, key: StoredKey | None) -> Counted | None:
+    def __call__(self, key: StoredKey | None) -> Counted | None:
         """What to count, once the stored key is known: by it, or by the address of a stranger."""
         # What became of a key is told only to who can show all of it.
         if key is None or not key.opens(self._presented):
@@ -290,7 +290,7 @@ class Service:
                 asker = _Asker(self, exchange, scope)
                 if asker.fault:
                     await self._not_known(exchange, scope, asker.fault)
-                key, exchange.decision = await self.store.admit(asker.public, asker.counting)
+                key, exchange.decision = await self.store.admit(asker.public, asker)
                 self._let_through(exchange, operation, key, asker.fault)
             await self._pass(exchange, operation, scope, receive, outgoing, announced=announced)
         except ClientGoneError:
