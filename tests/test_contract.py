@@ -301,3 +301,30 @@ def test_scrubbing_reaches_every_text_and_changes_nothing_else() -> None:
     assert key not in repr(clean)
     assert repr(clean) == repr(full).replace(key, "[redacted]")
     assert scrubbed(Failure(rate_limit=RateLimit(1)), [key]) == Failure(rate_limit=RateLimit(1))
+
+
+def test_an_exception_made_by_hand_knows_what_an_answer_would_have_said() -> None:
+    contract = Contract("toy", rules=[Rule(failwell.ConflictError, code="busy", effect=Effect.UNKNOWN)])
+
+    failure = contract.failure_of(
+        409, {"code": "busy", "message": "Later."}, headers={"retry-after": "3"}, request_id="req_1"
+    )
+
+    assert (failure.status, failure.code, failure.message) == (409, "busy", "Later.")
+    assert (failure.retry_after, failure.request_id, failure.effect) == (3.0, "req_1", Effect.UNKNOWN)
+    assert contract.failure_of(502, "Bad gateway").message == "Bad gateway"
+    assert contract.failure_of(503).body is None
+    assert contract.failure_of(None, {"a": 1}, message="lost").body == {"a": 1}
+    assert contract.failure_of(200, {"a": 1}, status=None).status is None
+
+
+def test_a_refusal_is_raised_as_the_class_the_contract_names() -> None:
+    class ToyValueError(failwell.UsageError):
+        """Refused."""
+
+    contract = Contract("toy", usage={failwell.UsageError: ToyValueError})
+
+    refusal = contract.refusal(failwell.ArgumentTypeError("x is a int"))
+    assert type(refusal) is ToyValueError
+    assert str(refusal) == "x is a int"
+    assert contract.refusal(refusal) is refusal

@@ -280,6 +280,36 @@ class Contract:
             )
         return Reading(failure, rule.raises, rule.message, rule.retry)
 
+    def failure_of(
+        self,
+        status: int | None,
+        body: Any = None,
+        /,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **facts: Any,
+    ) -> Failure:
+        """
+        What would be known if the service had answered so: for an exception that is made by hand,
+        with the constructor its document has.
+
+        Args:
+            status: The HTTP status; None for no answer.
+            body: What the answer says: JSON types, or text. None for nothing.
+            headers: Its headers.
+            facts: Members of `Failure` that are known otherwise; they go first.
+        """
+        import json
+
+        reading = None
+        if isinstance(status, int) and status not in self.success:
+            said = isinstance(body, (str, bytes))
+            fields = {"content-type": "text/plain" if said else "application/json", **(headers or {})}
+            content = body if said else "" if body is None else json.dumps(body, default=str)
+            reading = self.read(Answer(status, fields, content))
+        known = Failure(status=status, body=body) if reading is None else reading.failure
+        return replace(known, **facts)
+
     def encode(self, error: CallError, dialect: Dialect | None = None) -> Answer:
         """
         The HTTP answer that means `error`.

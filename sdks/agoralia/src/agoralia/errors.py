@@ -434,21 +434,15 @@ __getattr__ = exports(__name__, {"agoralia.contract": ("CONTRACT",)})[1]
 
 def _failure_saying(status: int | None, detail: Any) -> Failure:
     """What would be known if the service had answered `status` and said `detail`."""
-    headers = {"content-type": "application/json"}
+    headers = {}
     said = detail
     if status == 429 and isinstance(detail, dict) and set(detail) == {"detail", "retry_after"}:
         said = detail["detail"]
         headers["x-ratelimit-reset"] = str(detail["retry_after"])
     if isinstance(status, int) and status >= 400:
-        import json
-
         from agoralia.contract import CONTRACT
-        from failwell.answer import Answer
 
-        body = json.dumps({"detail": said}, default=str)
-        reading = CONTRACT.read(Answer(status, headers, body))
-        assert reading is not None  # no status from 400 on is a success
-        return reading.failure
+        return CONTRACT.failure_of(status, {"detail": said}, headers=headers)
     from failwell.failure import Failure
 
     return Failure(status=status, message=said if isinstance(said, str) else None)

@@ -89,18 +89,17 @@ class KneoError(CallError):
         idempotency_key: str | None = None,
     ) -> None:
         from failwell.contract import TRANSIENT, effect_of
-        from failwell.failure import Effect, Failure
-        from kneo_client.core.dialect import said
+        from failwell.failure import Effect
+        from kneo_client.core.contract import ANY_STATUS
 
         means = status if status is not None else type(self).usual_status
-        spelled = said(body)
-        failure = Failure(
+        # Read as an answer of the class's own status, where none is given; then without one.
+        failure = ANY_STATUS.failure_of(
+            means,
+            body,
             status=status,
             body=body,
             message=message or None,
-            code=spelled.code if spelled else None,
-            fields=spelled.fields if spelled else (),
-            details=spelled.details if spelled else {},
             request_id=request_id,
             idempotency_key=idempotency_key,
             effect=Effect.UNKNOWN if means is None else effect_of(None, means),
