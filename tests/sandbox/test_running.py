@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import gc
 import http.client
+import io
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from sandbox_caller import Caller
 
 import failwell_sandbox
+from failwell.errors import ConfigurationError
 from failwell_sandbox import ledger, server
 from failwell_sandbox.worker import Worker
 
@@ -103,6 +107,46 @@ def test_serve_prints_where_and_the_keys_and_ends_on_a_signal(number: int) -> No
     assert (name, role, answer.status) == ("kneo", "full", 200)
     assert "other_tenant" in "".join(lines)
     assert (process.returncode, complaints) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_undoes_it(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    undone = []
+
+    @contextmanager
+    def starting(*_: object, **__: object) -> Iterator[None]:
+        try:
+            signal.raise_signal(number)
+            yield
+        finally:
+            signal.raise_signal(number)  # an impatient one does not cut the clearing up short
+            undone.append(True)
+
+    monkeypatch.setattr(server, "running", starting)
+    before = signal.getsignal(number)
+    screen = io.StringIO()
+    failwell_sandbox.serve(out=screen)
+
+    assert (undone, screen.getvalue()) == ([True], "")
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_at_the_end_of_the_start_ends_it_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.StringIO):
+        def flush(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with failwell_sandbox.running(("kneo",)) as sandbox:
+        monkeypatch.setattr(server, "running", lambda *_, **__: nullcontext(sandbox))
+        failwell_sandbox.serve(out=Broken())  # just before it would wait
+
+
+def test_a_sandbox_of_a_thousand_workers_is_refused() -> None:
+    with (
+        pytest.raises(ConfigurationError, match="64 workers at the most, not 1000"),
+        failwell_sandbox.running(store="redis://127.0.0.1:1/0", workers=1000),
+    ):
+        pass
 
 
 def test_an_effect_is_found_by_each_of_its_facts() -> None:

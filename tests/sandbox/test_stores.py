@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -478,7 +479,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 def test_ctrl_c_at_a_terminal_ends_them_all_without_a_word() -> None:
     """
-    There, the signal reaches the workers as well.
+    Whoever holds the port has ended, too.
     """
     code = "import sys, failwell_sandbox\nfailwell_sandbox.serve(('kneo',), store=sys.argv[1], workers=2)\n"
     with subprocess.Popen(
@@ -486,13 +487,21 @@ def test_ctrl_c_at_a_terminal_ends_them_all_without_a_word() -> None:
         text=True, start_new_session=True,
     ) as parent:  # fmt: skip
         assert parent.stdout is not None
+        port = int(parent.stdout.readline().rpartition(":")[2])
         list(iter(parent.stdout.readline, "Stop with Ctrl-C.\n"))
         os.killpg(parent.pid, signal.SIGINT)
         _, complaints = parent.communicate(timeout=60)
 
     assert (parent.returncode, complaints) == (0, "")
-    with pytest.raises(ProcessLookupError):
-        os.killpg(parent.pid, 0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_ctrl_c_at_a_terminal_does_not_reach_the_workers(sandbox: Sandbox) -> None:
+    """
+    One that is just being started would die of it with a traceback.
+    """
+    assert os.getpgrp() not in {os.getpgid(pid) for pid in sandbox.pids}
 
 
 def test_a_worker_that_cannot_start_says_why_and_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,8 @@ class _Worker:
                 self.process = subprocess.Popen(  # noqa: S603  # ourselves
                     [sys.executable, "-m", "failwell_sandbox.process", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
+                    # Ctrl-C is for whoever waits for us: before it can say so itself, it would die of it.
+                    start_new_session=True,
                     pass_fds=[theirs.fileno(), *(sock.fileno() for sock in sockets)],
                 )
             except BaseException:

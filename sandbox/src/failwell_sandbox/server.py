@@ -34,6 +34,9 @@ LIMITED = Limit(3, 3.0)
 
 START_SECONDS = 15.0
 
+# Each is a process with connections of its own: a slip of the finger is not to start a thousand.
+MOST_WORKERS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -244,6 +247,8 @@ def running(
     kind_of_store = kind_of(store)
     if workers < 1:
         raise ConfigurationError("a sandbox needs a worker")
+    if workers > MOST_WORKERS:
+        raise ConfigurationError(f"a sandbox has {MOST_WORKERS} workers at the most, not {workers}")
     if workers > 1 and kind_of_store == "sqlite":
         raise ConfigurationError(
             "SQLite serves one worker; for more, use a store that is made for it: postgresql:// or redis://"
@@ -367,8 +372,15 @@ def serve(
         out: Where to print; standard output by default.
     """
     screen = sys.stdout if out is None else out
-    ended = threading.Event()
-    previous = {number: signal.signal(number, lambda *_: ended.set()) for number in _ENDINGS}
+    started, ended = threading.Event(), threading.Event()
+
+    def end(*_: object) -> None:
+        if not started.is_set() and not ended.is_set():
+            ended.set()
+            raise KeyboardInterrupt  # which undoes the start, however far it is
+        ended.set()
+
+    previous = {number: signal.signal(number, end) for number in _ENDINGS}
     try:
         with running(services, host=host, ports=ports, state=state, store=store, workers=workers) as sandbox:
             for service in sandbox:
@@ -377,7 +389,10 @@ def serve(
                     screen.write(f"  {field.name:<13} {getattr(service.keys, field.name)}\n")
             screen.write("Stop with Ctrl-C.\n")
             screen.flush()
+            started.set()
             ended.wait()
+    except KeyboardInterrupt:  # the one above
+        pass
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
