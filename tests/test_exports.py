@@ -31,6 +31,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
     (tmp_path / "shop.py").write_text(SOURCE)
     (tmp_path / "shop_errors.py").write_text("class ShopError(Exception): ...\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("shop", "shop_errors"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import shop  # type: ignore[import-not-found]
 
     yield shop
