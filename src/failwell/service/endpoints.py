@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from failwell.errors import ConfigurationError
-from failwell.service.exchange import exchange_of
+from failwell.service.exchange import SCOPE_KEY
 from failwell.service.operations import NAME_IN_PATH
 from failwell.service.refusals import Refusal, RefusedRequest
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import Lifespan
 
     from failwell.service.bodies import ASGIApp, Receive, Scope, Send
+    from failwell.service.exchange import Exchange
     from failwell.service.operations import Operation
 
 # What Starlette's convertors make of the text that stands in a path. Of the others it stays text.
@@ -80,7 +81,7 @@ class Endpoints:
         if scope["type"] == "lifespan":
             await self._router.lifespan(scope, receive, send)
             return
-        exchange = exchange_of(scope)
+        exchange: Exchange = scope[SCOPE_KEY]
         operation = exchange.operation
         assert operation is not None  # or the gates would not have let it through
         endpoint = self._endpoints.get(id(operation)) or self.prepare(operation)

@@ -59,10 +59,9 @@ class OwnFields:
         """`headers` with these in place of what they have of the same names."""
         decision = exchange.decision
         names = self._names[decision is not None, status >= 400]
-        # What stands around a value is not part of it (RFC 9110, section 5.5), and some servers refuse it.
-        fields = [
-            (name, value.strip(b" \t")) for name, value in sendable(headers) if name.lower() not in names
-        ]
+        fields = sendable(headers)
+        if not names.isdisjoint([name.lower() for name, _ in fields]):
+            fields = [field for field in fields if field[0].lower() not in names]
         fields.append((self._id_header, exchange.request_id.encode("latin-1")))
         if decision is not None:
             fields += decision.headers(self._limits)
@@ -90,7 +89,18 @@ class Outgoing:
         ended: Whether all of the answer was sent.
     """
 
-    __slots__ = ("_events", "_exchange", "_head", "_own", "_rest", "_send", "_tail", "ended", "started")
+    __slots__ = (
+        "_events",
+        "_exchange",
+        "_head",
+        "_own",
+        "_rest",
+        "_send",
+        "_start",
+        "_tail",
+        "ended",
+        "started",
+    )
 
     def __init__(
         self, exchange: Exchange, send: Send, own: OwnFields, *, head: bool, rest: Receive | None = None
@@ -102,8 +112,10 @@ class Outgoing:
         self._rest = rest
         self.started = False
         self.ended = False
+        self._start: Message | None = None
+        # Whether it is a stream of events; None until that is asked, which is once it is not whole.
+        self._events: bool | None = None
         # Of a stream of events, its last bytes: whether an event is under way.
-        self._events = False
         self._tail = b""
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -121,12 +133,12 @@ class Outgoing:
                 message.get("headers", ()), message["status"], self._exchange
             )
             self.started = True
-            self._events = not self._head and _is_plain_event_stream(message)
+            self._start = message
         elif kind == "http.response.body":
             self.ended = not message.get("more_body", False)
             if self._head:
                 message["body"] = b""
-            if self._events:
+            if not self.ended and self._is_event_stream():
                 self._tail = (self._tail + message.get("body", b""))[-4:]
         return self._send(message)
 
@@ -162,11 +174,17 @@ class Outgoing:
         """
         # WHATWG HTML, section 9.2.5: lines end with CR, LF or CRLF, an event with an empty one.
         tail = self._tail.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if not self._events or not (tail == b"" or tail.endswith(b"\n\n")):
+        if not self._is_event_stream() or not (tail == b"" or tail.endswith(b"\n\n")):
             raise AnswerCutError(f"the answer of request {self._exchange.request_id} broke off")
         # JSON has no line break outside a text, and escapes those in it.
         event = f"event: error\ndata: {json.dumps(data, separators=(',', ':'), default=str)}\n\n"
         await self.send({"type": "http.response.body", "body": event.encode()})
+
+    def _is_event_stream(self) -> bool:
+        if self._events is None:
+            start = self._start
+            self._events = start is not None and not self._head and _is_plain_event_stream(start)
+        return self._events
 
     def expect_started(self) -> None:
         """Hold the application to its duty."""
@@ -180,19 +198,22 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 
 
-def sendable(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+def sendable(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """
-    `headers`, if they can be sent.
+    `headers` as they are sent, if they can be.
+
+    What stands around a value is not part of it (RFC 9110, section 5.5), and some servers refuse it.
 
     Raises:
         ValueError: one of them has no name of a field, or a line break or another control character.
     """
-    headers = tuple(headers)
+    fields = []
     for name, value in headers:
-        if not _is_token(name) or len(value.translate(None, _CONTROLS)) != len(value):
+        if not _is_token(name) or value.translate(None, _CONTROLS) != value:
             # Not the value, which may be anything.
             raise ValueError(f"the header {name!r} of the answer cannot be sent")
-    return headers
+        fields.append((name, value.strip(b" \t")))
+    return fields
 
 
 # A service sends few names, and each many times.
