@@ -1,4 +1,4 @@
-"""The PostgreSQL store: its transactions, its threads, and what it does when the database goes away."""
+"""The PostgreSQL store: its transactions, its connections, and what it does when the database goes away."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from failwell.service.idempotency import Claim, InFlight, Mismatch, Recorded, Un
 from failwell.service.stores import postgres
 from failwell.service.stores.postgres import PostgresStore, storable
 from failwell.service.stores.postgres_connections import MOST_TRIES, Session
+from failwell.service.stores.switching import pause, waited_for
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -291,15 +292,14 @@ def test_more_than_on_is_left_as_it_is(url: str) -> None:
 
 def test_a_deadlock_is_tried_again(store: PostgresStore) -> None:
     store.write_blocking(lambda db: db.execute("INSERT INTO things (id, name) VALUES (1, ''), (2, '')"))
-    both = threading.Barrier(2)
     tries: list[int] = []
 
     def add(first: int, second: int) -> Callable[[Connection[Any]], None]:
         def work(db: Connection[Any]) -> None:
-            tries.append(first)
             db.execute("UPDATE things SET name = name || 'x' WHERE id = %s", (first,))
-            with suppress(threading.BrokenBarrierError):
-                both.wait(10 if len(tries) <= 2 else 0)
+            tries.append(first)
+            while len(tries) < 2:
+                pause(0.001)
             db.execute("UPDATE things SET name = name || 'x' WHERE id = %s", (second,))
 
         return work
@@ -353,7 +353,22 @@ def test_a_statement_that_takes_too_long_is_cancelled(url: str) -> None:
     store.close()
 
 
-def test_a_job_does_not_wait_for_a_thread_for_ever(url: str) -> None:
+def test_a_job_does_not_wait_for_a_connection_for_ever(url: str) -> None:
+    store = PostgresStore(url, schema=SCHEMA, connections=1, patience=0.05)
+
+    async def both() -> None:
+        held = Held()
+        first = await held.at(store)
+        with pytest.raises(StoreBusyError, match="no connection"):
+            await store.write(lambda db: None)
+        held.go_on.set()
+        await first
+
+    asyncio.run(both())
+    store.close()
+
+
+def test_a_job_that_blocks_does_not_wait_for_ever(url: str) -> None:
     store = PostgresStore(url, connections=1, patience=0.05)
     begun, go_on = threading.Event(), threading.Event()
 
@@ -452,6 +467,7 @@ def test_a_connection_lost_before_the_commit_wrote_nothing(url: str, store: Post
             lose(db)
         return ANSWER
 
+    asyncio.run(store.account("t1", "credits"))  # over a connection that then waits for more
     with pytest.raises(StoreBusyError, match="nothing was written"):
         commit(store, None, lose)
     with pytest.raises(StoreBusyError, match="nothing was written"):
@@ -500,7 +516,7 @@ def lost_answer(monkeypatch: pytest.MonkeyPatch, *, then: Callable[[], None] = l
     """Once, the connection dies after COMMIT was carried out and before that is known."""
     carry_out = Session.commit
 
-    def commit_and_lose(session: Session, record: bytes = b"") -> None:
+    def commit_and_lose(session: Session, record: str = "") -> None:
         import psycopg
 
         carry_out(session, record)
@@ -759,37 +775,101 @@ def test_closing_finishes_what_was_begun_and_leaves_nothing(url: str) -> None:
     assert shared_server().execute("SELECT count(*) FROM things", url.rpartition("/")[2]) == [(10,)]
 
 
-def test_a_caller_that_goes_away_does_not_undo_its_transaction(store: PostgresStore) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+class Held:
+    """Work that has begun, and waits to be let go on."""
 
-    def slow(db: Connection[Any]) -> None:
-        begun.set()
-        go_on.wait(20)
+    def __init__(self) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    def __call__(self, db: Connection[Any]) -> None:
+        self.begun.set()
+        waited_for(self.go_on.wait())
         insert(db)
 
-    async def leave() -> None:
-        task = asyncio.create_task(store.write(slow))
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
+    async def at(self, store: PostgresStore) -> asyncio.Task[None]:
+        """The task of whoever asked for it, once it has begun."""
+        task = asyncio.create_task(store.write(self))
+        await self.begun.wait()
+        return task
+
+    async def left_at(self, store: PostgresStore) -> None:
+        """The same, but whoever asked goes away."""
+        task = await self.at(store)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    async def stay_a_little() -> None:
-        await leave()
-        go_on.set()
+
+def test_a_caller_that_goes_away_does_not_undo_its_transaction(store: PostgresStore) -> None:
+    async def leave_and_stay_a_little() -> None:
+        held = Held()
+        await held.left_at(store)
+        held.go_on.set()
         while not count(store):
             await asyncio.sleep(0.001)
 
-    asyncio.run(stay_a_little())
-    begun.clear()
-    go_on.clear()
-    asyncio.run(leave())
-    go_on.set()  # its loop is closed by now
+    asyncio.run(leave_and_stay_a_little())
+
+
+def test_a_loop_that_ends_undoes_what_was_under_way(store: PostgresStore) -> None:
+    """And leaves the store as good as it was."""
+    asyncio.run(Held().left_at(store))
+
+    assert count(store) == 0
+    assert commit(store, None, insert) == ANSWER
+
+
+def test_two_event_loops_share_the_connections(url: str) -> None:
+    """One in a thread of its own waits for what the other lets go."""
+    store = PostgresStore(url, schema=SCHEMA, connections=1, patience=20.0)
+    held, here = Held(), asyncio.new_event_loop()
+    task = here.run_until_complete(held.at(store))
+    other = threading.Thread(target=lambda: asyncio.run(store.write(insert)))
+    other.start()
+    while not store._pool._waiting:
+        time.sleep(0.001)
+    held.go_on.set()
+    here.run_until_complete(task)
+    other.join()
+    here.close()
+
+    assert count(store) == 2
+    assert commit(store, None, insert) == ANSWER
     store.close()
 
-    name = store.url.rpartition("/")[2]
-    assert shared_server().execute("SELECT count(*) FROM things", name) == [(2,)]
+
+def test_who_waits_for_the_trip_of_a_loop_that_ends_makes_its_own(store: PostgresStore) -> None:
+    here = asyncio.new_event_loop()
+    locker = PostgresStore(store.url)
+    locker.write_blocking(lambda db: None)
+    taken: list[Any] = []
+
+    def hold(db: Connection[Any]) -> None:
+        db.execute("LOCK TABLE failwell_limits")
+        first = here.create_task(store.take("s", LIMITS))
+        here.run_until_complete(asyncio.sleep(0.05))
+        other = threading.Thread(target=lambda: taken.append(asyncio.run(store.take("s", LIMITS))))
+        other.start()
+        while not store._arrivals._waiting:
+            time.sleep(0.001)
+        for task in asyncio.all_tasks(here):
+            task.cancel()
+        here.run_until_complete(asyncio.gather(first, return_exceptions=True))
+        here.run_until_complete(asyncio.sleep(0.05))
+        here.close()
+        raise Ended(other)
+
+    with pytest.raises(Ended) as ended:
+        locker.write_blocking(hold)
+    ended.value.other.join()
+    locker.close()
+
+    assert taken[0].allowed
+
+
+class Ended(Exception):
+    def __init__(self, other: threading.Thread) -> None:
+        self.other = other
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -888,19 +968,13 @@ def test_claims_that_come_together_are_each_answered(store: PostgresStore) -> No
 
 
 def test_who_waits_for_a_trip_is_told_when_there_is_none(url: str) -> None:
-    store = PostgresStore(url, connections=1, patience=0.05)
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(db: Connection[Any]) -> None:
-        begun.set()
-        go_on.wait(20)
+    store = PostgresStore(url, schema=SCHEMA, connections=1, patience=0.05)
 
     async def ask() -> list[Any]:
-        holder = asyncio.create_task(store.write(slow))
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
-        asyncio.get_running_loop().call_later(0.2, go_on.set)
+        held = Held()
+        holder = await held.at(store)
         outcomes = await asyncio.gather(*(store.take("s", LIMITS) for _ in range(3)), return_exceptions=True)
+        held.go_on.set()
         await holder
         return list(outcomes)
 
@@ -923,19 +997,19 @@ def test_an_error_of_a_trip_is_everybodys(store: PostgresStore) -> None:
 
 
 def test_a_child_forgets_what_its_parent_began(store: PostgresStore) -> None:
-    """What the child of a fork does, looked at without a fork: new threads, new connections."""
+    """What the child of a fork does, looked at without a fork: new connections."""
     assert count(store) == 0
     claimed(store, a_claim())
-    jobs, threads, reader = store._pool._jobs, store._pool._threads, store._reader
+    sessions, reader = store._pool._sessions, store._reader
     postgres._after_fork()
 
     assert count(store) == 0
     assert isinstance(claimed(store, a_claim(token=b"t")), InFlight)
     assert store._reader is not reader
-    for _ in threads:
-        jobs.put(None)
-    for thread in threads:
-        thread.join()
+    assert not {*sessions} & {*store._pool._sessions}
+    assert {*sessions} == {*store._pool._of_parents}, "none is let go of, which would end it"
+    for session in sessions:
+        session.drop()
     assert reader is not None
     reader.close()
 

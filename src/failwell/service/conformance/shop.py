@@ -66,7 +66,7 @@ class FusedStore:
         self._store = store
         self._fuse = fuse
         if isinstance(store, SQLStore):
-            store._record = self._recording(store._record)  # type: ignore[method-assign]  # to reach places within a commit
+            store._carry_out = self._carrying(store._carry_out)  # type: ignore[method-assign]  # to reach places within a commit
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
@@ -81,12 +81,13 @@ class FusedStore:
 
         return watched
 
-    def _recording(self, record: Callable[..., None]) -> Callable[..., None]:
-        def recording(*arguments: Any) -> None:
-            record(*arguments)
+    def _carrying(self, carry_out: Callable[..., Answer]) -> Callable[..., Answer]:
+        def carrying(*arguments: Any, **named: Any) -> Answer:
+            answer = carry_out(*arguments, **named)
             self._fuse.reach("record written")
+            return answer
 
-        return recording
+        return carrying
 
 
 class Payments:

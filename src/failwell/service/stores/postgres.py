@@ -1,9 +1,9 @@
 """
 Keep keys, limits, records and accounts in PostgreSQL, beside the service's own tables.
 
-A few threads each have a connection of their own and carry out one job after another; the event
-loop's thread waits for none of them, except in `read`. A job is a function of the connection, so
-an effect is the same synchronous function as with SQLite.
+A few connections are shared out among jobs. A job is a synchronous function of a connection, so an
+effect is the same function as with SQLite; it runs on the event loop's thread, and while it waits
+for the database, the loop goes on with others: see `switching`. Only `read` keeps the loop waiting.
 
 What is lost with a crash of the database, and what is not: an effect, a record, a kept step and
 an account are on its disk before anybody hears of them, and so is a claim that may not be taken
@@ -20,7 +20,6 @@ became of the transaction's number.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
@@ -36,12 +35,11 @@ from failwell.service.stores.base import StoreBusyError, fenced_unless
 from failwell.service.stores.postgres_connections import (
     FENCED,
     NOW,
-    Batch,
     Connector,
-    Pool,
     Prepared,
     Session,
 )
+from failwell.service.stores.postgres_pool import Batch, Pool
 from failwell.service.stores.sql import (
     _CLAIM,
     _FIND_KEY,
@@ -57,6 +55,7 @@ from failwell.service.stores.sql import (
     _key,
     _whole_record,
 )
+from failwell.service.stores.switching import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -196,7 +195,7 @@ class PostgresStore(SQLStore):
     Args:
         url: `postgresql://user@host/database`, or anything else that libpq takes.
         schema: Statements that make the service's own tables, safe to run again.
-        connections: How many, at most; each has a thread. One more is for `read`.
+        connections: How many, at most. One more is for `read`, and one for what blocks.
         patience: Seconds a job waits for a connection, and a statement for a lock, before
             `StoreBusyError`. Statements are cancelled that take twice as long, but not within
             their first second.
@@ -229,8 +228,6 @@ class PostgresStore(SQLStore):
         self._connector = Connector(url, patience)
         self._reader: Connection | None = None
         self._reading = threading.Lock()
-        # By thread: what is to be recorded with the transaction that is under way there.
-        self._aside = threading.local()
         self._pool = Pool(self._connector, connections, patience)
         self._arrivals: Batch[Arrival] = Batch(self._pool, self._let_in)
         self._wanted: Batch[Wanted] = Batch(self._pool, self._claim_all)
@@ -354,7 +351,7 @@ class PostgresStore(SQLStore):
                 if claim is not None:
                     raise StoreBusyError("the connection was lost") from lost
                 raise lost
-            time.sleep(0.02)
+            pause(0.02)
 
     def _recorded(self, db: Connection, claim: Claim, backend: int) -> bool:
         """Whether the answer to a claim is recorded; if not, it never will be."""
@@ -463,7 +460,8 @@ class PostgresStore(SQLStore):
 
     def _forget(self, statement: str) -> None:
         # Nobody waits for it; if it fails, the next one has more to do.
-        self._pool.put(partial(self._carry, work=lambda db: self._execute(db, statement)))
+        task = self._pool.start(partial(self._carry, work=lambda db: self._execute(db, statement)))
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     # --- idempotency ---
 
@@ -558,27 +556,20 @@ class PostgresStore(SQLStore):
         """See `TransactionalStore.commit`."""
 
         self._count_claim()
-        records: list[str] = []
 
-        def work(db: Connection) -> Answer:
-            records.clear()
-            self._aside.records = records
-            try:
-                return self._carry_out(db, claim, effect, keep, tenant, request_id, debits)
-            finally:
-                self._aside.records = None
+        def record(answer: Answer) -> str:
+            if claim is None:
+                return ""
+            return self._recording.call(self._facts(_whole_record(claim, answer, keep)))
 
+        # The claim is seen to where the transaction begins and ends: it takes no trips of its own.
+        effect_and_debits = partial(
+            self._carry_out, claim=None, effect=effect, keep=keep, tenant=tenant, request_id=request_id,
+            debits=debits,
+        )  # fmt: skip
         return await self._pool.run(
-            partial(self._transact, work=work, claim=claim, record=lambda _: "".join(records))
+            partial(self._transact, work=effect_and_debits, claim=claim, record=record)
         )
-
-    def _begin_work(self, db: Any, claim: Claim) -> None:
-        """Was seen to when the transaction began."""
-
-    def _record(self, db: Any, claim: Claim, answer: Answer, keep: float) -> None:
-        # Goes along with COMMIT.
-        facts = self._facts(_whole_record(claim, answer, keep))
-        self._aside.records.append(self._recording.call(facts))
 
     def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         for name, value in facts.items():
@@ -639,7 +630,8 @@ class PostgresStore(SQLStore):
 
     async def aclose(self) -> None:
         """See `Store.aclose`."""
-        await asyncio.to_thread(self.close)
+        await self._pool.aclose()
+        self.close()
 
     def close(self) -> None:
         """Finish the jobs under way and close the connections. May be called again."""
@@ -649,7 +641,7 @@ class PostgresStore(SQLStore):
                 self._reader.close()
 
     def _forked(self) -> None:
-        # The connections are the parent's, and so are the threads: here, there are none.
+        # The connections are the parent's.
         self._reader, self._of_parent = None, self._reader
         self._reading = threading.Lock()
         self._pool.forked()

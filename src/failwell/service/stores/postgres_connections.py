@@ -1,36 +1,31 @@
 """
-The connections of a `PostgresStore`: how they are made, used by threads, and lost.
+The connections of a `PostgresStore`: how they are made, used, and lost.
 
-A `Session` is one thread's connection and knows what an error on it means. A `Pool` has the
-threads and hands jobs to them; a `Batch` makes one job of what several requests ask for at once.
+A `Session` is a connection that is made again when it was lost, and knows what an error on it
+means. It blocks, unless it is used within `switching.carried_out`: then the event loop goes on
+while it waits for the server.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-import queue
-import threading
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import FencedError, StoreBusyError
+from failwell.service.stores.switching import aside, is_switching, pause, waited_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping
+    from types import ModuleType
     from typing import TypeAlias
 
     import psycopg
     from psycopg.pq.abc import PGresult
 
     Connection: TypeAlias = psycopg.Connection[Any]
-    # Of one who asked: the result, or what was raised.
-    Outcome: TypeAlias = tuple[Any, BaseException | None]
-
-T = TypeVar("T")
-Item = TypeVar("Item")
 
 # One statement sees one time, and the workers' own clocks do not matter.
 NOW = "date_part('epoch', statement_timestamp())"
@@ -49,8 +44,9 @@ _BUSY_CLASSES = ("08", "53")
 # The server ended the connection: shut down, crashed, not yet up, idle for too long.
 _ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 
-# What is carried out together; what waits longer than that waits for the next.
-MOST_AT_ONCE = 32
+
+# Seconds after which who waits for the server looks up for a moment, as psycopg does.
+WAKE = 0.1
 
 
 class Connector:
@@ -69,6 +65,7 @@ class Connector:
         except ImportError as exc:
             raise ConfigurationError('PostgreSQL needs psycopg: pip install "failwell[postgres]"') from exc
         self.psycopg = psycopg
+        self._connection = _connection_class(psycopg)
         self.ahead = 0.0
         self.pipelines = psycopg.capabilities.has_pipeline()
         try:
@@ -92,9 +89,9 @@ class Connector:
             **given, "connect_timeout": max(2, math.ceil(patience)), "client_encoding": "UTF8",
         }  # fmt: skip
 
-    def open(self, until: float, *, read_only: bool = False) -> tuple[Connection, str]:
+    def opened(self, until: float, *, read_only: bool = False) -> tuple[Connection, str]:
         """
-        A new connection, and how its lasting transactions begin.
+        A new connection, and how its lasting transactions begin. Blocks.
 
         Args:
             until: When to stop trying, on the monotonic clock.
@@ -107,7 +104,7 @@ class Connector:
         while True:
             db = None
             try:
-                db = self.psycopg.connect(**self._facts, autocommit=True)
+                db = self._connection.connect(**self._facts, autocommit=True)
                 return db, self._prepare(db, read_only)
             except self.psycopg.Error as exc:
                 if db is not None:
@@ -128,6 +125,21 @@ class Connector:
         # Somebody may have asked for more than "on", such as a second machine that has it, too.
         lasting = "on" if durability == "off" else durability
         return f"BEGIN; SET LOCAL synchronous_commit = {lasting}"
+
+
+@lru_cache(maxsize=1)
+def _connection_class(psycopg: ModuleType) -> type[Connection]:
+    """psycopg's connection, which blocks; but lets an event loop go on, where one is switched to."""
+    from psycopg import waiting
+
+    class SwitchingConnection(psycopg.Connection):  # type: ignore[misc,name-defined]  # known when it is imported
+        def wait(self, generator: Any, interval: float = WAKE, *arguments: Any, **named: Any) -> Any:
+            if not is_switching():
+                return super().wait(generator, interval, *arguments, **named)
+            waiter = waiting.wait_async(generator, self.pgconn.socket, interval, *arguments, **named)
+            return waited_for(waiter)
+
+    return SwitchingConnection
 
 
 class Prepared:
@@ -169,7 +181,7 @@ def _literal(value: bytes | str | float | None) -> str:
 
 class Session:
     """
-    A thread's connection, made again when it was lost.
+    A connection, made again when it was lost.
 
     Attributes:
         backend: The number of the server's process behind it.
@@ -190,7 +202,7 @@ class Session:
         """The connection, outside any transaction."""
         self._fresh = self._db is None or self._db.closed
         if self._db is None or self._db.closed:
-            self._db, self._begin = self._connector.open(until, read_only=self._read_only)
+            self._db, self._begin = aside(lambda: self._connector.opened(until, read_only=self._read_only))
             self._prepared.clear()
             self.backend = self._db.info.backend_pid
         return self._db
@@ -236,8 +248,10 @@ class Session:
 
     def _say(self, statement: bytes) -> PGresult:
         # Past the cursors and prepared statements of psycopg: there is nothing in it for them.
-        psycopg = self._connector.psycopg
-        result = self._own.pgconn.exec_(statement)
+        psycopg, db = self._connector.psycopg, self._own
+        db.pgconn.send_query(statement)
+        # Of several statements in one, each has a result.
+        result: PGresult = db.wait(psycopg.generators.execute(db.pgconn))[-1]
         if result.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(result)
         return result
@@ -286,6 +300,10 @@ class Session:
             StoreBusyError: the database is why it did not work, and nothing was written.
             Exception: `exc`, if it has nothing to do with the database's state.
         """
+        if not isinstance(exc, Exception):
+            # Cancelled where it waited: nobody knows how much the server has answered.
+            self.drop()
+            raise exc
         lost = self.lost(exc)
         idle = self._connector.psycopg.pq.TransactionStatus.IDLE
         if not lost and self._own.info.transaction_status != idle:
@@ -301,7 +319,7 @@ class Session:
             raise StoreBusyError("the connection was lost; nothing was written") from exc
         state = (getattr(exc, "sqlstate", None) or "") if self._is_error(exc) else ""
         if state in _COLLISIONS and tries < MOST_TRIES:
-            time.sleep(0.01 * tries)  # the other one goes first
+            pause(0.01 * tries)  # the other one goes first
             return
         if state in _BUSY or state.startswith(_BUSY_CLASSES):
             raise StoreBusyError("the database is busy; nothing was written") from exc
@@ -309,202 +327,3 @@ class Session:
 
     def _is_error(self, exc: BaseException) -> bool:
         return isinstance(exc, self._connector.psycopg.Error)
-
-
-class _Job:
-    """A piece of work, until when it may begin, and who is to be told of its outcome."""
-
-    __slots__ = ("tell", "until", "work")
-
-    def __init__(
-        self,
-        work: Callable[[Session, float], Any],
-        until: float,
-        tell: Callable[[Any, BaseException | None], None],
-    ) -> None:
-        self.work = work
-        self.until = until
-        self.tell = tell
-
-
-class Pool:
-    """
-    Threads with a connection each; started when there is work for one more.
-
-    Results go back by `call_soon_threadsafe`; a caller that went away in the meantime does not
-    undo its transaction, because nobody could know whether it was already committed.
-    """
-
-    def __init__(self, connector: Connector, most: int, patience: float) -> None:
-        self._connector = connector
-        self._most = most
-        self._patience = patience
-        self.closed = False
-        self.forked()
-
-    def forked(self) -> None:
-        """Begin anew, without threads."""
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._unfinished = 0
-
-    async def run(self, work: Callable[[Session, float], T]) -> T:
-        """What `work` returns or raises, on one of the threads."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def answer(result: T, error: BaseException | None) -> None:
-            with suppress(RuntimeError):  # the loop was closed while we worked
-                loop.call_soon_threadsafe(_tell, future, result, error)
-
-        self.put(work, answer)
-        return await future
-
-    def run_blocking(self, work: Callable[[Session, float], T]) -> T:
-        """The same, for a thread that can wait."""
-        box: queue.SimpleQueue[tuple[T, BaseException | None]] = queue.SimpleQueue()
-        self.put(work, lambda result, error: box.put((result, error)))
-        result, error = box.get()
-        if error is not None:
-            raise error
-        return result
-
-    def put(
-        self,
-        work: Callable[[Session, float], Any],
-        tell: Callable[[Any, BaseException | None], None] = lambda result, error: None,
-    ) -> None:
-        """Have `work` carried out when it is its turn."""
-        with self._lock:
-            if self.closed:
-                raise StoreBusyError("the store is closed")
-            self._jobs.put(_Job(work, time.monotonic() + self._patience, tell))
-            self._unfinished += 1
-            if self._unfinished > len(self._threads) < self._most:
-                thread = threading.Thread(target=self._work, name="failwell-postgres", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _work(self) -> None:
-        session = Session(self._connector)
-        while (job := self._jobs.get()) is not None:
-            self._carry_out(job, session)
-            # It holds a request; the next one may be long in coming.
-            del job
-        session.drop()
-
-    def _carry_out(self, job: _Job, session: Session) -> None:
-        result, error = None, None
-        try:
-            if time.monotonic() > job.until:
-                raise StoreBusyError("no connection became free in time")
-            result = job.work(session, job.until)
-        except BaseException as exc:  # noqa: BLE001  # it belongs to whoever asked
-            error = exc
-        with self._lock:
-            self._unfinished -= 1
-        job.tell(result, error)
-
-    def close(self) -> None:
-        """Finish what was begun, and end the threads."""
-        with self._lock:
-            if not self.closed:
-                self.closed = True
-                for _ in self._threads:
-                    self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
-
-
-class Batch(Generic[Item]):
-    """
-    What several requests ask for at once, carried out as one job.
-
-    While a job is under way, whoever comes waits for the next: so nobody waits for others to
-    come, and the more come, the less each of them costs.
-
-    Args:
-        pool: Where the job is carried out.
-        work: Takes the session and what is asked, gives an outcome for each.
-    """
-
-    def __init__(
-        self, pool: Pool, work: Callable[[Session, float, Sequence[Item]], Sequence[Outcome]]
-    ) -> None:
-        self._pool = pool
-        self._carry_out = work
-        self.forked()
-
-    def forked(self) -> None:
-        """Begin anew, with nobody waiting."""
-        self._lock = threading.Lock()
-        self._waiting: list[tuple[Item, asyncio.AbstractEventLoop, asyncio.Future[Any]]] = []
-        self._running = False
-
-    async def ask(self, item: Item) -> Any:
-        """The result for `item`."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        with self._lock:
-            self._waiting.append((item, loop, future))
-            first, self._running = not self._running, True
-        if first:
-            self._begin()
-        return await future
-
-    def _begin(self) -> None:
-        try:
-            self._pool.put(self._work, self._ended)
-        except StoreBusyError as exc:
-            self._ended(None, exc)
-
-    def _work(self, session: Session, until: float) -> None:
-        with self._lock:
-            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-        outcomes: Sequence[Outcome]
-        try:
-            outcomes = self._carry_out(session, until, [item for item, _, _ in batch])
-        except BaseException as exc:  # noqa: BLE001  # it belongs to those who asked
-            outcomes = [(None, exc)] * len(batch)
-        _tell_all((loop, future, outcome) for (_, loop, future), outcome in zip(batch, outcomes, strict=True))
-
-    def _ended(self, _result: None, error: BaseException | None) -> None:
-        """After a job, or instead of one."""
-        with self._lock:
-            left: Sequence[Any] = self._waiting
-            self._running = bool(left) and error is None
-            if error is not None:
-                self._waiting = []
-        if error is not None:
-            _tell_all((loop, future, (None, error)) for _, loop, future in left)
-        elif left:
-            self._begin()
-
-
-def _tell_all(
-    outcomes: Iterable[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Outcome]],
-) -> None:
-    """Wake each loop once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Outcome]]] = {}
-    for loop, future, outcome in outcomes:
-        by_loop.setdefault(loop, []).append((future, outcome))
-    for loop, of_loop in by_loop.items():
-        with suppress(RuntimeError):  # the loop was closed while we worked
-            loop.call_soon_threadsafe(_tell_each, of_loop)
-
-
-def _tell_each(outcomes: Sequence[tuple[asyncio.Future[Any], Outcome]]) -> None:
-    for future, (result, error) in outcomes:
-        _tell(future, result, error)
-
-
-def _tell(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.cancelled():
-        return
-    if isinstance(error, StopIteration):  # a future cannot carry it
-        error = RuntimeError("the transaction raised StopIteration")
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)

@@ -40,6 +40,7 @@ from failwell.service.keys import StoredKey
 from failwell.service.limits import MICROSECONDS, Limit, decision
 from failwell.service.stores import redis_scripts as scripts
 from failwell.service.stores.base import StoreBusyError, fenced_unless
+from failwell.service.stores.urls import names_a_redis_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -103,6 +104,8 @@ class RedisStore:
         if not prefix or "{" in prefix or "}" in prefix:
             # Redis hashes what stands in the first braces of a key.
             raise ConfigurationError("the prefix of a Redis store needs a character, and no braces")
+        if not names_a_redis_database(url):
+            raise ConfigurationError("a database of Redis is a number: redis://host/0")
         self.prefix = prefix
         self._url = url
         self._patience = patience

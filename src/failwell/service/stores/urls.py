@@ -44,3 +44,10 @@ def open_store(url: str, **settings: Any) -> Store:
             return RedisStore(url, **settings)
     # The URL may hold a password: it is not repeated.
     raise ConfigurationError(f"no store is called {parts.scheme or 'that'}: use {', '.join(KINDS)}")
+
+
+def names_a_redis_database(url: str) -> bool:
+    """Whether the path of a URL is one: redis-py takes database 0 for what is no number."""
+    parts = urlsplit(url)
+    number = unquote(parts.path.removeprefix("/"))
+    return parts.scheme == "unix" or not number or (number.isascii() and number.isdigit())
