@@ -26,6 +26,7 @@ def test_clocks_that_disagree_are_named(ahead: float, trip: float, verdict: str)
         ("sqlite://host/s.db", "A SQLite store is a file"),
         ("sqlite:///:memory:", "A SQLite store is a file"),
         ("sqlite:///", "A SQLite store is a file"),
+        ("redis://:hunter22@127.0.0.1:1/shop", "A database of Redis is a number"),
     ],
 )
 def test_what_is_no_store_cannot_be_examined(url: str, sentence: str) -> None:

@@ -62,6 +62,14 @@ def test_a_directory_that_is_not_there_is_wrong(tmp_path: Path) -> None:
     assert verdicts(url_of(tmp_path / "gone" / "new.db"))["directory"] == "wrong"
 
 
+def test_a_directory_in_place_of_a_file_is_called_one(tmp_path: Path) -> None:
+    found = findings(url_of(tmp_path))
+
+    assert (found["file"].verdict, found["file"].found) == ("wrong", "This is a directory.")
+    assert "writable" not in found
+    assert f"sqlite:///{tmp_path}/store.db" in found["file"].do
+
+
 @contextmanager
 def as_somebody_else() -> Iterator[Path]:
     """A directory of ours that we may not write to: root turns into nobody for a while."""

@@ -1033,6 +1033,15 @@ def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize("path", ["/shop", "/0x", "/1/2", "/-1", "/%C2%B2"])
+def test_a_database_that_is_no_number_is_refused(path: str) -> None:
+    """
+    redis-py takes database 0 then, or 12 for 1/2, which is somebody else's.
+    """
+    with pytest.raises(ConfigurationError, match="is a number: redis://host/0"):
+        RedisStore(f"redis://127.0.0.1:1{path}")
+
+
 @pytest.mark.parametrize("version", ["5.2.0", "4.6.0", "8.0.0", "8.0.1", "8.0.1rc1"])
 def test_versions_of_redis_py_that_lose_connections_are_refused(
     monkeypatch: pytest.MonkeyPatch, version: str

@@ -17,6 +17,7 @@ from failwell.service.doctor.findings import (
 )
 from failwell.service.doctor.tables import SHOWN, unsettled
 from failwell.service.stores.redis import LEAST_REDIS_PY, REFUSED_REDIS_PY
+from failwell.service.stores.urls import names_a_redis_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +44,8 @@ def examine_redis(url: str, *, prefix: str) -> list[Finding]:
         raise CannotLookError(
             "Redis needs redis-py, which is not installed. Run: pip install 'failwell[redis]'"
         ) from None
+    if not names_a_redis_database(url):
+        raise CannotLookError("A database of Redis is a number: redis://host/0")
     try:
         # Slots are bytes, and so are the keys of others: what is no text comes back as it was.
         db = redis.Redis.from_url(

@@ -41,6 +41,9 @@ def examine_sqlite(path: str) -> list[Finding]:
     if not os.path.isdir(folder):
         do = "Make it, and let the service's user write into it."
         return [*findings, wrong("directory", "The directory is not there.", do)]
+    if os.path.isdir(path):
+        do = "Name a file in it, such as sqlite:///{}."
+        return [*findings, wrong("file", "This is a directory.", do.format(os.path.join(path, "store.db")))]
     findings += [writable(path), file_system(path, read_mounts()), free_space(shutil.disk_usage(folder).free)]
     if not os.path.exists(path):
         do = "Start the service: it makes it. If it has run before, the path is not the one it uses."
