@@ -141,6 +141,14 @@ def test_a_signal_at_the_end_of_the_start_ends_it_as_well(monkeypatch: pytest.Mo
         failwell_sandbox.serve(out=Broken())  # just before it would wait
 
 
+def test_a_port_for_what_does_not_run_is_refused() -> None:
+    with (
+        pytest.raises(ValueError, match="a port is for agoralia, and only kneo runs"),
+        failwell_sandbox.running(("kneo",), ports={"kneo": 0, "agoralia": 1}),
+    ):
+        pass
+
+
 def test_a_sandbox_of_a_thousand_workers_is_refused() -> None:
     with (
         pytest.raises(ConfigurationError, match="64 workers at the most, not 1000"),

@@ -237,13 +237,15 @@ def running(
 
     Raises:
         ConfigurationError: a `ValueError`: the store cannot be used, or not by so many.
-        ValueError: there is no service of that name.
+        ValueError: there is no service of that name, or a port is for one that does not run.
         RuntimeError: a worker process does not start.
         OSError: a port is taken.
     """
     unknown = set(services) - set(KINDS)
     if unknown:
         raise ValueError(f"no service is called {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    if astray := set(ports or {}) - set(services):
+        raise ValueError(f"a port is for {', '.join(sorted(astray))}, and only {', '.join(services)} runs")
     kind_of_store = kind_of(store)
     if workers < 1:
         raise ConfigurationError("a sandbox needs a worker")
