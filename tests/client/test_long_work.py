@@ -11,7 +11,8 @@ from scripted_server import RESET, STALL, ScriptedServer, reply
 
 import failwell
 from failwell import Contract, Operation, Poll, PollPolicy, RetryPolicy
-from failwell.operations.steps import Steps, do, pause
+from failwell.models import Page
+from failwell.operations.steps import Steps, do, every_item, pause
 
 ONCE = RetryPolicy(max_attempts=1)
 PROMPT = PollPolicy(interval=0.01, growth=1.0, timeout=30.0)
@@ -109,3 +110,32 @@ def test_steps_that_need_no_call_make_none(driver: Driver) -> None:
         assert driver.perform(server.url, nothing) == []
 
     assert server.asked == []
+
+
+def numbers_after(cursor: str | None) -> Operation[Page[int]]:
+    return Operation("GET", "/numbers", Page.of(int), params={"cursor": cursor})
+
+
+def test_a_list_is_read_page_by_page(driver: Driver) -> None:
+    pages = [
+        reply(200, {"items": [1, 2], "next_cursor": "c2"}),
+        reply(503),
+        reply(200, {"items": [3], "next_cursor": "c3"}),
+        reply(200, {"items": [], "next_cursor": None}),
+    ]
+    quick = RetryPolicy(base=0.001)
+    with ScriptedServer(pages) as server:
+        found = driver.perform(server.url, lambda: every_item(numbers_after), retry=quick)
+
+    assert found == [1, 2, 3]
+    assert [asked.target.partition("=")[2] for asked in server.asked] == ["", "c2", "c2", "c3"]
+
+
+def test_a_list_that_leads_back_into_itself_is_an_answer_that_cannot_be_used(driver: Driver) -> None:
+    page = reply(200, {"items": [1], "next_cursor": "c2"})
+    with ScriptedServer([page] * 9) as server:
+        error = driver.perform(server.url, lambda: every_item(numbers_after))
+
+    assert type(error) is failwell.BadAnswerError
+    assert "next_cursor 'c2' was given before" in str(error)
+    assert len(server.asked) == 2

@@ -17,11 +17,11 @@ and cancellation end the generator and never enter it.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
-from failwell.call.messages import Sleep
+from failwell.call.messages import Response, Sleep
 from failwell.call.operation import Operation
 from failwell.errors import CallError
 from failwell.operations.polling import Poll
@@ -64,3 +64,40 @@ def do(order: Operation[T] | Poll[T]) -> Steps[T]:
 def pause(seconds: float) -> Steps[float]:
     """Let time pass, as a step; brings the monotonic seconds after it."""
     return (yield Sleep(seconds)).now
+
+
+def every_item(page_after: Callable[[Any], Operation[Any]]) -> Steps[list[Any]]:
+    """
+    All items of a list that comes in pages, as a step.
+
+    Args:
+        page_after: The operation for the page behind a cursor; None asks for the first. A page has
+            `items` and `next_cursor`, as `failwell.models.Page`.
+
+    Raises:
+        CallError: a page could not be had; also, as an answer that cannot be used, if a cursor is
+            given twice, because a list that leads back into itself has no end.
+    """
+    items: list[Any] = []
+    seen: set[Any] = set()
+    cursor = None
+    while True:
+        operation = page_after(cursor)
+        page = yield from do(replace(operation, parse=_unseen(operation.parse, seen)))
+        items.extend(page.items)
+        cursor = page.next_cursor
+        if cursor is None:
+            return items
+
+
+def _unseen(parse: Callable[[Response], Any], seen: set[Any]) -> Callable[[Response], Any]:
+    def read(response: Response) -> Any:
+        page = parse(response)
+        if page.next_cursor in seen:
+            # As any other answer that is not as promised: the client makes the contract's class of it.
+            raise ValueError(f"next_cursor {page.next_cursor!r} was given before")
+        if page.next_cursor is not None:
+            seen.add(page.next_cursor)
+        return page
+
+    return read
