@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from broken_stores import BROKEN, AlwaysMismatch, SaysInFlightFirst
 from opened_stores import KINDS, LEVELS, opens_sqlite, shared
 
 from failwell.service import SQLiteStore, StoreBusyError, conformance
-from failwell.service.conformance import together
+from failwell.service.conformance import forks, together
 from failwell.service.conformance.trial import Effects, answer_of, expect, held, in_flight, insertion
 from failwell.service.idempotency import Claim, Mismatch, Recorded
 
@@ -55,6 +56,32 @@ def test_checks_are_chosen_by_what_a_store_keeps() -> None:
     assert {check.level for check in everything} == {None, "transactional", "at_most_once"}
     assert {check.level for check in least} == {None}
     assert not any(check.own_clock for check in least)
+
+
+@pytest.mark.parametrize("levels", [["exactly_once"], "transactional"])
+def test_a_level_that_there_is_not_drops_no_checks_in_silence(levels: Any) -> None:
+    with pytest.raises(ValueError, match="there are transactional, resumable, at_most_once"):
+        conformance.checks(levels)
+
+
+def of_the_script(clock: Any) -> Any:
+    """What opens a store, as it is where a script defines it."""
+
+
+of_the_script.__module__ = "__main__"
+
+
+@pytest.mark.parametrize(
+    ("opens", "why"),
+    [(lambda clock: None, "by pickle"), (of_the_script, "define it in a module that can be imported")],
+)
+def test_what_cannot_go_to_another_process_is_told_so(
+    opens: Any, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "of_the_script", of_the_script, raising=False)
+
+    with forks.Processes() as processes, pytest.raises(TypeError, match=why):
+        processes.run([(opens, (None,))])
 
 
 # --- what the other processes run, here without them ---

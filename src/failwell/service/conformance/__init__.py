@@ -10,11 +10,12 @@ Hold a store to the protocol, by checks that anybody can run on a store of their
     def test_my_store_keeps_its_promises(check):
         check(open_store)
 
-A check opens the store several times, as several workers would, uses names that nothing else
-has, and leaves its rows behind: give it a database for tests. Some checks start processes, to
-which `open_store` goes by pickle. `python -m failwell.service.conformance URL` runs all of it
-from the command line, and the crash sweep of `failwell.service.conformance.crashes`, which kills
-processes between claim and answer, and counts effects.
+A check opens the store several times, as several workers would, uses names that nothing else has,
+and leaves its rows behind: give it a database for tests. Some checks start processes, to which
+`open_store` goes by pickle: define it in a module, not in `__main__`. `python -m
+failwell.service.conformance URL` runs all of it from the command line, and the crash sweep of
+`failwell.service.conformance.crashes`, which kills processes between claim and answer, and counts
+effects.
 """
 
 from __future__ import annotations
@@ -42,8 +43,13 @@ def checks(levels: Iterable[str] = LEVELS, *, own_clock: bool = True) -> tuple[C
         levels: The levels of idempotency that it keeps: its `levels`.
         own_clock: Whether it has a clock of its own, as a database server has; not if it asks
             its worker's, as a file's store does, whose workers share one machine.
+
+    Raises:
+        ValueError: there is no such level.
     """
     kept = set(levels)
+    if unknown := kept.difference(LEVELS):
+        raise ValueError(f"no level is called {min(unknown)!r}; there are {', '.join(LEVELS)}")
     return tuple(
         check
         for check in ALL

@@ -84,12 +84,13 @@ class Processes:
         Run `jobs` at the same time; how each ended.
 
         Raises:
+            TypeError: a job cannot go to another process.
             RuntimeError: the helper process ended, such as because a job cannot be unpickled.
         """
         to, back = self._helper.stdin, self._helper.stdout
         assert to is not None  # both are pipes
         assert back is not None
-        pickle.dump(list(jobs), to)
+        to.write(_pickled(jobs))
         to.flush()
         try:
             ended: list[Ended] = pickle.load(back)  # noqa: S301  # from our own helper
@@ -116,6 +117,19 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         # Closes the pipes, on which the helper ends, and waits for it.
         self._helper.communicate()
+
+
+def _pickled(jobs: Sequence[Job]) -> bytes:
+    try:
+        pickled = pickle.dumps(list(jobs))
+    except (pickle.PicklingError, AttributeError, TypeError) as exc:
+        raise TypeError(f"what opens the store goes to other processes by pickle: {exc}") from exc
+    if b"__main__" in pickled:
+        raise TypeError(
+            "what opens the store goes to other processes by pickle, and their `__main__` is another: "
+            "define it in a module that can be imported"
+        )
+    return pickled
 
 
 def meet() -> None:
