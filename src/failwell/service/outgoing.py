@@ -59,9 +59,7 @@ class OwnFields:
         """`headers` with these in place of what they have of the same names."""
         decision = exchange.decision
         names = self._names[decision is not None, status >= 400]
-        fields = sendable(headers)
-        if not names.isdisjoint([name.lower() for name, _ in fields]):
-            fields = [field for field in fields if field[0].lower() not in names]
+        fields = sendable(headers, without=names)
         fields.append((self._id_header, exchange.request_id.encode("latin-1")))
         if decision is not None:
             fields += decision.headers(self._limits)
@@ -198,28 +196,37 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 
 
-def sendable(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def sendable(
+    headers: Iterable[tuple[bytes, bytes]], *, without: frozenset[bytes] = frozenset()
+) -> list[tuple[bytes, bytes]]:
     """
     `headers` as they are sent, if they can be.
 
     What stands around a value is not part of it (RFC 9110, section 5.5), and some servers refuse it.
+
+    Args:
+        headers: Names and values.
+        without: Names in lower case, of fields that are left out.
 
     Raises:
         ValueError: one of them has no name of a field, or a line break or another control character.
     """
     fields = []
     for name, value in headers:
-        if not _is_token(name) or value.translate(None, _CONTROLS) != value:
+        lower = _lower(name)
+        if not lower or value.translate(None, _CONTROLS) != value:
             # Not the value, which may be anything.
             raise ValueError(f"the header {name!r} of the answer cannot be sent")
-        fields.append((name, value.strip(b" \t")))
+        if lower not in without:
+            fields.append((name, value.strip(b" \t")))
     return fields
 
 
 # A service sends few names, and each many times.
 @lru_cache(maxsize=1024)
-def _is_token(name: bytes) -> bool:
-    return name != b"" and not name.translate(None, _TOKEN)
+def _lower(name: bytes) -> bytes:
+    """The name of a field in lower case; empty if it is none."""
+    return b"" if name.translate(None, _TOKEN) else name.lower()
 
 
 def fields_of(answer: Answer) -> Iterable[tuple[bytes, bytes]]:
