@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -102,6 +102,7 @@ def wait(
         effect = next(flow)
         while True:
             if isinstance(effect, Sleep):
+                assert effect.seconds > 0  # no machine sleeps less
                 waited.sleeps.append(effect.seconds)
                 now += effect.seconds + oversleeps
                 reply = Looked(now)
@@ -110,7 +111,7 @@ def wait(
                 waited.looks.append(effect.deadline)
                 cut = effect.deadline is not None and effect.deadline < seconds
                 now += effect.deadline if effect.deadline is not None and cut else seconds
-                said = make_error(CallTimeoutError) if cut else next(script)
+                said = make_error(CallTimeoutError, retryable=False) if cut else next(script)
                 if isinstance(said, CallError):
                     reply = Looked(now, error=said)
                 else:
@@ -138,6 +139,12 @@ def test_the_waits_grow_up_to_their_cap() -> None:
 
     assert waited.sleeps == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
     assert waited.looks == [None] * 7
+
+
+def test_no_wait_of_our_own_is_longer_than_the_cap() -> None:
+    policy = PollPolicy(interval=9.0, cap=2.0)
+
+    assert wait(poll(policy=policy), [*[run("running")] * 2, run("completed")]).sleeps == [2.0, 2.0]
 
 
 def test_an_interval_that_does_not_grow_stays() -> None:
@@ -231,6 +238,8 @@ def test_each_look_has_the_time_that_is_left_and_no_more_than_its_own() -> None:
 
     assert wait(poll(policy=policy), [run("running"), run("completed")]).looks == [60.0, 50.0]
     assert wait(patient, [run("running"), run("completed")]).looks == [5.0, 5.0]
+    long = replace(patient, look=replace(slow, deadline=45.0))
+    assert wait(long, [run("running"), run("running"), run("completed")]).looks == [45.0, 45.0, 40.0]
 
 
 def test_a_service_that_is_restarted_in_between_is_survived() -> None:
@@ -248,14 +257,24 @@ def test_a_failed_look_that_says_when_is_believed() -> None:
     assert waited.sleeps == [12.0]
 
 
+def test_a_failed_look_that_asks_for_more_time_than_there_is_is_the_cause() -> None:
+    down = make_error(UnavailableError, status=503, retry_after=600.0)
+
+    waited = wait(poll(), [down])
+
+    assert isinstance(waited.error, PollTimeoutError)
+    assert waited.error.__cause__ is down
+    assert waited.error.retry_after == 600.0
+
+
 def test_a_service_that_stays_away_for_too_long_is_its_own_error() -> None:
     down = make_error(UnavailableError, status=503)
     policy = PollPolicy(interval=10.0, growth=1.0, timeout=None, outage=35.0)
 
-    waited = wait(poll(policy=policy), [run("running"), *[down] * 9])
+    waited = wait(poll(policy=policy), [*[run("running")] * 6, *[down] * 9])
 
     assert waited.error is down
-    assert len(waited.looks) == 5
+    assert len(waited.looks) == 6 + 4  # 40 s after the last that succeeded
     assert down.failure.details["job_id"] == "run_1"
     assert down.failure.details["job_status"] == "running"
 
