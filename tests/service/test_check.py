@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import check_helpers
 import pytest
 from check_helpers import Ledger, refused
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from service_asgi import ask
 from service_world import KEYS
 from starlette.applications import Starlette
@@ -493,6 +493,62 @@ def test_a_fastapi_application_is_read_with_its_dependencies(store: SQLiteStore)
         operations=[Operation("GET", "/a", a, raises=(OddError, NameTakenError))],
     )
     check(app)
+
+
+def third() -> None:
+    raise OddError("odd")
+
+
+def test_dependencies_of_routes_routers_and_applications_are_read(store: SQLiteStore) -> None:
+    app, mounted = FastAPI(dependencies=[Depends(dependency)]), FastAPI()
+    router = APIRouter(dependencies=[Depends(second)])
+
+    @router.get("/b", dependencies=[Depends(third)])
+    async def b() -> None: ...
+
+    @mounted.get("/c", dependencies=[Depends(second)])
+    async def c() -> None: ...
+
+    app.include_router(router, prefix="/a")
+    app.mount("/m", mounted)
+    install(app, STANDARD, store=store, keys=KEYS)
+
+    with pytest.raises(UndeclaredError) as caught:
+        check(app)
+    assert sorted((f.operation, f.raises) for f in caught.value.findings) == [
+        ("GET /a/b", "NameTakenError"), ("GET /a/b", "OddError"), ("GET /a/b", "OddError"),
+        ("GET /m/c", "NameTakenError"),
+    ]  # fmt: skip
+
+
+def decorated(endpoint: Any) -> Any:
+    @functools.wraps(endpoint)
+    async def wrapper(*args: Any) -> Any:
+        try:
+            return await endpoint(*args)
+        except NameTakenError:
+            raise OddError("odd") from None
+
+    return wrapper
+
+
+@decorated
+async def raises_within_a_decorator(request: Request) -> Response:
+    raise NameTakenError("taken")
+
+
+def test_a_decorator_is_read_with_what_it_catches_and_raises(store: SQLiteStore) -> None:
+    assert found(store, raises_within_a_decorator) == ["OddError"]
+
+
+def test_what_stands_within_somebody_elses_decorator_is_read(store: SQLiteStore) -> None:
+    assert found(store, functools.cache(raises_within_a_decorator)) == ["OddError"]
+    assert found(store, asynccontextmanager(raises_in_a_context)) == ["OddError"]
+
+
+async def raises_in_a_context(request: Request) -> Any:
+    yield
+    raise OddError("odd")
 
 
 class Endpoint(HTTPEndpoint):

@@ -2,8 +2,8 @@
 Does every operation say what its handler raises? The source is read, and nothing is run.
 
 From each endpoint the reading follows the functions and methods of the same package (of the same
-folder, for a module that is in none) that it mentions, FastAPI's dependencies among them, and
-looks for what can end as an error of the service:
+folder, for a module that is in none) that it mentions, of what decorates it and of FastAPI's
+dependencies, those of its routers among them, and looks for what can end as an error of the service:
 
     raise NameTakenError(...)                       an exception of the contract
     raise service.refuse("name_taken")              a code of the wording
@@ -32,6 +32,7 @@ from failwell.failure import Failure
 from failwell.service.credits import InsufficientCreditsError
 from failwell.service.gates import Service
 from failwell.service.refusals import Refusal, RefusedRequest, code_of_status, error_of
+from failwell.service.routes import dependencies_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -86,15 +87,22 @@ def check(service_or_app: Any) -> None:
         service = getattr(getattr(service_or_app, "state", None), "failwell", None)
     if not isinstance(service, Service):
         raise ConfigurationError(f"{type(service_or_app).__name__} is not behind the gates: install it first")
-    findings = dict.fromkeys(f for o in service.table.operations for f in undeclared_in(service, o))
+    before: dict[tuple[str, str], list[Any]] = {}
+    for method, path, dependency in dependencies_in(inspect.unwrap(service.app)):
+        before.setdefault((method, path), []).append(dependency)
+    findings = dict.fromkeys(
+        finding
+        for operation in service.table.operations
+        for finding in undeclared_in(service, operation, before.get((operation.method, operation.path), ()))
+    )
     if findings:
         raise UndeclaredError(tuple(findings))
 
 
-def undeclared_in(service: Service, operation: Operation) -> Iterator[Finding]:
-    """What the handler of `operation` can raise, and does not declare."""
+def undeclared_in(service: Service, operation: Operation, before: Iterable[Any] = ()) -> Iterator[Finding]:
+    """What the handler of `operation`, or what is called `before` it, can raise and does not declare."""
     named = f"{operation.method} {operation.path}"
-    for start in (operation.endpoint, operation.parse, operation.settle):
+    for start in (*before, operation.endpoint, operation.parse, operation.settle):
         for raised in _raised_by(start):
             what = _what(service, raised)
             if what is None or _is_declared(service, operation, raised, *what):
@@ -168,11 +176,15 @@ def _raised_by(start: Any) -> list[_Raised]:
     found: list[_Raised] = []
     seen: set[Any] = set()
     left: list[_Mention] = [(start, ())]
-    packages = {_package(start)} - {""}
+    packages = {_package(_innermost(start))} - {""}
     while left:
         thing, caught = left.pop()
         function, owner = _opened(thing)
-        if function is None or _package(function) not in packages:
+        if function is None:
+            continue
+        wrapped = getattr(function, "__wrapped__", None)
+        if _package(function) not in packages:
+            left += [] if wrapped is None else [(wrapped, caught)]  # somebody else's decorator
             continue
         place = (function.__code__, owner if inspect.isclass(owner) else type(owner), caught)
         if place in seen:
@@ -181,6 +193,8 @@ def _raised_by(start: Any) -> list[_Raised]:
         reader = _Reader(function, owner)
         found += [raised for raised in reader.raised() if not _is_caught(raised, caught)]
         left += [(mention, caught + inner) for mention, inner in reader.mentioned]
+        if wrapped is not None and all(mention is not wrapped for mention, _ in reader.mentioned):
+            left.append((wrapped, caught))
         for dependency in _dependencies(function):
             packages.add(_package(dependency))
             left.append((dependency, caught))
@@ -196,16 +210,24 @@ def _opened(thing: Any) -> tuple[types.FunctionType | None, Any]:
     if not isinstance(thing, (types.FunctionType, types.MethodType)) and callable(thing):
         call = getattr(type(thing), "__call__", None)  # noqa: B004  # an object that is called like a function
         if isinstance(call, types.FunctionType):
-            return inspect.unwrap(call), thing
-        return None, None
-    function = inspect.unwrap(getattr(thing, "__func__", thing))
+            return call, thing
+        wrapped = getattr(thing, "__wrapped__", None)  # as `functools.cache` has it
+        return (None, None) if wrapped is None else _opened(wrapped)
+    function = getattr(thing, "__func__", thing)
     return (function, owner) if isinstance(function, types.FunctionType) else (None, None)
+
+
+def _innermost(thing: Any) -> Any:
+    """What the decorators of `thing` stand around."""
+    function, _ = _opened(thing)
+    return thing if function is None else inspect.unwrap(function)
 
 
 def _package(thing: Any) -> str:
     """What `thing` is part of: its package, or the folder of a module without one; empty for none."""
     function, _ = _opened(thing)
-    module = "" if function is None else function.__module__ or ""
+    # Where it is written: `functools.wraps` gives a wrapper the module of what it wraps.
+    module = "" if function is None else function.__globals__.get("__name__") or ""
     top = module.partition(".")[0]
     if function is None or top == "failwell":
         # Of our own there is nothing to declare: what it raises, the gates imply.
@@ -250,8 +272,9 @@ class _Reader(ast.NodeVisitor):
         self._tree: ast.AST | None = None
         self._first_line = 0
         try:
-            lines, first = inspect.getsourcelines(function)
-            self._tree = _definition(textwrap.dedent("".join(lines)), function.__name__)
+            # Of a function, it would be the source of what it wraps.
+            lines, first = inspect.getsourcelines(function.__code__)
+            self._tree = _definition(textwrap.dedent("".join(lines)), function.__code__.co_name)
         except (OSError, TypeError, SyntaxError):
             return
         self._first_line = first - 1

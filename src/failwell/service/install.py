@@ -131,6 +131,7 @@ def _answering_head(app: ASGIApp, paths: frozenset[str]) -> ASGIApp:
         # The way out drops the body, but for what a server offers to send by itself, such as a file.
         return app({**scope, "method": "GET", "extensions": {}}, receive, send)
 
+    vars(asked)["__wrapped__"] = app  # for `check`, which reads its routes
     return asked
 
 

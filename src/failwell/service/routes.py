@@ -129,6 +129,21 @@ def applications_in(app: Any) -> Iterator[Any]:
             yield from applications_in(route.app)
 
 
+def dependencies_in(app: Any, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """
+    What FastAPI calls before an endpoint because its route, a router or the application says so.
+
+    Returns:
+        Each with the method and the path that it is called for.
+    """
+    for route, path, seen in _routes(app):
+        if hasattr(route, "routes") and not hasattr(route, "endpoint"):
+            yield from dependencies_in(route.app, (prefix + path).rstrip("/"))
+            continue
+        for said in getattr(seen, "dependencies", None) or ():
+            yield from ((method, prefix + path, said.dependency) for method in seen.methods or ())
+
+
 def _routes(app: Any) -> Iterator[tuple[Any, str, Any]]:
     """Each route with its whole path below `app`, and what knows its methods and endpoint."""
     try:
