@@ -25,6 +25,7 @@ from failwell.service.idempotency import slot_of
 from failwell.service.keys import KeyFormat, StoredKey, stored
 from failwell.service.operations import Operation
 from failwell.service.refusals import Refusal, RefusedRequest
+from failwell.service.stores.postgres import PostgresStore
 from failwell.service.stores.sql import SQLStore
 
 if TYPE_CHECKING:
@@ -65,8 +66,11 @@ class FusedStore:
     def __init__(self, store: Store, fuse: Fuse) -> None:
         self._store = store
         self._fuse = fuse
-        if isinstance(store, SQLStore):
-            store._carry_out = self._carrying(store._carry_out)  # type: ignore[method-assign]  # to reach places within a commit
+        if isinstance(store, PostgresStore):
+            # Its record is sent with the end of the transaction: this is the last place before both.
+            store._carry_out = self._then_reached(store._carry_out)  # type: ignore[method-assign]  # to reach it
+        elif isinstance(store, SQLStore):
+            store._record = self._then_reached(store._record)  # type: ignore[method-assign]  # to reach it
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
@@ -81,13 +85,13 @@ class FusedStore:
 
         return watched
 
-    def _carrying(self, carry_out: Callable[..., Answer]) -> Callable[..., Answer]:
-        def carrying(*arguments: Any, **named: Any) -> Answer:
-            answer = carry_out(*arguments, **named)
+    def _then_reached(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def reaching(*arguments: Any, **named: Any) -> Any:
+            result = work(*arguments, **named)
             self._fuse.reach("record written")
-            return answer
+            return result
 
-        return carrying
+        return reaching
 
 
 class Payments:
