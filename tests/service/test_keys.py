@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,33 @@ BEARER = KeyFormat("key_", lengths=(20,))
 )
 def test_a_key_has_its_prefix_and_as_many_letters_or_digits(key: str, well_formed: bool) -> None:
     assert well_formed == AGO.well_formed(key)
+
+
+@pytest.mark.parametrize("facts", [{"lengths": (19, 40)}, {"lengths": (5,)}, {"lengths": ()}, {"public": 21}])
+def test_a_format_whose_keys_can_be_guessed_is_refused(facts: Any) -> None:
+    """
+    Of a short one, the public part is all there is, and stands in logs.
+    """
+    with pytest.raises(ValueError, match="can be guessed: 12 must be secret"):
+        KeyFormat("key_", **facts)
+    KeyFormat("key_", lengths=(20,), public=8)
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"key": "key_too-short"}, "no key of the format key_…"),
+        ({"key": AGO.new()}, "no key of the format key_…"),
+        ({"scopes": "things:write"}, "not one text"),
+        ({"state": "Revoked"}, "active or revoked, not 'Revoked'"),
+    ],
+)
+def test_what_would_be_stored_otherwise_than_it_was_meant_is_refused(facts: Any, why: str) -> None:
+    key = facts.pop("key", BEARER.new())
+
+    with pytest.raises(ValueError, match=re.escape(why)) as caught:
+        stored(key, BEARER, tenant="t1", **facts)
+    assert key not in str(caught.value)
 
 
 def test_fresh_keys_are_well_formed_and_differ() -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 ALPHABET = string.ascii_letters + string.digits
 
+# Characters behind the public part: 71 bits of chance, which nobody tries out.
+LEAST_SECRET = 12
+
 
 @dataclass(frozen=True, slots=True)
 class KeyFormat:
@@ -38,6 +41,9 @@ class KeyFormat:
         header: The request header that carries the key, in lower case.
         scheme: The word before the key in that header, such as `Bearer`; empty for none.
         challenge: The `WWW-Authenticate` value of a 401 (RFC 9110, section 11.6.1).
+
+    Raises:
+        ValueError: fewer than 12 characters of the shortest key are no part of the public one.
     """
 
     prefix: str
@@ -52,6 +58,11 @@ class KeyFormat:
     _opening: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if min(self.lengths, default=0) - self.public < LEAST_SECRET:
+            raise ValueError(
+                f"keys of {min(self.lengths, default=0)} characters, {self.public} of them public, can be "
+                f"guessed: {LEAST_SECRET} must be secret"
+            )
         # A class of ASCII characters: `str.isalnum` would take letters of every script.
         rests = "|".join(f"[A-Za-z0-9]{{{length}}}" for length in self.lengths)
         object.__setattr__(self, "_form", re.compile(f"{re.escape(self.prefix)}(?:{rests})"))
@@ -152,8 +163,16 @@ def stored(
     The record of a new `key`; the principal is the public part unless one is named.
 
     Raises:
-        ValueError: a scope has a blank in it, or the limits cannot hold at once.
+        ValueError: `key` is not one of `keys`, `scopes` is one text or a scope has a blank in it,
+            there is no such state, or the limits cannot hold at once.
     """
+    if not keys.well_formed(key):
+        # Nobody could use it, and what is its public part is anybody's guess.
+        raise ValueError(f"this is no key of the format {keys.prefix}…")
+    if isinstance(scopes, str):
+        raise ValueError("scopes are several words, such as ['orders:write'], and not one text")
+    if state not in ("active", "revoked"):
+        raise ValueError(f"a key is active or revoked, not {state!r}")
     public = keys.public_part(key)
     granted = frozenset(scopes)
     if any(not scope or " " in scope for scope in granted):

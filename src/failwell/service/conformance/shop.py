@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from failwell.service.idempotency import Level
     from failwell.service.stores.base import Store
 
-KEYS = KeyFormat("crash_", lengths=(24,), public=24)
+KEYS = KeyFormat("crash_", lengths=(36,), public=24)
 
 
 class Fuse:
@@ -167,7 +167,7 @@ class Case:
     @property
     def secret(self) -> str:
         """The API key of its tenant."""
-        return f"{KEYS.prefix}{self.name:0>24}"
+        return f"{KEYS.prefix}{self.name:0>24}{'x' * 12}"
 
     @property
     def key(self) -> StoredKey:
