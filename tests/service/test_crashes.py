@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import runpy
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,21 @@ def test_the_command_says_what_it_saw(
     written.write_text("something else", "utf-8")
     assert 1 == command.main([url, "--check", str(written)])
     assert "does not say what was seen" in capsys.readouterr().err
+
+
+def test_the_command_can_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `python -m` runs it: what it sends to other processes is found there."""
+    monkeypatch.setattr(crashes, "POINTS", tuple(_points("at_most_once", "after the claim")))
+    monkeypatch.setattr(conformance, "checks", lambda *_, **__: conformance.trial.ALL[:2])
+    monkeypatch.setattr(command, "storm", lambda *_: _calm(1))
+    monkeypatch.setattr(sys, "argv", ["conformance", f"sqlite:///{tmp_path}/store.db"])
+
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(command.__file__), run_name="__main__")
+    assert 0 == ended.value.code
+    assert "SQLite" in capsys.readouterr().out
 
 
 def test_the_command_names_the_promises_that_are_broken(

@@ -91,4 +91,7 @@ def _check(name: str, opens: Callable[[Callable[[], float] | None], Store], leve
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # What goes to other processes is found there in its module, and their `__main__` is another.
+    from failwell.service.conformance.__main__ import main as importable
+
+    sys.exit(importable(sys.argv[1:]))
