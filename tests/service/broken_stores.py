@@ -208,8 +208,9 @@ class CommitsWithoutTheClaim(SQLiteStore):
 class CommitsOverAnything(SQLiteStore):
     """Carries out an effect and records it, whoever holds the slot or has done the work."""
 
-    def _begin_work(self, db: Any, claim: Claim) -> None:
+    def _record(self, db: Any, claim: Claim, answer: Answer, keep: float) -> None:
         db.execute("DELETE FROM failwell_idempotency WHERE slot = ?", (claim.slot,))
+        super()._record(db, claim, answer, keep)
 
 
 class TakesByLooking(SQLiteStore):

@@ -136,8 +136,9 @@ class Exchange:
             return answer
 
         answer = await store.commit(
-            self.claim, sendable_effect, keep=self._service.keep, tenant=self.key.tenant if self.key else "",
-            request_id=self.request_id,
+            self.claim, sendable_effect, keep=self._service.keep,
+            taken=self.holding is not None and self.holding.taken,
+            tenant=self.key.tenant if self.key else "", request_id=self.request_id,
             debits=(*(operation.debits if operation is not None else ()), *debits),
         )  # fmt: skip
         self.committed = True

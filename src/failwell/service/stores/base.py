@@ -172,6 +172,7 @@ class TransactionalStore(Store, Protocol):
         /,
         *,
         keep: float,
+        taken: bool = False,
         tenant: str = "",
         request_id: str = "",
         debits: Sequence[Debit] = (),
@@ -181,18 +182,18 @@ class TransactionalStore(Store, Protocol):
 
         Args:
             claim: The claim to complete; None if the request has no key. It need not have been
-                taken: what counts is that nothing stands against it when the effect begins, and
-                no other commit gets that far before this one has ended.
+                taken: what counts is that nothing stands against it in the end.
             effect: Takes the connection and returns the answer. Whatever it raises rolls back.
                 Runs on a thread of the store, or the event loop's where commits are not waited
                 for, and must not wait for anything else.
             keep: Seconds the record lives.
+            taken: Whether the claim was taken; only to spare a detour.
             tenant: Who pays.
             request_id: For the ledger.
             debits: What it costs.
 
         Raises:
-            FencedError: something stands against the claim; there was no effect.
+            FencedError: something stands against the claim; the effect was rolled back.
             InsufficientCreditsError: it cannot be paid for; the effect was rolled back.
         """
         ...

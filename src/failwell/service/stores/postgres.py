@@ -24,13 +24,12 @@ import os
 import threading
 import time
 import weakref
-from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.errors import ConfigurationError
-from failwell.service.idempotency import InFlight
-from failwell.service.limits import Decision, Limit, decision
+from failwell.service.idempotency import InFlight, Mismatch, Recorded
+from failwell.service.limits import Decision, Limit, decisions
 from failwell.service.stores.base import StoreBusyError, fenced_unless
 from failwell.service.stores.postgres_connections import (
     FENCED,
@@ -38,6 +37,11 @@ from failwell.service.stores.postgres_connections import (
     Connector,
     Prepared,
     Session,
+    as_bytes,
+    as_text,
+    as_truth,
+    rows_of,
+    typed,
 )
 from failwell.service.stores.postgres_pool import Batch, Pool
 from failwell.service.stores.sql import (
@@ -46,13 +50,13 @@ from failwell.service.stores.sql import (
     _FINISHED,
     _RECORD,
     _STANDING,
-    _TAKEN,
     LIMITS_SCHEMA,
     SCHEMA,
     Dialect,
     SQLStore,
     _held,
     _key,
+    _take_of,
     _whole_record,
 )
 from failwell.service.stores.switching import pause
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     import psycopg
+    from psycopg.pq.abc import PGresult
 
     from failwell.answer import Answer
     from failwell.service.credits import Debit
@@ -99,9 +104,8 @@ SCHEMA_LOCK = int.from_bytes(b"failwell")
 # needs to be locked, nor need the role be allowed to make tables.
 _MADE = "SELECT to_regclass('failwell_limits') IS NOT NULL"
 
-# How many of several requests the last statement let through; and the rows change all the time.
+# The rows change all the time.
 _ROOM = """
-ALTER TABLE failwell_limits ADD COLUMN taken BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE failwell_limits SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 """
 
@@ -121,12 +125,12 @@ DELETE FROM failwell_limits WHERE subject IN (
 TAKES_BETWEEN = 5000
 CLAIMS_BETWEEN = 500
 
-# The process behind a lost connection, if it has the lock on the slot that it was at work on.
-_END_LOST = """
-SELECT pg_terminate_backend(pid) FROM pg_locks
-WHERE pid = %(backend)s AND locktype = 'advisory' AND granted AND objsubid = 1
-  AND (CAST(classid AS BIGINT) << 32) | CAST(objid AS BIGINT) = %(lock)s
-"""
+# How many keys are remembered, to be compared with what they are.
+MOST_KEYS = 4096
+
+# The process behind a lost connection: it ends, and what it had not committed is undone.
+_BACKEND = "FROM pg_stat_activity WHERE pid = %s AND date_part('epoch', backend_start) = %s"
+_RECORD_NEW = _RECORD.partition("ON CONFLICT")[0]
 _XACT_STATUS = "SELECT pg_xact_status(CAST(%s AS xid8))"
 
 
@@ -150,35 +154,6 @@ def _numbered(row: str, n: int) -> str:
     for name in ("slot", "fingerprint", "token", "request_id", "take_over", "lease", "keep"):
         row = row.replace(f":{name}", f":{name}{n}")
     return row
-
-
-def _takes_of(number: int) -> str:
-    """
-    The statement that counts `:many` requests against `number` limits at once.
-
-    As many of them are let through as each limit has room for, as if they had come one after
-    the other. Otherwise it is `sql._take_of`.
-    """
-    now = "CAST({now} * 1000000 AS BIGINT)"
-    kept = [f"least(coalesce(f.tat{n}, {now}), {now} + :span{n})" for n in range(number)]
-    base = [f"greatest({kept[n]}, {now})" for n in range(number)]
-    room = ", ".join(f"({now} + :span{n} - {base[n]}) / :interval{n}" for n in range(number))
-    some = f"least(:many, {room})"
-    tats = [f"tat{n}" for n in range(number)]
-    at_first = "least(:many, " + ", ".join(f":span{n} / :interval{n}" for n in range(number)) + ")"
-    first = [f"{now} + :interval{n} * {at_first}" for n in range(number)]
-    after = [
-        f"CASE WHEN {some} > 0 THEN {base[n]} + :interval{n} * {some} ELSE {kept[n]} END"
-        for n in range(number)
-    ]
-    return (
-        f"INSERT INTO failwell_limits AS f (subject, allowed, taken, ends, {', '.join(tats)}) "  # noqa: S608  # values are bound
-        f"VALUES (:subject, TRUE, {at_first}, greatest({', '.join(first)}), {', '.join(first)}) "
-        f"ON CONFLICT (subject) DO UPDATE SET allowed = {some} > 0, taken = {some}, "
-        f"ends = greatest({', '.join(after)}), "
-        + ", ".join(f"{tat} = {value}" for tat, value in zip(tats, after, strict=True))
-        + f" RETURNING taken, {now}, {', '.join(tats)}"
-    )
 
 
 class PostgresStore(SQLStore):
@@ -233,11 +208,18 @@ class PostgresStore(SQLStore):
         self._wanted: Batch[Wanted] = Batch(self._pool, self._claim_all)
         self._sought: Batch[Claim] = Batch(self._pool, self._look_up_all)
         timed = {} if clock is None else {"now": "FLOAT8"}
-        self._taken = Prepared("failwell_taken", self._sql(_TAKEN), _OF_CLAIM | timed)
-        self._recording = Prepared(
-            "failwell_record", _or_fenced(self._sql(_RECORD)), _OF_CLAIM | _OF_ANSWER | timed
+        self._finding = Prepared("failwell_keys", self._sql(_FIND_KEYS), {"publics": "TEXT[]"})
+        self._standing_of = Prepared(
+            "failwell_standing", self._sql(_ALL_STANDING), {"slots": "BYTEA[]"} | timed
         )
-        self._takes_sql = lru_cache(maxsize=None)(lambda number: self._dialect.render(_takes_of(number)))
+        # Most slots are new, and nothing is cheaper than to find that out by writing.
+        self._recording = Prepared("failwell_record", self._sql(_RECORD_NEW), _OF_RECORD | timed)
+        self._recording_over = Prepared(
+            "failwell_record_over", _or_fenced(self._sql(_RECORD)), _OF_RECORD | timed
+        )
+        self._taking = lru_cache(maxsize=None)(partial(self._taking_of, timed))
+        # What the keys were when they were last asked for: the row, and what was read from it.
+        self._known: dict[str, tuple[tuple[bytes | None, ...], StoredKey]] = {}
         self._claims_sql = lru_cache(maxsize=None)(lambda number: self._dialect.render(_claims_of(number)))
         _stores.add(self)
         try:
@@ -263,11 +245,18 @@ class PostgresStore(SQLStore):
 
         self._transact(session, until, make)
 
+    def _taking_of(self, timed: dict[str, str], number: int) -> Prepared:
+        types = {"subject": "TEXT", "many": "BIGINT"}
+        for n in range(number):
+            types |= {f"interval{n}": "BIGINT", f"span{n}": "BIGINT"}
+        return Prepared(f"failwell_take{number}", self._dialect.render(_take_of(number)), types | timed)
+
     # --- how work is run ---
 
     async def _write(self, work: Callable[[Connection], T], *, lasting: bool = True) -> T:
         # What need not last is one statement, or several that are each right by themselves.
-        return await self._pool.run(partial(self._transact if lasting else self._carry, work=work))
+        carry = self._transact if lasting else partial(self._carry, waits=False)
+        return await self._pool.run(partial(carry, work=work))
 
     def _write_blocking(self, work: Callable[[Connection], T]) -> T:
         return self._pool.run_blocking(partial(self._transact, work=work))
@@ -275,19 +264,42 @@ class PostgresStore(SQLStore):
     async def _look(self, work: Callable[[Connection], T]) -> T:
         return await self._pool.run(partial(self._carry, work=work))
 
-    def _carry(self, session: Session, until: float, work: Callable[[Connection], T]) -> T:
-        """Carry out `work`, each of its statements by itself; it may be repeated."""
+    def _carry(
+        self, session: Session, until: float, work: Callable[[Connection], T], *, waits: bool = True
+    ) -> T:
+        """
+        Carry out `work`, each of its statements by itself; it may be repeated.
+
+        Args:
+            session: Whose connection.
+            until: When to stop waiting for a connection.
+            work: What is done.
+            waits: Whether what it writes waits for the disk.
+        """
         tries = 0
         while True:
             db, tries = session.connection(until), tries + 1
             try:
+                session.lasts(waits)
                 return work(db)
+            except BaseException as exc:  # noqa: BLE001  # it is raised again, or tried again
+                session.recover(exc, tries)
+
+    def _ask(self, session: Session, until: float, *calls: tuple[Prepared, dict[str, Any]]) -> list[PGresult]:
+        """The results of statements that are carried out in one trip, all or none; it may be repeated."""
+        timed = [(statement, self._facts(values)) for statement, values in calls]
+        tries = 0
+        while True:
+            tries += 1
+            session.connection(until)
+            try:
+                return session.ask(timed)
             except BaseException as exc:  # noqa: BLE001  # it is raised again, or tried again
                 session.recover(exc, tries)
 
     def _transact(
         self, session: Session, until: float, work: Callable[[Connection], T], claim: Claim | None = None,
-        record: Callable[[T], str] = lambda result: "",
+        record: Callable[[T], tuple[Prepared, dict[str, Any]]] | None = None,
     ) -> T:  # fmt: skip
         """
         Carry out `work` in a transaction whose outcome is then known.
@@ -296,9 +308,8 @@ class PostgresStore(SQLStore):
             session: Whose connection.
             until: When to stop waiting for a connection.
             work: What is done.
-            claim: Whose work it is, which nobody else does until the transaction has ended.
-            record: The statement that does so, given what `work` returned. It goes along with
-                COMMIT.
+            claim: What is recorded with it, by which it can be found again.
+            record: How, given what `work` returned. It goes along with COMMIT.
 
         Raises:
             psycopg.OperationalError: whether it was committed could not be found out. Not if
@@ -309,14 +320,14 @@ class PostgresStore(SQLStore):
             db, tries = session.connection(until), tries + 1
             number = ""
             try:
-                number = session.begin_numbered() if claim is None else self._begin_claimed(session, claim)
+                number = session.begin(numbered=claim is None)
                 result = work(db)
                 session.ready_to_commit()
             except BaseException as exc:  # noqa: BLE001  # it is raised again, or tried again
                 session.recover(exc, tries)
                 continue
             try:
-                session.commit(record(result))
+                session.commit(None if record is None else record(result))
             except Exception as exc:
                 if not session.lost(exc):
                     session.recover(exc, tries)
@@ -337,7 +348,7 @@ class PostgresStore(SQLStore):
             try:
                 db = session.connection(until)
                 if claim is not None:
-                    return self._recorded(db, claim, backend)
+                    return self._recorded(db, claim, backend, until)
                 ((status,),) = db.execute(_XACT_STATUS, (number,)).fetchall()
                 if status == "committed" or status == "aborted":
                     return bool(status == "committed")
@@ -353,37 +364,23 @@ class PostgresStore(SQLStore):
                 raise lost
             pause(0.02)
 
-    def _recorded(self, db: Connection, claim: Claim, backend: int) -> bool:
+    def _recorded(self, db: Connection, claim: Claim, backend: tuple[int, float], until: float) -> bool:
         """Whether the answer to a claim is recorded; if not, it never will be."""
+        # If it is still to be told COMMIT, it is not told any more; if it was told, that ends first.
+        db.execute(f"SELECT pg_terminate_backend(pid) {_BACKEND}", backend)
+        while db.execute(f"SELECT 1 {_BACKEND}", backend).fetchall():
+            if time.monotonic() > until:
+                raise StoreBusyError("the connection was lost")
+            pause(0.02)
         held = {"slot": claim.slot, "token": claim.token}
-        lock = _lock_of(claim)
-        with db.transaction():
-            # One that is still to be told COMMIT is not told any more; one that was told ends first.
-            db.execute(_END_LOST, {"backend": backend, "lock": lock})
-            db.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
-            return bool(self._execute(db, _FINISHED, **held).fetchall())
-
-    def _begin_claimed(self, session: Session, claim: Claim) -> str:
-        """
-        Begin a transaction that nobody else's on the same slot overlaps.
-
-        Raises:
-            FencedError: something stands against the claim.
-        """
-        session.prepare(self._taken)
-        session.prepare(self._recording)
-        # A lock that is on no row: where there is no claim, there is none yet. What is looked for
-        # comes after it, and sees what was committed before it was had.
-        lock = f"SELECT pg_advisory_xact_lock({_lock_of(claim)})"
-        fenced_unless(session.begin(lock, self._taken.call(self._facts(_of_claim(claim)))).ntuples == 0)
-        return ""
+        return bool(self._execute(db, _FINISHED, **held).fetchall())
 
     # --- keys and limits ---
 
     async def admit(self, public: str, counting: Counting, /) -> tuple[StoredKey | None, Decision | None]:
         """See `Store.admit`."""
 
-        outcome: tuple[StoredKey | None, Decision | None] = await self._arrive(public, counting)
+        outcome: tuple[StoredKey | None, Decision | None] = await self._arrive(storable(public), counting)
         return outcome
 
     async def take(self, subject: str, limits: Sequence[Limit], /) -> Decision:
@@ -400,63 +397,45 @@ class PostgresStore(SQLStore):
         return outcome
 
     def _let_in(self, session: Session, until: float, arrivals: Sequence[Arrival]) -> list[Outcome]:
-        """Find the keys of requests, and count them: a trip each, for all of them."""
-        publics = {storable(public) for public, _ in arrivals if public is not None}
-        keys = self._carry(session, until, lambda db: self._find_keys(db, sorted(publics)))
-        found = [None if public is None else keys.get(storable(public)) for public, _ in arrivals]
-        outcomes: list[Outcome] = [((key, None), None) for key in found]
-        groups: dict[Counted, list[int]] = {}
-        for n, (_, counting) in enumerate(arrivals):
-            try:
-                counted = counting(found[n])
-            except Exception as exc:  # noqa: BLE001  # it belongs to who asked
-                outcomes[n] = (None, exc)
-                continue
-            if counted is not None:
-                groups.setdefault((storable(counted[0]), tuple(counted[1])), []).append(n)
-        if groups:
-            # In an order, so that two of us never wait for each other.
-            asked = [(counted, len(groups[counted])) for counted in sorted(groups, key=lambda g: g[0])]
-            decisions = self._carry(session, until, lambda db: self._take_all(db, asked))
-            for (counted, _), of_group in zip(asked, decisions, strict=True):
-                for n, one in zip(groups[counted], of_group, strict=True):
-                    outcomes[n] = ((found[n], one), None)
-        return outcomes
+        """
+        Find the keys of requests, and count them.
 
-    def _find_keys(self, db: Connection, publics: Sequence[str]) -> dict[str, StoredKey]:
-        if not publics:
-            return {}
-        if len(publics) == 1:
-            key = self._find_key(db, publics[0])
-            return {} if key is None else {publics[0]: key}
-        rows = self._execute(db, _FIND_KEYS, publics=publics).fetchall()
-        return {row[0]: _key(row) for row in rows}
+        In one trip, if the keys turn out to be what they were the last time; a request whose key
+        is not is counted once more, as what it is now.
+        """
+        publics = sorted({public for public, _ in arrivals if public is not None})
+        known = {public: self._known[public][1] for public in publics if public in self._known}
+        counts = _Counts(arrivals, known if len(known) == len(publics) else None)
+        found, *taken = self._ask(
+            session, until, (self._finding, {"publics": publics}), *self._takes_of(counts)
+        )
+        keys = self._keys_in(found)
+        if counts.keys is None or any(keys.get(public) is not key for public, key in known.items()):
+            counts = _Counts(arrivals, keys)
+            taken = self._ask(session, until, *self._takes_of(counts)) if counts.asked else []
+        return counts.outcomes(taken)
 
-    def _take_all(self, db: Connection, asked: Sequence[tuple[Counted, int]]) -> list[list[Decision]]:
-        if len(asked) == 1:
-            return [self._decisions(self._count(db, *asked[0]), *asked[0])]
-        # libpq has it since 14; without it, each waits for its answer.
-        with db.pipeline() if self._connector.pipelines else nullcontext():
-            cursors = [self._count(db, counted, many) for counted, many in asked]
-            return [self._decisions(c, *one) for c, one in zip(cursors, asked, strict=True)]
+    def _keys_in(self, found: PGresult) -> dict[str, StoredKey]:
+        """Keys by their public parts: the same objects, as long as nothing about them changes."""
+        keys: dict[str, StoredKey] = {}
+        if len(self._known) > MOST_KEYS:
+            self._known.clear()
+        for row in rows_of(found):
+            assert row[0] is not None
+            public = row[0].decode()
+            if public not in self._known or self._known[public][0] != row:
+                self._known[public] = row, _key(typed(row, _KINDS_OF_KEY))
+            keys[public] = self._known[public][1]
+        return keys
 
-    def _count(self, db: Any, counted: Counted, many: int) -> Any:
-        subject, limits = counted
-        facts: dict[str, Any] = {"subject": subject, "many": many}
-        for n, limit in enumerate(limits):
-            facts[f"interval{n}"], facts[f"span{n}"] = limit.interval, limit.span
-        return db.execute(self._takes_sql(len(limits)), self._facts(facts))
-
-    def _decisions(self, cursor: Any, counted: Counted, many: int) -> list[Decision]:
-        """What is said to each of `many`: those who came last are the ones refused."""
-        _, limits = counted
-        ((taken, now, *tats),) = cursor.fetchall()
-        said = []
-        for n in range(1, many + 1):
-            before = max(0, taken - n)  # how many came after it
-            then = [tat - before * limit.interval for tat, limit in zip(tats, limits, strict=True)]
-            said.append(decision(limits, n <= taken, then, now))
-        return said
+    def _takes_of(self, counts: _Counts) -> list[tuple[Prepared, dict[str, Any]]]:
+        takes = []
+        for (subject, limits), many in counts.asked:
+            values: dict[str, Any] = {"subject": subject, "many": many}
+            for n, limit in enumerate(limits):
+                values[f"interval{n}"], values[f"span{n}"] = limit.interval, limit.span
+            takes.append((self._taking(len(limits)), values))
+        return takes
 
     def _forget(self, statement: str) -> None:
         # Nobody waits for it; if it fails, the next one has more to do.
@@ -488,10 +467,8 @@ class PostgresStore(SQLStore):
 
     def _look_up_all(self, session: Session, until: float, all_wanted: Sequence[Claim]) -> list[Outcome]:
         slots = list({wanted.slot for wanted in all_wanted})
-        rows = self._carry(
-            session, until, lambda db: self._execute(db, _ALL_STANDING, slots=slots).fetchall()
-        )
-        standing = {slot: row for slot, *row in rows}
+        (found,) = self._ask(session, until, (self._standing_of, {"slots": slots}))
+        standing = {slot: row for slot, *row in (typed(row, _KINDS_OF_STANDING) for row in rows_of(found))}
         return [
             (self._against(wanted, *standing[wanted.slot]) if wanted.slot in standing else None, None)
             for wanted in all_wanted
@@ -499,7 +476,8 @@ class PostgresStore(SQLStore):
 
     def _claim_all(self, session: Session, until: float, all_wanted: Sequence[Wanted]) -> list[Outcome]:
         """Ask for claims: a trip for all that are free, and one for all that are not."""
-        return [(c, None) for c in self._carry(session, until, lambda db: self._claims_of(db, all_wanted))]
+        claimed = self._carry(session, until, lambda db: self._claims_of(db, all_wanted), waits=False)
+        return [(one, None) for one in claimed]
 
     def _claims_of(self, db: Connection, all_wanted: Sequence[Wanted]) -> list[Claimed]:
         if len(all_wanted) == 1:
@@ -549,6 +527,7 @@ class PostgresStore(SQLStore):
         /,
         *,
         keep: float,
+        taken: bool = False,
         tenant: str = "",
         request_id: str = "",
         debits: Sequence[Debit] = (),
@@ -557,19 +536,29 @@ class PostgresStore(SQLStore):
 
         self._count_claim()
 
-        def record(answer: Answer) -> str:
-            if claim is None:
-                return ""
-            return self._recording.call(self._facts(_whole_record(claim, answer, keep)))
-
-        # The claim is seen to where the transaction begins and ends: it takes no trips of its own.
+        # The record goes along with COMMIT: it takes no trip of its own.
         effect_and_debits = partial(
             self._carry_out, claim=None, effect=effect, keep=keep, tenant=tenant, request_id=request_id,
             debits=debits,
         )  # fmt: skip
-        return await self._pool.run(
-            partial(self._transact, work=effect_and_debits, claim=claim, record=record)
-        )
+        if claim is None:
+            return await self._pool.run(partial(self._transact, work=effect_and_debits))
+
+        def over(recording: Prepared) -> Callable[[Session, float], Answer]:
+            return partial(
+                self._transact, work=effect_and_debits, claim=claim,
+                record=lambda answer: (recording, self._facts(_whole_record(claim, answer, keep))),
+            )  # fmt: skip
+
+        if not taken:
+            try:
+                return await self._pool.run(over(self._recording))
+            except self._connector.psycopg.errors.UniqueViolation as exc:
+                if exc.diag.constraint_name != "failwell_idempotency_pkey":
+                    raise
+            # Something is there, though it may have ended.
+            fenced_unless(not isinstance(await self.look_up(claim), Recorded | Mismatch | InFlight))
+        return await self._pool.run(over(self._recording_over))
 
     def _facts(self, facts: dict[str, Any]) -> dict[str, Any]:
         for name, value in facts.items():
@@ -668,18 +657,69 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-# The types of what a claim and an answer are made of.
-_OF_CLAIM = {"slot": "BYTEA", "fingerprint": "BYTEA", "token": "BYTEA"}
-_OF_ANSWER = {"request_id": "TEXT", "keep": "FLOAT8", "status": "INT", "headers": "TEXT", "body": "BYTEA"}
+# The types of what a record is made of.
+_OF_RECORD = {
+    "slot": "BYTEA", "fingerprint": "BYTEA", "token": "BYTEA", "request_id": "TEXT", "keep": "FLOAT8",
+    "status": "INT", "headers": "TEXT", "body": "BYTEA",
+}  # fmt: skip
+
+# How the columns of a row are read.
+_KINDS_OF_KEY: tuple[Callable[[bytes], Any], ...] = (
+    as_text,
+    as_bytes,
+    *[as_text] * 6,
+    float,
+    as_text,
+    as_truth,
+)
+_KINDS_OF_STANDING = (
+    as_bytes, as_bytes, as_bytes, as_text, as_truth, float, float, as_text, int, as_text, as_bytes,
+)  # fmt: skip
 
 
-def _of_claim(claim: Claim) -> dict[str, Any]:
-    return {"slot": claim.slot, "fingerprint": claim.fingerprint, "token": claim.token}
+class _Counts:
+    """
+    What requests that came together are counted as: each subject once, with how many there are.
 
+    Args:
+        arrivals: The requests.
+        keys: The keys they came with, by public part; None if they are not known yet.
 
-def _lock_of(claim: Claim) -> int:
-    """The advisory lock of a slot. Two slots that share one wait for each other, and that is all."""
-    return int.from_bytes(claim.slot[:8], signed=True)
+    Attributes:
+        keys: The same.
+        asked: Subjects with their limits, and how many requests, in an order: so that two
+            processes never wait for each other.
+    """
+
+    def __init__(self, arrivals: Sequence[Arrival], keys: Mapping[str, StoredKey] | None) -> None:
+        self.keys = keys
+        self.asked: list[tuple[Counted, int]] = []
+        if keys is None:
+            return
+        found = [None if public is None else keys.get(public) for public, _ in arrivals]
+        self._outcomes: list[Outcome] = [((key, None), None) for key in found]
+        self._groups: dict[Counted, list[int]] = {}
+        for n, (_, counting) in enumerate(arrivals):
+            try:
+                counted = counting(found[n])
+            except Exception as exc:  # noqa: BLE001  # it belongs to who asked
+                self._outcomes[n] = (None, exc)
+                continue
+            if counted is not None:
+                self._groups.setdefault((storable(counted[0]), tuple(counted[1])), []).append(n)
+        self.asked = [(one, len(self._groups[one])) for one in sorted(self._groups, key=lambda g: g[0])]
+
+    def outcomes(self, results: Sequence[PGresult]) -> list[Outcome]:
+        """What each request is told, given what each subject's statement returned."""
+        for (counted, many), result in zip(self.asked, results, strict=True):
+            ((taken, now, *tats),) = rows_of(result)
+            told = decisions(
+                counted[1], many, int(taken or 0), [int(tat or 0) for tat in tats], int(now or 0)
+            )
+            for n, decision in zip(self._groups[counted], told, strict=True):
+                (key, _), _ = self._outcomes[n]
+                self._outcomes[n] = ((key, decision), None)
+        return self._outcomes
 
 
 def _or_fenced(statement: str) -> str:

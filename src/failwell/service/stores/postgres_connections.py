@@ -18,7 +18,7 @@ from failwell.service.stores.base import FencedError, StoreBusyError
 from failwell.service.stores.switching import aside, is_switching, pause, waited_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
     from typing import TypeAlias
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
     Connection: TypeAlias = psycopg.Connection[Any]
+    # A connection; its process: number, and when it was started; `synchronous_commit`.
+    Connected: TypeAlias = tuple[Connection, tuple[int, float], str]
+    Row: TypeAlias = tuple[bytes | None, ...]
 
 # One statement sees one time, and the workers' own clocks do not matter.
 NOW = "date_part('epoch', statement_timestamp())"
@@ -47,6 +50,12 @@ _ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 
 # Seconds after which who waits for the server looks up for a moment, as psycopg does.
 WAKE = 0.1
+
+
+_ABOUT = f"""
+SELECT current_setting('synchronous_commit'), {NOW}, pid, date_part('epoch', backend_start)
+FROM pg_stat_activity WHERE pid = pg_backend_pid()
+"""  # noqa: S608  # a constant of ours
 
 
 class Connector:
@@ -75,8 +84,7 @@ class Connector:
             raise ConfigurationError("this is no URL of a PostgreSQL database") from None
         milliseconds = max(1, int(patience * 1000))
         self._settings = (
-            # What must last says so in its transaction.
-            "SET synchronous_commit = off;"
+            "SET bytea_output = hex;"
             f"SET lock_timeout = {milliseconds};"
             f"SET statement_timeout = {max(1000, 2 * milliseconds)};"
             # A process that was stopped in the middle of a transaction keeps nobody waiting.
@@ -89,9 +97,9 @@ class Connector:
             **given, "connect_timeout": max(2, math.ceil(patience)), "client_encoding": "UTF8",
         }  # fmt: skip
 
-    def opened(self, until: float, *, read_only: bool = False) -> tuple[Connection, str]:
+    def opened(self, until: float, *, read_only: bool = False) -> Connected:
         """
-        A new connection, and how its lasting transactions begin. Blocks.
+        A new connection, its process, and what `synchronous_commit` is for what must last. Blocks.
 
         Args:
             until: When to stop trying, on the monotonic clock.
@@ -105,7 +113,7 @@ class Connector:
             db = None
             try:
                 db = self._connection.connect(**self._facts, autocommit=True)
-                return db, self._prepare(db, read_only)
+                return self._prepare(db, read_only)
             except self.psycopg.Error as exc:
                 if db is not None:
                     db.close()
@@ -114,17 +122,16 @@ class Connector:
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
 
-    def _prepare(self, db: Connection, read_only: bool) -> str:
+    def _prepare(self, db: Connection, read_only: bool) -> Connected:
         asked = time.time()
-        rows = db.execute(f"SELECT current_setting('synchronous_commit'), {NOW}").fetchall()
-        ((durability, now),) = rows
+        ((durability, now, *backend),) = db.execute(_ABOUT).fetchall()
         self.ahead = now - (asked + time.time()) / 2
-        db.execute(self._settings.encode())
-        if read_only:
-            db.execute("SET default_transaction_read_only = on")
         # Somebody may have asked for more than "on", such as a second machine that has it, too.
         lasting = "on" if durability == "off" else durability
-        return f"BEGIN; SET LOCAL synchronous_commit = {lasting}"
+        db.execute(f"{self._settings} SET synchronous_commit = {lasting}".encode())
+        if read_only:
+            db.execute("SET default_transaction_read_only = on")
+        return db, (backend[0], backend[1]), lasting
 
 
 @lru_cache(maxsize=1)
@@ -160,23 +167,52 @@ class Prepared:
         self.name = name
         self._names = tuple(types)
         numbered = statement % {value: f"${n}" for n, value in enumerate(self._names, 1)}
-        self.preparation = f"PREPARE {name} ({', '.join(types.values())}) AS {numbered}".encode()
+        self.preparation = f"PREPARE {name} ({', '.join(types.values())}) AS {numbered}"
 
     def call(self, values: Mapping[str, Any]) -> str:
         """What carries it out."""
         return f"EXECUTE {self.name} ({', '.join(_literal(values[name]) for name in self._names)})"
 
 
-def _literal(value: bytes | str | float | None) -> str:
+def _literal(value: bytes | str | float | list[Any] | None) -> str:
     """A value within a statement, whatever the settings of the connection say about strings."""
     match value:
         case None:
             return "NULL"
         case bytes():
             return f"decode('{value.hex()}', 'hex')"
+        case list():
+            # An empty one would be of no type.
+            return "'{}'" if not value else f"ARRAY[{', '.join(map(_literal, value))}]"
         case str():
             return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
     return repr(value)
+
+
+def rows_of(result: PGresult) -> list[Row]:
+    """The rows of a result, as text in bytes."""
+    columns = range(result.nfields)
+    return [tuple([result.get_value(n, column) for column in columns]) for n in range(result.ntuples)]
+
+
+def typed(row: Row, kinds: Sequence[Callable[[bytes], Any]]) -> list[Any]:
+    """The values of a row."""
+    return [None if value is None else kind(value) for value, kind in zip(row, kinds, strict=True)]
+
+
+def as_text(value: bytes) -> str:
+    """A TEXT."""
+    return value.decode()
+
+
+def as_bytes(value: bytes) -> bytes:
+    """A BYTEA, of which the first two characters say how it is written."""
+    return bytes.fromhex(value[2:].decode())
+
+
+def as_truth(value: bytes) -> bool:
+    """A BOOLEAN."""
+    return value == b"t"
 
 
 class Session:
@@ -184,7 +220,7 @@ class Session:
     A connection, made again when it was lost.
 
     Attributes:
-        backend: The number of the server's process behind it.
+        backend: The server's process behind it: its number, and when it was started.
     """
 
     def __init__(
@@ -193,18 +229,21 @@ class Session:
         self._connector = connector
         self._read_only = read_only
         self._db = db
-        self._begin = ""
+        self._lasting = ""
+        self._lasts = True
         self._prepared: set[str] = set()
-        self.backend = 0
+        self.backend = (0, 0.0)
         self._fresh = False
 
     def connection(self, until: float) -> Connection:
         """The connection, outside any transaction."""
         self._fresh = self._db is None or self._db.closed
         if self._db is None or self._db.closed:
-            self._db, self._begin = aside(lambda: self._connector.opened(until, read_only=self._read_only))
+            self._db, self.backend, self._lasting = aside(
+                lambda: self._connector.opened(until, read_only=self._read_only)
+            )
             self._prepared.clear()
-            self.backend = self._db.info.backend_pid
+            self._lasts = True
         return self._db
 
     @property
@@ -212,23 +251,34 @@ class Session:
         assert self._db is not None
         return self._db
 
-    def prepare(self, statement: Prepared) -> None:
-        """Make sure that the connection knows a statement."""
+    def ask(self, calls: Sequence[tuple[Prepared, Mapping[str, Any]]]) -> list[PGresult]:
+        """The results of statements that are carried out in one trip, and in one transaction."""
+        for statement, _ in calls:
+            self._prepare(statement)
+        return self._say("; ".join([statement.call(values) for statement, values in calls]))
+
+    def _prepare(self, statement: Prepared) -> None:
         if statement.name not in self._prepared:
             self._say(statement.preparation)
             self._prepared.add(statement.name)
 
-    def begin(self, *statements: str) -> PGresult:
-        """Begin a transaction with some statements, in one trip; the result of the last."""
-        return self._say("; ".join([self._begin, *statements]).encode())
+    def lasts(self, lasts: bool) -> None:
+        """Say whether what is committed from here on waits for the disk. Outside any transaction."""
+        if lasts is not self._lasts:
+            self._say(f"SET synchronous_commit = {self._lasting if lasts else 'off'}")
+            self._lasts = lasts
 
-    def begin_numbered(self) -> str:
-        """Begin a transaction; its number, by which it can be found again."""
-        number = self.begin("SELECT pg_current_xact_id()").get_value(0, 0)
+    def begin(self, *, numbered: bool) -> str:
+        """Begin a transaction that lasts; its number, if it is to be found again by that."""
+        self.lasts(True)
+        if not numbered:
+            self._say("BEGIN")
+            return ""
+        number = self._say("BEGIN; SELECT pg_current_xact_id()")[-1].get_value(0, 0)
         assert number is not None
         return number.decode()
 
-    def commit(self, record: str = "") -> None:
+    def commit(self, record: tuple[Prepared, Mapping[str, Any]] | None = None) -> None:
         """
         Commit the transaction.
 
@@ -239,22 +289,28 @@ class Session:
         Raises:
             FencedError: it failed with `FENCED`.
         """
+        if record is None:
+            self._say("COMMIT")
+            return
+        statement, values = record
+        self._prepare(statement)
         try:
-            self._say(f"{record}; COMMIT".encode() if record else b"COMMIT")
+            self._say(f"{statement.call(values)}; COMMIT")
         except self._connector.psycopg.DataError as exc:
             if f'"{FENCED}' in str(exc):
                 raise FencedError from exc
             raise
 
-    def _say(self, statement: bytes) -> PGresult:
+    def _say(self, statements: str) -> list[PGresult]:
+        """The results of one or several statements."""
         # Past the cursors and prepared statements of psycopg: there is nothing in it for them.
         psycopg, db = self._connector.psycopg, self._own
-        db.pgconn.send_query(statement)
-        # Of several statements in one, each has a result.
-        result: PGresult = db.wait(psycopg.generators.execute(db.pgconn))[-1]
-        if result.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
-            raise psycopg.errors.error_from_result(result)
-        return result
+        db.pgconn.send_query(statements.encode())
+        results: list[PGresult] = db.wait(psycopg.generators.execute(db.pgconn))
+        if results[-1].status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
+            # None comes after the first that failed.
+            raise psycopg.errors.error_from_result(results[-1])
+        return results
 
     def ready_to_commit(self) -> None:
         """
@@ -308,7 +364,7 @@ class Session:
         idle = self._connector.psycopg.pq.TransactionStatus.IDLE
         if not lost and self._own.info.transaction_status != idle:
             try:
-                self._say(b"ROLLBACK")
+                self._say("ROLLBACK")
             except Exception:  # noqa: BLE001  # the server rolls back what loses its connection
                 self.drop()
         if lost:

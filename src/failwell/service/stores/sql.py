@@ -134,7 +134,7 @@ CREATE INDEX IF NOT EXISTS failwell_entries_of ON failwell_entries (tenant, unit
 LIMITS_SCHEMA = (
     "CREATE {volatile} TABLE IF NOT EXISTS failwell_limits (\n"
     "    subject TEXT PRIMARY KEY,\n"
-    "    allowed BOOLEAN NOT NULL,\n"  # SQLite's is a number: how many of those that came last
+    "    taken BIGINT NOT NULL,\n"  # how many the last statement let through
     "    ends BIGINT NOT NULL,\n"
     + "".join(f"    tat{n} BIGINT,\n" for n in range(MOST_LIMITS)).removesuffix(",\n")
     + "\n) {compact};\n"
@@ -206,14 +206,6 @@ WHERE slot = :slot AND token = :token AND status IS NULL
 """
 
 _FINISHED = "SELECT 1 FROM failwell_idempotency WHERE slot = :slot AND token = :token AND status IS NOT NULL"
-
-# May somebody with this claim do the work? A slot that is free, or whose claim lapsed, has no row here.
-_TAKEN = """
-SELECT 1 FROM failwell_idempotency
-WHERE slot = :slot AND expires_at > {now}
-  AND NOT (status IS NULL AND fingerprint = :fingerprint
-           AND (token = :token OR (take_over AND lease_until <= {now})))
-"""
 
 # Of a claim that was taken, or never was.
 _RECORD = """
@@ -318,11 +310,11 @@ def _take_of(number: int) -> str:
     ]
     end = after[0] if number == 1 else f"{{greatest}}({', '.join(after)})"
     return (
-        f"INSERT INTO failwell_limits AS f (subject, allowed, ends, {', '.join(tats)}) "  # noqa: S608  # values are bound
+        f"INSERT INTO failwell_limits AS f (subject, taken, ends, {', '.join(tats)}) "  # noqa: S608  # values are bound
         f"VALUES (:subject, {at_first}, {first_end}, {', '.join(first)}) "
-        f"ON CONFLICT (subject) DO UPDATE SET allowed = {some}, ends = {end}, "
+        f"ON CONFLICT (subject) DO UPDATE SET taken = {some}, ends = {end}, "
         + ", ".join(f"{tat} = {value}" for tat, value in zip(tats, after, strict=True))
-        + f" RETURNING allowed, {now}, {', '.join(tats)}"
+        + f" RETURNING taken, {now}, {', '.join(tats)}"
     )
 
 
@@ -520,6 +512,7 @@ class SQLStore(ABC):
         /,
         *,
         keep: float,
+        taken: bool = False,
         tenant: str = "",
         request_id: str = "",
         debits: Sequence[Debit] = (),
@@ -533,8 +526,6 @@ class SQLStore(ABC):
         self, db: Any, claim: Claim | None, effect: Callable[[Any], Answer], keep: float,
         tenant: str, request_id: str, debits: Sequence[Debit],
     ) -> Answer:  # fmt: skip
-        if claim is not None:
-            self._begin_work(db, claim)
         answer = effect(db)
         # Always in the same order, so that two effects never wait for each other's accounts.
         for debit in sorted(debits, key=lambda d: d.unit):
@@ -543,13 +534,8 @@ class SQLStore(ABC):
             self._record(db, claim, answer, keep)
         return answer
 
-    def _begin_work(self, db: Any, claim: Claim) -> None:
-        """Make sure that nobody else does the work of a slot, until the transaction ends."""
-        facts = {"slot": claim.slot, "fingerprint": claim.fingerprint, "token": claim.token}
-        fenced_unless(not self._execute(db, _TAKEN, **facts).fetchall())
-
     def _record(self, db: Any, claim: Claim, answer: Answer, keep: float) -> None:
-        """Record the answer of work that has begun."""
+        """Record the answer of work that was done, if nobody else has done it or is at it."""
         fenced_unless(self._changed(db, _RECORD, **_whole_record(claim, answer, keep)))
 
     # --- credits and quotas ---

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from failwell.answer import Answer
     from failwell.service.idempotency import Claim, Claimed
     from failwell.service.keys import StoredKey
     from failwell.service.stores.base import Admitted, Counting
@@ -279,10 +280,9 @@ class SQLiteStore(SQLStore):
         # twice.
         return await self._writer.run(insert, lasting=not take_over)
 
-    def _begin_work(self, db: sqlite3.Connection, claim: Claim) -> None:
-        # BEGIN IMMEDIATE shuts everybody else out.
+    def _record(self, db: sqlite3.Connection, claim: Claim, answer: Answer, keep: float) -> None:
         self._clean_up(db)
-        super()._begin_work(db, claim)
+        super()._record(db, claim, answer, keep)
 
     def _clean_up(self, db: sqlite3.Connection) -> None:
         self._claims += 1
