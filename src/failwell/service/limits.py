@@ -231,6 +231,36 @@ def _standing(limit: Limit, tat: int, now: int, after: int) -> Standing:
     return Standing(limit, remaining, reset_at, reset_after if reset_after > 0 else 0)
 
 
+def counted(
+    limits: Sequence[Limit], many: int, tats: Sequence[int | None], now: int
+) -> tuple[int, list[int]]:
+    """
+    Count `many` requests of one subject against all of its limits.
+
+    As many of them are let through as each limit has room for, as if they had come one after
+    the other: a request that one limit refuses counts against none.
+
+    Args:
+        limits: The limits.
+        many: How many requests.
+        tats: When each allowance is whole again, microseconds of unix time; None for one that is.
+        now: The same clock.
+
+    Returns:
+        How many are let through, and the new numbers.
+    """
+    # The end of the window forgives a clock that was set back: nobody is locked out for longer.
+    kept = [
+        min(now if tat is None else tat, now + limit.span) for limit, tat in zip(limits, tats, strict=True)
+    ]
+    begun = [max(tat, now) for tat in kept]
+    room = [(now + limit.span - tat) // limit.interval for limit, tat in zip(limits, begun, strict=True)]
+    allowed = min(many, *room)
+    if allowed:
+        kept = [tat + limit.interval * allowed for limit, tat in zip(limits, begun, strict=True)]
+    return allowed, kept
+
+
 def decisions(
     limits: Sequence[Limit], many: int, allowed: int, tats: Sequence[int], now: int
 ) -> list[Decision]:
