@@ -28,7 +28,7 @@ from failwell.service.idempotency import (
     replayable,
 )
 from failwell.service.keys import StoredKey
-from failwell.service.limits import MOST_LIMITS, Decision, Limit, decisions
+from failwell.service.limits import MOST_LIMITS, Limit
 from failwell.service.stores.base import fenced_unless
 
 if TYPE_CHECKING:
@@ -331,7 +331,6 @@ class SQLStore(ABC):
         self._dialect = dialect
         self._clock = clock
         self._sql = lru_cache(maxsize=None)(dialect.render)
-        self._take_sql = lru_cache(maxsize=None)(lambda number: dialect.render(_take_of(number)))
 
     # --- what a subclass provides ---
 
@@ -393,15 +392,6 @@ class SQLStore(ABC):
         return bool(self._execute(db, statement, **facts).rowcount == 1)
 
     # --- limits ---
-
-    def _take(self, db: Any, subject: str, limits: Sequence[Limit], many: int) -> list[Decision]:
-        """What is decided of `many` requests of one subject, which are counted together."""
-        facts: dict[str, Any] = {"subject": subject, "many": many}
-        for n, limit in enumerate(limits):
-            facts[f"interval{n}"], facts[f"span{n}"] = limit.interval, limit.span
-        # All rows are fetched, or the statement would stay open and uncommitted.
-        ((allowed, now, *tats),) = db.execute(self._take_sql(len(limits)), self._facts(facts)).fetchall()
-        return decisions(limits, many, allowed, tats, now)
 
     def _forget_limits(self, db: Any) -> None:
         # A number in the past says what a missing one says: the allowance is whole.
