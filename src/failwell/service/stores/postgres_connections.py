@@ -48,6 +48,9 @@ _BUSY_CLASSES = ("08", "53")
 _ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 
 
+# Seconds that a transaction may have been begun before there was anything to do in it.
+BEGUN_BEFORE = 0.01
+
 # Seconds after which who waits for the server looks up for a moment, as psycopg does.
 WAKE = 0.1
 
@@ -221,12 +224,28 @@ class Session:
 
     Attributes:
         backend: The server's process behind it: its number, and when it was started.
+        begun: When the next transaction was begun, along with the end of the last one; None if
+            it was not.
+
+    Args:
+        connector: Opens it.
+        read_only: Whether it refuses to write.
+        db: A connection of that connector, to begin with.
+        more: Whether somebody waits for the session: then a transaction begins in the trip in
+            which another one ends.
     """
 
     def __init__(
-        self, connector: Connector, *, read_only: bool = False, db: Connection | None = None
+        self,
+        connector: Connector,
+        *,
+        read_only: bool = False,
+        db: Connection | None = None,
+        more: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connector = connector
+        self._more = more
+        self.begun: float | None = None
         self._read_only = read_only
         self._db = db
         self._lasting = ""
@@ -243,7 +262,7 @@ class Session:
                 lambda: self._connector.opened(until, read_only=self._read_only)
             )
             self._prepared.clear()
-            self._lasts = True
+            self._lasts, self.begun = True, None
         return self._db
 
     @property
@@ -255,26 +274,42 @@ class Session:
         """The results of statements that are carried out in one trip, and in one transaction."""
         for statement, _ in calls:
             self._prepare(statement)
-        return self._say("; ".join([statement.call(values) for statement, values in calls]))
+        statements = [statement.call(values) for statement, values in calls]
+        if self.begun is None:
+            return self._say("; ".join(statements))
+        self.begun = None
+        return self._say("; ".join(["COMMIT", *statements]))[1:]
 
     def _prepare(self, statement: Prepared) -> None:
         if statement.name not in self._prepared:
             self._say(statement.preparation)
             self._prepared.add(statement.name)
 
+    def end(self) -> None:
+        """End a transaction that was begun for somebody who did not come."""
+        if self.begun is not None:
+            self.begun = None
+            self._say("COMMIT")
+
     def lasts(self, lasts: bool) -> None:
         """Say whether what is committed from here on waits for the disk. Outside any transaction."""
+        self.end()
         if lasts is not self._lasts:
             self._say(f"SET synchronous_commit = {self._lasting if lasts else 'off'}")
             self._lasts = lasts
 
     def begin(self, *, numbered: bool) -> str:
         """Begin a transaction that lasts; its number, if it is to be found again by that."""
-        self.lasts(True)
+        statements = ["SELECT pg_current_xact_id()"] if numbered else []
+        # What was begun long ago has a time of its own, which `now()` would tell.
+        if self.begun is None or time.monotonic() - self.begun > BEGUN_BEFORE:
+            self.lasts(True)
+            statements.insert(0, "BEGIN")
+        self.begun = None
+        results = self._say("; ".join(statements)) if statements else []
         if not numbered:
-            self._say("BEGIN")
             return ""
-        number = self._say("BEGIN; SELECT pg_current_xact_id()")[-1].get_value(0, 0)
+        number = results[-1].get_value(0, 0)
         assert number is not None
         return number.decode()
 
@@ -289,17 +324,22 @@ class Session:
         Raises:
             FencedError: it failed with `FENCED`.
         """
-        if record is None:
-            self._say("COMMIT")
-            return
-        statement, values = record
-        self._prepare(statement)
+        statements = ["COMMIT"]
+        if record is not None:
+            statement, values = record
+            self._prepare(statement)
+            statements.insert(0, statement.call(values))
+        more = self._more()
+        if more:
+            statements.append("BEGIN")
         try:
-            self._say(f"{statement.call(values)}; COMMIT")
+            self._say("; ".join(statements))
         except self._connector.psycopg.DataError as exc:
             if f'"{FENCED}' in str(exc):
                 raise FencedError from exc
             raise
+        if more:
+            self.begun = time.monotonic()
 
     def _say(self, statements: str) -> list[PGresult]:
         """The results of one or several statements."""
@@ -363,6 +403,7 @@ class Session:
         lost = self.lost(exc)
         idle = self._connector.psycopg.pq.TransactionStatus.IDLE
         if not lost and self._own.info.transaction_status != idle:
+            self.begun = None
             try:
                 self._say("ROLLBACK")
             except Exception:  # noqa: BLE001  # the server rolls back what loses its connection

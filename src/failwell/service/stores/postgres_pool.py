@@ -95,9 +95,17 @@ class Pool:
         until = time.monotonic() + self._patience
         session = self._next_free() or await self._wait_for_one()
         try:
-            return await carried_out(work, session, until)
+            return await carried_out(self._carried, work, session, until)
         finally:
             self._release(session)
+
+    def _carried(self, work: Callable[[Session, float], T], session: Session, until: float) -> T:
+        try:
+            return work(session, until)
+        finally:
+            if session.begun is not None and not self._waiting:
+                with suppress(Exception):  # who has it next finds out
+                    session.end()
 
     def run_blocking(self, work: Callable[[Session, float], T]) -> T:
         """What `work` returns or raises, on this thread."""
@@ -117,7 +125,7 @@ class Pool:
                 return self._free.pop()
             if len(self._sessions) > self._most:  # one is the blocking one
                 return None
-            session = Session(self._connector)
+            session = Session(self._connector, more=lambda: bool(self._waiting))
             self._sessions.append(session)
             return session
 
