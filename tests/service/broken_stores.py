@@ -11,7 +11,7 @@ from typing import Any
 
 from failwell.answer import Answer
 from failwell.service import SQLiteStore
-from failwell.service.idempotency import Claim, InFlight, Mismatch
+from failwell.service.idempotency import Claim, InFlight, Mismatch, Unsettled
 from failwell.service.limits import Decision, Limit
 from failwell.service.stores.base import FencedError
 
@@ -142,11 +142,29 @@ class PaysAfterTheEffect(SQLiteStore):
 class SettlesEverything(SQLiteStore):
     """Forgets a claim whenever it is told that nothing was done."""
 
-    async def settle(self, slot: bytes, answer: Answer | None, /, *, keep: float) -> bool:
+    async def settle(self, unsettled: Unsettled, answer: Answer | None, /, *, keep: float) -> bool:
         if answer is not None:
-            return await super().settle(slot, answer, keep=keep)
-        await self.write(lambda db: db.execute("DELETE FROM failwell_idempotency WHERE slot = ?", (slot,)))
+            return await super().settle(unsettled, answer, keep=keep)
+        forget = "DELETE FROM failwell_idempotency WHERE slot = ?"
+        await self.write(lambda db: db.execute(forget, (unsettled.slot,)))
         return True
+
+
+class SettlesTheSlot(SQLiteStore):
+    """Settles whatever is unsettled on the slot by now."""
+
+    async def settle(self, unsettled: Unsettled, answer: Answer | None, /, *, keep: float) -> bool:
+        now = [one for one in await self.unsettled(most=10_000) if one.slot == unsettled.slot]
+        return bool(now) and await super().settle(now[0], answer, keep=keep)
+
+
+class SettlesByRequest(SQLiteStore):
+    """Takes two claims of one request for one; a client may well send the same request id again."""
+
+    async def settle(self, unsettled: Unsettled, answer: Answer | None, /, *, keep: float) -> bool:
+        which = (unsettled.slot, unsettled.request_id)
+        now = [one for one in await self.unsettled(most=10_000) if (one.slot, one.request_id) == which]
+        return bool(now) and await super().settle(now[0], answer, keep=keep)
 
 
 class TakesOverRegardless(SQLiteStore):
@@ -287,6 +305,14 @@ BROKEN: dict[type[SQLiteStore], tuple[str, ...]] = {
     RecordAfterTheEffect: ("a_fenced_holder_has_no_effect", "commits_at_the_same_time_have_one_effect"),
     PaysAfterTheEffect: ("what_cannot_be_paid_for_is_rolled_back",),
     SettlesEverything: ("nothing_is_settled_that_is_not_unsettled",),
+    SettlesTheSlot: (
+        "a_later_claim_is_not_settled_by_what_is_known_of_an_earlier_one",
+        "a_claim_that_was_held_on_to_is_looked_at_again",
+    ),
+    SettlesByRequest: (
+        "a_later_claim_is_not_settled_by_what_is_known_of_an_earlier_one",
+        "a_claim_that_was_held_on_to_is_looked_at_again",
+    ),
     TakesOverRegardless: ("a_claim_that_may_not_be_taken_over_is_unsettled",),
     CountsRefusals: ("a_refused_request_costs_nothing",),
     LimitsOneByOne: ("several_limits_count_all_or_nothing",),

@@ -408,6 +408,33 @@ def test_a_hook_that_settles_and_is_believed_once(tmp_path: Path) -> None:
     assert code_of(answer) == (409, "idempotency_outcome_unknown")
 
 
+def test_a_hook_that_is_slow_settles_nothing_that_came_after(tmp_path: Path) -> None:
+    """While it asked the bank, an operator settled the claim, and another worker died at the next one."""
+    sent: list[int] = []
+
+    async def settle(exchange: Exchange) -> Answer | Effect:
+        (looked_at,) = await here.store.unsettled()
+        await here.store.settle(looked_at, None, keep=3600.0)
+        later = Claim(looked_at.slot, fingerprint, b"l" * 16, looked_at.request_id)
+        assert later == await here.store.claim(later, lease=30.0, keep=3600.0, take_over=False)
+        sent.append(1)
+        here.clock.now += 30.0
+        return Effect.NOT_APPLIED
+
+    with place(tmp_path, fine, idempotency="at_most_once", settle=settle) as here:
+        usual, here.service.app = here.service.app, _killed
+        with pytest.raises(Killed):
+            here.run(headers={"x-request-id": "request-1"})
+        ((fingerprint,),) = here.store.read("SELECT fingerprint FROM failwell_idempotency")
+        here.service.app = usual
+        here.clock.now += 30.0
+        answer = here.run()
+        waiting = asyncio.run(here.store.unsettled())
+
+    assert code_of(answer) == (409, "idempotency_outcome_unknown")
+    assert ([u.request_id for u in waiting], sent) == (["request-1"], [1])
+
+
 async def _killed(*_: Any) -> None:
     raise Killed
 
@@ -424,14 +451,14 @@ def test_an_operator_settles_what_is_unknown(tmp_path: Path) -> None:
         here.clock.now += 30.0
         waiting = asyncio.run(here.store.unsettled())
         oldest = asyncio.run(here.store.unsettled(most=1))
-        told = {u.request_id.removeprefix("request-"): u.slot for u in waiting}
+        told = {u.request_id.removeprefix("request-"): u for u in waiting}
         settled = [
             asyncio.run(here.store.settle(told["done"], Answer(201, {}, b"sent"), keep=60.0)),
             asyncio.run(here.store.settle(told["undone"], None, keep=60.0)),
             asyncio.run(here.store.settle(told["done"], None, keep=60.0)),
             asyncio.run(here.store.settle(told["done"], Answer(500, {}, b""), keep=60.0)),
             asyncio.run(here.store.settle(told["undone"], None, keep=60.0)),
-            asyncio.run(here.store.settle(b"nobody's", Answer(201, {}, b""), keep=60.0)),
+            asyncio.run(here.store.settle(Unsettled(b"nobody's", "r", 0.0), Answer(201, {}, b""), keep=60.0)),
         ]
         answers = {key: here.run(key=key) for key in told}
         left = asyncio.run(here.store.unsettled())
@@ -452,7 +479,8 @@ def test_a_claim_whose_holder_lives_cannot_be_settled(tmp_path: Path) -> None:
     with place(tmp_path, fine) as here:
         claim = Claim(b"s" * 32, b"f" * 32, b"t" * 16, "r1")
         held = asyncio.run(here.store.claim(claim, lease=30.0, keep=3600.0, take_over=False))
-        settled = asyncio.run(here.store.settle(claim.slot, None, keep=60.0))
+        lapsing = Unsettled(claim.slot, claim.request_id, here.clock.now + 30.0)
+        settled = asyncio.run(here.store.settle(lapsing, None, keep=60.0))
         asyncio.run(here.store.record(claim, Answer(200, {}, b"late"), keep=60.0))
         found = asyncio.run(here.store.claim(claim, lease=30.0, keep=3600.0, take_over=False))
 
@@ -479,7 +507,7 @@ def test_who_comes_back_after_the_settlement_finds_itself_fenced_out(
             await asyncio.sleep(0.001)
         here.clock.now += 30.0
         (unsettled,) = await here.store.unsettled()
-        assert await here.store.settle(unsettled.slot, said, keep=3600.0)
+        assert await here.store.settle(unsettled, said, keep=3600.0)
         gate.pop().set()
         zombie = await slow
         here.clock.now += 30.0
@@ -500,7 +528,8 @@ def test_a_steps_holder_is_fenced_after_settlement(tmp_path: Path) -> None:
         claim = Claim(b"s" * 32, b"f" * 32, b"t" * 16, "r1")
         asyncio.run(here.store.claim(claim, lease=30.0, keep=3600.0, take_over=False))
         here.clock.now += 30.0
-        asyncio.run(here.store.settle(claim.slot, Answer(200, {}, b""), keep=3600.0))
+        (unsettled,) = asyncio.run(here.store.unsettled())
+        asyncio.run(here.store.settle(unsettled, Answer(200, {}, b""), keep=3600.0))
         for late in (
             here.store.keep_step(claim, "a", 1),
             here.store.record(claim, Answer(200, {}, b"zombie"), keep=3600.0),

@@ -147,7 +147,7 @@ def test_steps_and_unsettled_claims_are_kept(store: PostgresStore) -> None:
     assert taken.steps == {"charge": {"id": "\x00"}}
     assert isinstance(unsure, Unsettled)
     assert asyncio.run(store.unsettled()) == [unsure]
-    assert asyncio.run(store.settle(b"once", ANSWER, keep=100.0))
+    assert asyncio.run(store.settle(unsure, ANSWER, keep=100.0))
     assert claimed(store, a_claim(b"once")) == Recorded(ANSWER, "req_1")
 
 

@@ -189,7 +189,10 @@ async def perform(store: SQLiteStore | RedisStore, example: int, step: tuple[Any
                 ours = [one for one in found if one.slot.startswith(example.to_bytes(4, "big"))]
                 return sorted(ours, key=lambda one: (one.since, one.slot))
             case "settle":
-                return await store.settle(slot_in(example, bytes([step[1]]) * 32), args[1], keep=100.0)
+                slot = slot_in(example, bytes([step[1]]) * 32)
+                found = [one for one in await store.unsettled(most=10_000) if one.slot == slot]
+                one = found[0] if found else Unsettled(slot, "req_1", 0.0)
+                return await store.settle(one, args[1], keep=100.0)
     except FencedError:
         return FencedError
 
@@ -603,10 +606,11 @@ def test_a_settlement_whose_answer_is_lost_was_one(
 ) -> None:
     run(store.claim(claim_of(), lease=30, keep=500, take_over=False))
     clock.now += 31
-    said, sent = robbed(scripts.SETTLE, lambda s: s.settle(claim_of().slot, answer, keep=60))
+    (unsettled,) = run(store.unsettled())
+    said, sent = robbed(scripts.SETTLE, lambda s: s.settle(unsettled, answer, keep=60))
 
     assert (said, sent) == (True, 3)
-    assert run(store.settle(claim_of().slot, answer, keep=60)) is False
+    assert run(store.settle(unsettled, answer, keep=60)) is False
 
 
 def test_a_renewal_whose_answer_is_lost_holds(robbed: Any, store: RedisStore, clock: Clock) -> None:
@@ -848,8 +852,9 @@ async def _every_call(store: RedisStore, kept: StoredKey, clock: Clock) -> None:
     assert await store.renew(claim, lease=30)
     await store.keep_step(claim, "x", 1)
     await store.release(claim)
-    assert await store.unsettled() == [Unsettled(claim.slot, "req_1", clock.now)]
-    assert await store.settle(claim.slot, DONE, keep=60)
+    (unsettled,) = await store.unsettled()
+    assert unsettled == Unsettled(claim.slot, "req_1", clock.now)
+    assert await store.settle(unsettled, DONE, keep=60)
     assert isinstance(await store.claim(claim, lease=30, keep=500), Recorded)
     assert await store.claim(claim_of(fingerprint=2), lease=30, keep=500) == Mismatch()
     await store.claim(claim_of(2), lease=30, keep=500)

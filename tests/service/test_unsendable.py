@@ -141,7 +141,7 @@ def test_a_record_that_cannot_be_sent_is_a_500(tmp_path: Path) -> None:
 
     async def settled(here: Any) -> None:
         (claim,) = await here.store.unsettled()
-        await here.store.settle(claim.slot, Answer(200, {"x-bad": "a\r\nb"}, b""), keep=60.0)
+        await here.store.settle(claim, Answer(200, {"x-bad": "a\r\nb"}, b""), keep=60.0)
 
     with place(tmp_path, killed, idempotency="at_most_once") as here:
         with pytest.raises(KeyboardInterrupt):

@@ -140,8 +140,8 @@ class Deduplication:
                     await asyncio.sleep(pause)
                     waited += pause
                     pause = min(pause * 2, 0.1)
-                case Unsettled(slot=slot):
-                    if asked or not await self._settled(exchange, operation, slot):
+                case Unsettled() as unsettled:
+                    if asked or not await self._settled(exchange, operation, unsettled):
                         raise RefusedRequest(Refusal("idempotency_outcome_unknown"))
                     asked = True
 
@@ -164,15 +164,15 @@ class Deduplication:
     def _holding(self, claim: Claim, *, taken: bool) -> Holding:
         return Holding(self._store, claim, lease=self._lease, keep=self._keep, taken=taken)
 
-    async def _settled(self, exchange: Exchange, operation: Operation, slot: bytes) -> bool:
+    async def _settled(self, exchange: Exchange, operation: Operation, unsettled: Unsettled) -> bool:
         """Whether the operation knows by now what became of a broken-off request."""
         outcome = Effect.UNKNOWN if operation.settle is None else await operation.settle(exchange)
         if isinstance(outcome, Answer):
             fields_of(outcome)
-            await self._store.settle(slot, outcome, keep=self._keep)
+            await self._store.settle(unsettled, outcome, keep=self._keep)
             return True
         if outcome is Effect.NOT_APPLIED or outcome is Effect.NOT_SENT:
-            await self._store.settle(slot, None, keep=self._keep)
+            await self._store.settle(unsettled, None, keep=self._keep)
             return True
         return False
 

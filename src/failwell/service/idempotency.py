@@ -161,10 +161,12 @@ class Unsettled:
     """
     The holder of an `at_most_once` claim is gone, and nobody knows what it did.
 
+    Together these name the claim: a later one on the slot has another request or lapses later.
+
     Attributes:
         slot: Whose outcome is to be settled.
         request_id: The request that held it.
-        since: Unix seconds when its lease lapsed.
+        since: Unix seconds when its lease lapsed, as exactly as the store knows it.
     """
 
     slot: bytes

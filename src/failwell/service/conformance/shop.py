@@ -346,11 +346,12 @@ def settle(place: Place, case: Case, die_at: str) -> bool:
     async def run() -> bool:
         store = place.open_store(None)
         try:
-            if case.slot not in [unsettled.slot for unsettled in await store.unsettled(most=10_000)]:
+            claims = [claim for claim in await store.unsettled(most=10_000) if claim.slot == case.slot]
+            if not claims:
                 return False
             receipts = Payments(place.payments).receipts(case.name)
             answer = Answer(201, {"content-type": "text/plain"}, receipts[0]) if receipts else None
-            settled: bool = await FusedStore(store, Fuse(die_at)).settle(case.slot, answer, keep=KEEP)
+            settled: bool = await FusedStore(store, Fuse(die_at)).settle(claims[0], answer, keep=KEEP)
             return settled
         finally:
             await store.aclose()

@@ -20,11 +20,10 @@ from failwell.service.conformance.trial import (
     same_record,
     take_claim,
 )
-from failwell.service.idempotency import Mismatch, Unsettled
+from failwell.service.idempotency import Claim, Mismatch, Unsettled
 
 if TYPE_CHECKING:
     from failwell.service.conformance.trial import Trial
-    from failwell.service.idempotency import Claim
     from failwell.service.stores.base import Store
 
 
@@ -70,7 +69,8 @@ async def a_claim_that_may_be_taken_over_is_never_unsettled(trial: Trial, store:
     first = await take_claim(store, trial.wanted())
     trial.clock.pass_(LEASE * 2)
     same([], await _listed(store, first.slot), "nothing to settle")
-    same(False, await store.settle(first.slot, answer_of("no"), keep=KEEP), "a slot that is not unsettled")
+    lapsed = Unsettled(first.slot, first.request_id, START + LEASE)
+    same(False, await store.settle(lapsed, answer_of("no"), keep=KEEP), "a slot that is not unsettled")
     held(await ask(store, trial.wanted(first.slot)), "a lease that ended")
 
 
@@ -78,9 +78,10 @@ async def a_claim_that_may_be_taken_over_is_never_unsettled(trial: Trial, store:
 async def a_settled_outcome_is_the_record(trial: Trial, store: Store) -> None:
     """Who repeats the request gets the answer it was settled with; settling again changes nothing."""
     first = await _lapsed(trial, store)
-    same(True, await store.settle(first.slot, answer_of("settled"), keep=KEEP), "it was unsettled")
+    (unsettled,) = await _listed(store, first.slot)
+    same(True, await store.settle(unsettled, answer_of("settled"), keep=KEEP), "it was unsettled")
     for _ in range(2):
-        await store.settle(first.slot, answer_of("settled"), keep=KEEP)
+        await store.settle(unsettled, answer_of("settled"), keep=KEEP)
         await same_record(store, first, answer_of("settled"), "the answer it was settled with")
     same([], await _listed(store, first.slot), "nothing to settle any more")
     trial.clock.pass_(KEEP)
@@ -91,24 +92,59 @@ async def a_settled_outcome_is_the_record(trial: Trial, store: Store) -> None:
 async def an_outcome_of_nothing_frees_the_slot(trial: Trial, store: Store) -> None:
     """Settled with None, the next request does the work."""
     first = await _lapsed(trial, store)
-    same(True, await store.settle(first.slot, None, keep=KEEP), "it was unsettled")
+    (unsettled,) = await _listed(store, first.slot)
+    same(True, await store.settle(unsettled, None, keep=KEEP), "it was unsettled")
     second = await take_claim(store, trial.wanted(first.slot), take_over=False)
-    same(False, await store.settle(first.slot, None, keep=KEEP), "the second one is at work")
+    same(False, await store.settle(unsettled, None, keep=KEEP), "the second one is at work")
     await store.record(second, answer_of("second"), keep=KEEP)
     await same_record(store, second, answer_of("second"), "the second one's record")
+
+
+@check(level="at_most_once")
+async def a_later_claim_is_not_settled_by_what_is_known_of_an_earlier_one(trial: Trial, store: Store) -> None:
+    """Who decides by what he saw then settles nothing that came after, even of the same request id."""
+    first = await _lapsed(trial, store)
+    (old,) = await _listed(store, first.slot)
+    await store.settle(old, None, keep=KEEP)
+    again = Claim(first.slot, first.fingerprint, b"a" * 16, first.request_id)
+    for claim in (again, trial.wanted(first.slot)):
+        await take_claim(store, claim, take_over=False)
+        trial.clock.pass_(LEASE)
+        for answer in (answer_of("of the first"), None):
+            same(False, await store.settle(old, answer, keep=KEEP), "a later claim on the slot")
+        (new,) = await _listed(store, first.slot)
+        asked = await ask(store, trial.wanted(first.slot), take_over=False)
+        same(new, asked, "it is unsettled still, and called the same by whoever is asked")
+        same(True, await store.settle(new, None, keep=KEEP), "the later claim itself")
+
+
+@check(level="at_most_once")
+async def a_claim_that_was_held_on_to_is_looked_at_again(trial: Trial, store: Store) -> None:
+    """Its holder came back after it was looked at, and was at work again until it went away for good."""
+    first = await _lapsed(trial, store)
+    (old,) = await _listed(store, first.slot)
+    same(True, await store.renew(first, lease=LEASE), "a late renewal")
+    trial.clock.pass_(LEASE)
+    for answer in (answer_of("too early"), None):
+        same(False, await store.settle(old, answer, keep=KEEP), "what was not known yet")
+    (new,) = await _listed(store, first.slot)
+    same(True, await store.settle(new, answer_of("settled"), keep=KEEP), "what is known now")
+    await same_record(store, first, answer_of("settled"), "the answer it was settled with")
 
 
 @check(level="at_most_once")
 async def nothing_is_settled_that_is_not_unsettled(trial: Trial, store: Store) -> None:
     """Neither a claim at work, nor a record, nor a slot that nobody knows."""
     first = await take_claim(store, trial.wanted(), take_over=False)
+    lapsing = Unsettled(first.slot, first.request_id, START + LEASE)
+    unknown = Unsettled(trial.wanted().slot, first.request_id, START)
     for answer in (answer_of("no"), None):
-        same(False, await store.settle(first.slot, answer, keep=KEEP), "a claim at work")
-        same(False, await store.settle(trial.wanted().slot, answer, keep=KEEP), "an unknown slot")
+        same(False, await store.settle(lapsing, answer, keep=KEEP), "a claim at work")
+        same(False, await store.settle(unknown, answer, keep=KEEP), "an unknown slot")
     await store.record(first, answer_of("done"), keep=KEEP)
     trial.clock.pass_(LEASE * 2)
     for answer in (answer_of("no"), None):
-        same(False, await store.settle(first.slot, answer, keep=KEEP), "a record")
+        same(False, await store.settle(lapsing, answer, keep=KEEP), "a record")
     await same_record(store, first, answer_of("done"), "the record")
 
 
@@ -117,7 +153,8 @@ async def a_holder_who_comes_back_after_the_settlement_is_fenced_out(trial: Tria
     """What was settled stands, whatever a holder says who was slow."""
     for answer in (answer_of("settled"), None):
         first = await _lapsed(trial, store)
-        await store.settle(first.slot, answer, keep=KEEP)
+        (unsettled,) = await _listed(store, first.slot)
+        await store.settle(unsettled, answer, keep=KEEP)
         await fenced(store.record(first, answer_of("first"), keep=KEEP), "a record after the settlement")
         await fenced(store.keep_step(first, "one", 1), "a step after the settlement")
         same(False, await store.renew(first, lease=LEASE), "a renewal after the settlement")
@@ -152,10 +189,10 @@ async def an_unsettled_claim_is_forgotten_with_its_slot(trial: Trial, store: Sto
     """At the end of the time it was to be kept for, the key is new."""
     first = await _lapsed(trial, store)
     trial.clock.pass_(KEEP - LEASE - A_BIT)
-    same(1, len(await _listed(store, first.slot)), "just before the end")
+    (unsettled,) = await _listed(store, first.slot)
     trial.clock.pass_(A_BIT)
     same([], await _listed(store, first.slot), "a forgotten slot")
-    same(False, await store.settle(first.slot, answer_of("no"), keep=KEEP), "a forgotten slot")
+    same(False, await store.settle(unsettled, answer_of("no"), keep=KEEP), "a forgotten slot")
     held(await ask(store, trial.wanted(first.slot), take_over=False), "a forgotten slot")
 
 

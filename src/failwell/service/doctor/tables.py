@@ -108,7 +108,7 @@ def unsettled(number: int, since: float, request_ids: list[str]) -> list[Finding
             "unsettled",
             f"{number:,} at_most_once broke off, first at {at}, outcome unknown: {named}.",
             "Find out what each did, and say it: for each claim of `await store.unsettled()`, "
-            "`await store.settle(claim.slot, answer, keep=86400)`, with None for an answer if nothing "
+            "`await store.settle(claim, answer, keep=86400)`, with None for an answer if nothing "
             "was done. Until then a retry gets a 409; once the record ends, it is done again.",
         )
     ]

@@ -114,18 +114,19 @@ class Store(Protocol):
         """The claims of level `at_most_once` whose holders are gone, oldest first."""
         ...
 
-    async def settle(self, slot: bytes, answer: Answer | None, /, *, keep: float) -> bool:
+    async def settle(self, unsettled: Unsettled, answer: Answer | None, /, *, keep: float) -> bool:
         """
         Say what became of an unsettled claim.
 
         Args:
-            slot: From `Unsettled`.
+            unsettled: As `claim` or `unsettled` told of it. A later claim on its slot, or the
+                same one held on to since by its holder, is another: nothing is known of that.
             answer: What a repeated request is to be answered; None if nothing was done, which
                 frees the slot.
             keep: Seconds the record lives.
 
         Returns:
-            Whether it was unsettled until now.
+            Whether that very claim was unsettled until now.
         """
         ...
 

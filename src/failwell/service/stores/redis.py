@@ -371,16 +371,17 @@ class RedisStore:
             ]
         return found
 
-    async def settle(self, slot: bytes, answer: Answer | None, /, *, keep: float) -> bool:
+    async def settle(self, unsettled: Unsettled, answer: Answer | None, /, *, keep: float) -> bool:
         """See `Store.settle`."""
-        token = os.urandom(16)
+        slot, token = unsettled.slot, os.urandom(16)
         keys = (self._record(slot), self._index, b"%s:told:%s" % (self._index, token.hex().encode()))
         columns = () if answer is None else _columns(answer)
         return bool(
             await self._run(
-                scripts.SETTLE, keys, self._now(), slot, token, self._told_for, _microseconds(keep), *columns
+                scripts.SETTLE, keys, self._now(), slot, _bytes(unsettled.request_id),
+                _microseconds(unsettled.since), token, self._told_for, _microseconds(keep), *columns,
             )
-        )
+        )  # fmt: skip
 
 
 class _Link:

@@ -290,29 +290,32 @@ return said
 )
 
 # KEYS: the record, the index, what this token was told.
-# ARGV: now, slot, token, how long that is remembered (ms), keep, and if there is an answer, its
-# status, headers and body. The claim's token changes, so that a holder who comes back after all
-# finds itself fenced out.
+# ARGV: now, slot, the claim's request id and when its lease lapsed, token, how long that is
+# remembered (ms), keep, and if there is an answer, its status, headers and body. The claim's token
+# changes, so that a holder who comes back after all finds itself fenced out.
 SETTLE = Script(
     _PRELUDE
     + """
 if redis.call('EXISTS', KEYS[3]) == 1 then
   return 1
 end
-local was = redis.call('HMGET', KEYS[1], 'take_over', 'lapses', 'ends', 'status')
+local was = redis.call('HMGET', KEYS[1], 'take_over', 'lapses', 'ends', 'status', 'request_id')
 if was[1] ~= '0' or was[4] or tonumber(was[2]) > now or tonumber(was[3]) <= now then
   return 0
 end
-if ARGV[6] then
-  local ends = now + tonumber(ARGV[5])
-  redis.call('HSET', KEYS[1], 'token', ARGV[3], 'status', ARGV[6], 'headers', ARGV[7], 'body', ARGV[8],
+if was[5] ~= ARGV[3] or was[2] ~= ARGV[4] then
+  return 0
+end
+if ARGV[8] then
+  local ends = now + tonumber(ARGV[7])
+  redis.call('HSET', KEYS[1], 'token', ARGV[5], 'status', ARGV[8], 'headers', ARGV[9], 'body', ARGV[10],
              'ends', text(ends))
   redis.call('PEXPIRE', KEYS[1], text(left(ends)))
 else
   redis.call('DEL', KEYS[1])
 end
 redis.call('ZREM', KEYS[2], ARGV[2])
-redis.call('SET', KEYS[3], '1', 'PX', ARGV[4])
+redis.call('SET', KEYS[3], '1', 'PX', ARGV[6])
 return 1
 """
 )

@@ -241,12 +241,14 @@ ORDER BY lease_until LIMIT :most
 _SETTLE = """
 UPDATE failwell_idempotency
 SET status = :status, headers = :headers, body = :body, expires_at = {now} + :keep, token = :token
-WHERE slot = :slot AND status IS NULL AND NOT take_over AND lease_until <= {now} AND expires_at > {now}
+WHERE slot = :slot AND request_id = :request_id AND lease_until = :since
+  AND status IS NULL AND NOT take_over AND lease_until <= {now} AND expires_at > {now}
 """
 
 _UNDO = """
 DELETE FROM failwell_idempotency
-WHERE slot = :slot AND status IS NULL AND NOT take_over AND lease_until <= {now} AND expires_at > {now}
+WHERE slot = :slot AND request_id = :request_id AND lease_until = :since
+  AND status IS NULL AND NOT take_over AND lease_until <= {now} AND expires_at > {now}
 """
 
 _FORGET_RECORDS = "DELETE FROM failwell_idempotency WHERE expires_at <= {now}"
@@ -476,13 +478,14 @@ class SQLStore(ABC):
         rows = await self._look(lambda db: self._execute(db, _UNSETTLED, most=most).fetchall())
         return [Unsettled(bytes(slot), request_id, since) for slot, request_id, since in rows]
 
-    async def settle(self, slot: bytes, answer: Answer | None, /, *, keep: float) -> bool:
+    async def settle(self, unsettled: Unsettled, answer: Answer | None, /, *, keep: float) -> bool:
         """See `Store.settle`."""
+        which = {"slot": unsettled.slot, "request_id": unsettled.request_id, "since": unsettled.since}
 
         def say(db: Any) -> bool:
             if answer is None:
-                return self._changed(db, _UNDO, slot=slot)
-            return self._changed(db, _SETTLE, slot=slot, keep=keep, token=os.urandom(16), **_columns(answer))
+                return self._changed(db, _UNDO, **which)
+            return self._changed(db, _SETTLE, **which, keep=keep, token=os.urandom(16), **_columns(answer))
 
         return await self._write(say)
 
