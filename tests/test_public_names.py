@@ -64,6 +64,7 @@ NAMES = [
     "TooLargeError",
     "TransportError",
     "UnavailableError",
+    "Upload",
     "UploadError",
     "UsageError",
     "decode",

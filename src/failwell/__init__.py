@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from failwell.call.messages import Response as Response
     from failwell.call.messages import Timeouts as Timeouts
     from failwell.call.operation import Operation as Operation
+    from failwell.call.operation import Upload as Upload
     from failwell.call.retry import DocumentedWaits as DocumentedWaits
     from failwell.call.retry import RetryPolicy as RetryPolicy
     from failwell.client import AsyncClient as AsyncClient
@@ -78,7 +79,7 @@ _HOMES = {
     "failwell.call.breaker": ("Breaker", "BreakerPolicy"),
     "failwell.call.budget": ("RetryBudget",),
     "failwell.call.messages": ("Response", "Timeouts"),
-    "failwell.call.operation": ("Operation",),
+    "failwell.call.operation": ("Operation", "Upload"),
     "failwell.call.retry": ("DocumentedWaits", "RetryPolicy"),
     "failwell.client": ("AsyncClient", "Client"),
     "failwell.contract": ("Contract", "Rule", "decode", "raise_for"),

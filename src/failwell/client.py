@@ -33,6 +33,7 @@ from failwell.clock import SystemClock
 from failwell.contract import SAFE_METHODS, STANDARD, Contract, effect_of, scrubbed
 from failwell.engines import open_async_engine, open_engine
 from failwell.engines.base import Connections
+from failwell.engines.bodies import Body, body_of
 from failwell.errors import (
     ArgumentTypeError,
     BadAnswerError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, Self
 
     from failwell.call.messages import CallFlow
+    from failwell.call.operation import Content
     from failwell.call.pacing import Pacer
     from failwell.clock import Clock
     from failwell.operations.polling import PollFlow
@@ -104,6 +106,7 @@ class _Setup:
         self,
         base_url: str,
         *,
+        awaiting: bool,
         contract: Contract = STANDARD,
         credentials: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -121,6 +124,7 @@ class _Setup:
         random: Callable[[], float] | None = None,
     ) -> None:
         self.base_url = _checked_base(base_url)
+        self._awaiting = awaiting
         _instance("contract", contract, Contract)
         for setting, value, kind in (
             ("retry", retry, RetryPolicy),
@@ -163,7 +167,7 @@ class _Setup:
         path: str,
         params: Mapping[str, Any] | None,
         json: Any,
-        content: bytes | None,
+        content: Content | None,
         headers: Mapping[str, str] | None,
         idempotency_key: str | None,
         deadline: float | None,
@@ -176,13 +180,16 @@ class _Setup:
             method = method.upper()
         path = path if type(path) is str else _text("path", path)
         fields = self._headers.copy()
+        body: bytes | Body | None
         if json is not None:
             if content is not None:
                 raise UsageError("give json or content, not both")
-            content = _json_body(json)
+            body = _json_body(json)
             fields["content-type"] = "application/json"
-        elif content is not None and not isinstance(content, bytes):
-            raise ArgumentTypeError(f"content is a {type(content).__name__}; give bytes")
+        elif content is None or isinstance(content, bytes):
+            body = content
+        else:
+            body = body_of(content, awaiting=self._awaiting)
         secrets = self._secrets
         if headers:
             for name, value in _mapping("headers", headers).items():
@@ -202,7 +209,7 @@ class _Setup:
                 # 128 bits from the system: as unique as a UUID, and a third of its price.
                 key = fields[self.contract.idempotency_header] = os.urandom(16).hex()
         return Call(
-            Request(method, self._url(path, params), fields, content),
+            Request(method, self._url(path, params), fields, body),
             self.contract,
             self._deadline if deadline is None else _checked_deadline(deadline),
             key,
@@ -255,6 +262,16 @@ class _Setup:
         pause = self.pacing.wait(self.clock.monotonic())
         call.deadline -= pause
         return pause if call.deadline > 0 else 0.0
+
+    def until(self, call: Call) -> float:
+        """The moment at which `call`, which begins now, is over; monotonic seconds."""
+        return self.clock.monotonic() + call.deadline
+
+    def digested(self, call: Call, digest: str | None, until: float) -> None:
+        """Announce the body's digest, the making of which took part of the time until `until`."""
+        if digest is not None:
+            call.request.headers["content-digest"] = digest
+        call.deadline = until - self.clock.monotonic()
 
     def learn(self, result: Response | Broken) -> None:
         """Tell the pacer what an answer says about the rate limit."""
@@ -412,6 +429,7 @@ class Client:
         try:
             self._setup = _Setup(
                 base_url,
+                awaiting=False,
                 contract=contract,
                 credentials=credentials,
                 headers=headers,
@@ -473,7 +491,7 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        content: bytes | None = None,
+        content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         deadline: float | None = None,
@@ -486,7 +504,8 @@ class Client:
             path: Below the base URL.
             params: The query; None values are left out, lists are repeated.
             json: The body as JSON types; None for none.
-            content: The body as bytes.
+            content: The body, where it is not JSON: bytes, the path of a file, one opened in binary
+                mode, an iterator of bytes, or a `failwell.Upload`.
             headers: Added to the client's.
             idempotency_key: Sent with every try; by default a write gets one by itself.
             deadline: Seconds for the whole call; None for the client's.
@@ -617,6 +636,13 @@ class Client:
         watch = _Watch(setup, call) if setup.listeners else None
         if setup.pacing is not None and (pause := setup.pause(call)):
             setup.clock.sleep(pause)
+        body = call.request.content if isinstance(call.request.content, Body) else None
+        if body is not None and body.digests and "content-digest" not in call.request.headers:
+            until = setup.until(call)
+            try:
+                setup.digested(call, body.digest(until), until)
+            except UsageError as exc:
+                raise _refusal(setup.contract, exc) from None
         flow = setup.flow(call, scope)
         error: BaseException | None = None
         try:
@@ -627,7 +653,11 @@ class Client:
                 if type(effect) is Send:
                     if watch is not None:
                         watch.sending(effect)
+                    if body is not None:
+                        body.begin(effect.deadline)
                     result = self._engine.send(effect)
+                    if body is not None:
+                        result = body.told(result)
                     if watch is not None:
                         watch.sent(result)
                     if setup.pacing is not None:
@@ -636,7 +666,7 @@ class Client:
                     assert type(effect) is Sleep
                     _announce(setup, effect, watch)
                     setup.clock.sleep(effect.seconds)
-                reply = Reply(setup.clock.monotonic(), result)
+                reply = Reply(setup.clock.monotonic(), result, body is not None and body.spent)
                 try:
                     effect = flow.send(reply)
                 except StopIteration as done:
@@ -647,6 +677,8 @@ class Client:
             raise
         finally:
             flow.close()  # Ctrl-C in the engine never enters the flow; this gives a probe back
+            if body is not None:
+                body.close()
             if watch is not None:
                 watch.ended(error)
             del error
@@ -685,6 +717,7 @@ class AsyncClient:
         try:
             self._setup = _Setup(
                 base_url,
+                awaiting=True,
                 contract=contract,
                 credentials=credentials,
                 headers=headers,
@@ -746,7 +779,7 @@ class AsyncClient:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        content: bytes | None = None,
+        content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         deadline: float | None = None,
@@ -759,7 +792,8 @@ class AsyncClient:
             path: Below the base URL.
             params: The query; None values are left out, lists are repeated.
             json: The body as JSON types; None for none.
-            content: The body as bytes.
+            content: The body, where it is not JSON: bytes, the path of a file, one opened in binary
+                mode, an iterator of bytes, or a `failwell.Upload`.
             headers: Added to the client's.
             idempotency_key: Sent with every try; by default a write gets one by itself.
             deadline: Seconds for the whole call; None for the client's.
@@ -890,6 +924,13 @@ class AsyncClient:
         watch = _Watch(setup, call) if setup.listeners else None
         if setup.pacing is not None and (pause := setup.pause(call)):
             await setup.clock.asleep(pause)
+        body = call.request.content if isinstance(call.request.content, Body) else None
+        if body is not None and body.digests and "content-digest" not in call.request.headers:
+            until = setup.until(call)
+            try:
+                setup.digested(call, await body.awaited_digest(until), until)
+            except UsageError as exc:
+                raise _refusal(setup.contract, exc) from None
         flow = setup.flow(call, scope)
         error: BaseException | None = None
         try:
@@ -900,7 +941,11 @@ class AsyncClient:
                 if type(effect) is Send:
                     if watch is not None:
                         watch.sending(effect)
+                    if body is not None:
+                        body.begin(effect.deadline)
                     result = await self._engine.send(effect)
+                    if body is not None:
+                        result = body.told(result)
                     if watch is not None:
                         watch.sent(result)
                     if setup.pacing is not None:
@@ -909,7 +954,7 @@ class AsyncClient:
                     assert type(effect) is Sleep
                     _announce(setup, effect, watch)
                     await setup.clock.asleep(effect.seconds)
-                reply = Reply(setup.clock.monotonic(), result)
+                reply = Reply(setup.clock.monotonic(), result, body is not None and body.spent)
                 try:
                     effect = flow.send(reply)
                 except StopIteration as done:
@@ -920,6 +965,8 @@ class AsyncClient:
             raise
         finally:
             flow.close()  # a cancelled task never enters the flow; this gives a probe back
+            if body is not None:
+                body.close()
             if watch is not None:
                 watch.ended(error)
             del error

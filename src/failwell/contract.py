@@ -16,6 +16,7 @@ from failwell.errors import (
     CallError,
     CircuitOpenError,
     ConfigurationError,
+    UploadError,
     UsageError,
 )
 from failwell.failure import Effect, Failure
@@ -347,8 +348,16 @@ class Contract:
         return next((r for r in rows if r.statuses and status in r.statuses), rows[0] if rows else None)
 
     def class_for(self, standard: type[CallError]) -> type[CallError]:
-        """The class this contract raises where failwell's own would be `standard`."""
-        return next((self.broken[c] for c in standard.__mro__ if c in self.broken), standard)
+        """
+        The class this contract raises where failwell's own would be `standard`.
+
+        For an `UploadError` that no row stands for, that is the contract's base: an SDK that documents
+        no uploads of its own raises nothing from outside its hierarchy.
+        """
+        found = next((self.broken[c] for c in standard.__mro__ if c in self.broken), None)
+        if found is not None:
+            return found
+        return self.base if issubclass(standard, UploadError) and self.base is not APIError else standard
 
     def refusal(self, error: UsageError) -> UsageError:
         """

@@ -164,6 +164,7 @@ def call_flow(
             and policies.follow_redirects
             and request.method in SAFE_METHODS
             and redirects < MAX_REDIRECTS
+            and not reply.spent
             and (onward := _redirected(request, result, call.credentials)) is not None
         ):
             redirects += 1
@@ -184,6 +185,8 @@ def call_flow(
             wanted=_wanted(error, retry_said, result, retry),
             repeatable=call.key is not None or request.method in IDEMPOTENT_METHODS,
         )
+        if not why and reply.spent:
+            why = "body_spent"
         delay = 0.0
         if not why:
             delay = retry.delay_after(tries, failure.retry_after, random)
@@ -221,12 +224,13 @@ def _counts_as_failure(result: Response | Broken | None) -> bool:
     if isinstance(result, Response):
         return result.status >= 500 and result.status != 501
     # An answer that is too large or in another format came from a service that lives; a full
-    # pool is our own doing.
+    # pool and a file that changed are our own doing.
     return isinstance(result, Broken) and result.reason not in (
         Reason.TOO_LARGE,
         Reason.FORMAT,
         Reason.POOL_TIMEOUT,
         Reason.BAD_URL,
+        Reason.SOURCE,
     )
 
 

@@ -16,10 +16,26 @@ from failwell.redaction import kept_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-    from typing import Any
+    from collections.abc import AsyncIterable, Generator, Iterable, Iterator
+    from typing import Any, Protocol
 
     CallFlow = Generator["Send | Sleep", "Reply", "Response"]
+
+    class Streamed(Protocol):
+        """
+        A body that is sent in pieces. Each iteration is one try, from the start.
+
+        Attributes:
+            size: Bytes in all, which are announced; None if that is not known.
+            awaited: The same pieces, for whoever awaits.
+        """
+
+        @property
+        def size(self) -> int | None: ...
+        @property
+        def awaited(self) -> AsyncIterable[bytes]: ...
+        def __iter__(self) -> Iterator[bytes]: ...
+
 
 _decode_json = _json.JSONDecoder().raw_decode
 
@@ -58,6 +74,8 @@ class Reason(str, Enum):
     ENCODING = "encoding"
     TOO_LARGE = "too_large"
     FORMAT = "format"
+    # What was to be sent cannot be read, or is not what it was: UploadError.
+    SOURCE = "source"
 
     __str__ = str.__str__
 
@@ -70,14 +88,14 @@ class Request:
     Attributes:
         method: In upper case.
         url: Absolute, with its query.
-        headers: Names in lower case, without content-length and host.
-        content: The body; None for none.
+        headers: Names in lower case, without content-length, transfer-encoding and host.
+        content: The body, whole or in pieces; None for none.
     """
 
     method: str
     url: str
     headers: dict[str, str] = field(default_factory=dict)
-    content: bytes | None = None
+    content: bytes | Streamed | None = None
 
     def __repr__(self) -> str:
         # Frames of this object end up in tracebacks that show locals.
@@ -266,7 +284,9 @@ class Reply:
     Attributes:
         now: Monotonic seconds when it came.
         result: The answer, or how the attempt broke; None after a `Sleep`.
+        spent: Whether the request's body was sent, in part at least, and cannot be sent again.
     """
 
     now: float
     result: Response | Broken | None = None
+    spent: bool = False

@@ -6,14 +6,15 @@ from failwell.call.messages import Broken, Phase, Reason
 from failwell.contract import SAFE_METHODS, effect_of
 from failwell.errors import (
     BadAnswerError,
+    CallError,
     CallTimeoutError,
     ConnectError,
     ConnectionLostError,
-    TransportError,
+    UploadError,
 )
 from failwell.failure import Effect
 
-STANDARD_CLASS: dict[Reason, type[TransportError]] = {
+STANDARD_CLASS: dict[Reason, type[CallError]] = {
     Reason.DNS: ConnectError,
     Reason.REFUSED: ConnectError,
     Reason.UNREACHABLE: ConnectError,
@@ -33,11 +34,14 @@ STANDARD_CLASS: dict[Reason, type[TransportError]] = {
     Reason.ENCODING: BadAnswerError,
     Reason.TOO_LARGE: BadAnswerError,
     Reason.FORMAT: BadAnswerError,
+    Reason.SOURCE: UploadError,
 }
 
 # These come out the same the next time: a certificate does not heal in a second, an answer
-# that is too large or in another format will be so again.
-LASTING = frozenset({Reason.TLS, Reason.TLS_UNTRUSTED, Reason.BAD_URL, Reason.TOO_LARGE, Reason.FORMAT})
+# that is too large or in another format will be so again, and so will a file that changed.
+LASTING = frozenset(
+    {Reason.TLS, Reason.TLS_UNTRUSTED, Reason.BAD_URL, Reason.TOO_LARGE, Reason.FORMAT, Reason.SOURCE}
+)
 
 WORDS: dict[Reason, str] = {
     Reason.DNS: "The host name could not be resolved",
@@ -59,6 +63,7 @@ WORDS: dict[Reason, str] = {
     Reason.ENCODING: "The answer's content encoding is broken",
     Reason.TOO_LARGE: "The answer is larger than allowed",
     Reason.FORMAT: "The answer is not in the promised format",
+    Reason.SOURCE: "What was to be sent could not be read",
 }
 
 

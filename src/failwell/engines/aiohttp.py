@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from base64 import b64encode
+from contextlib import aclosing
 from contextvars import ContextVar
 from io import BytesIO
 from time import monotonic
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     import ssl
     from typing import Any, TypeAlias
 
-    from failwell.call.messages import Request, Send, Timeouts
+    from aiohttp.abc import AbstractStreamWriter
+
+    from failwell.call.messages import Request, Send, Streamed, Timeouts
     from failwell.engines.base import Connections
 
     RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -461,8 +464,33 @@ def _bodiless(request: Request, answer: aiohttp.ClientResponse) -> bool:
     return request.method == "HEAD" or answer.status in (204, 304)
 
 
-def _body(content: bytes | None) -> Any:
-    return BytesIO(content) if content is not None and len(content) > _PLAIN_BODY_BYTES else content
+def _body(content: bytes | Streamed | None) -> Any:
+    if content is None:
+        return None
+    if not isinstance(content, bytes):
+        return _Pieces(content)
+    return BytesIO(content) if len(content) > _PLAIN_BODY_BYTES else content
+
+
+class _Pieces(aiohttp.Payload):
+    """A body that is sent in pieces, as aiohttp takes it."""
+
+    _autoclose = True  # whoever gave it closes it
+
+    def __init__(self, body: Streamed) -> None:
+        super().__init__(body)
+        self._size = body.size
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("what is sent in pieces is not kept")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        async with aclosing(aiter(self._value.awaited)) as pieces:
+            async for piece in pieces:
+                await writer.write(piece)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await self.write(writer)
 
 
 def _skipped(request: Request) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.bodies import BodyError
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.orders import is_sendable, unsendable
 from failwell.engines.wire import LONGEST_SECONDS, reason_of_connect, without_frames
@@ -21,9 +22,10 @@ from failwell.errors import ConfigurationError
 from failwell.redaction import kept_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-    from failwell.call.messages import Send
+    from failwell.call.messages import Send, Streamed
     from failwell.engines.base import AsyncEngine, Connections, Engine
 
 # The leaves of `TransportError` in httpx and httpx2, and what each says of an attempt if nothing
@@ -135,17 +137,22 @@ class _Attempt:
         self._pieces: list[bytes] = []
         self.size = 0
 
-    def build(self, client: Any, note: Any) -> Any:
+    def build(self, client: Any, note: Any, *, awaits: bool) -> Any:
         """The client's own request for the order, with its headers and base URL."""
         request, timeouts = self.order.request, self.order.timeouts
         left = min(max(0.001, self.order.deadline - monotonic()), LONGEST_SECONDS)
         headers = dict(request.headers)
         headers.setdefault("accept-encoding", ACCEPT_ENCODING)
+        content: Any = request.content
+        if content is not None and not isinstance(content, bytes):
+            if content.size is not None:
+                headers["content-length"] = str(content.size)
+            content = content.awaited if awaits else _Pieces(content)
         return client.build_request(
             request.method,
             request.url,
             headers=headers,
-            content=request.content,
+            content=content,
             timeout=self._library.Timeout(
                 connect=min(timeouts.connect, left),
                 read=min(timeouts.read, left),
@@ -217,6 +224,10 @@ class _Attempt:
             raise unsendable(self.order.request)
         return self._broken(self._reason(exc), exc, self._phase(exc))
 
+    def unread(self, exc: BodyError) -> Any:
+        """`exc` as their library would say it; whoever has the body knows the reason."""
+        return self._library.WriteError(str(exc))
+
     def _phase(self, exc: Any) -> Phase:
         if self._answer is not None:
             return Phase.ANSWERED
@@ -263,6 +274,16 @@ class _Attempt:
         )
 
 
+class _Pieces:
+    """A body that is sent in pieces, as httpx takes it: without what looks like a file's length."""
+
+    def __init__(self, body: Streamed) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+
 def _named(exc: BaseException, reasons: dict[str, Reason]) -> Reason | None:
     return next((reasons[c.__name__] for c in type(exc).__mro__ if c.__name__ in reasons), None)
 
@@ -276,6 +297,8 @@ class _Family:
         library: The module it is of.
         connections: Only its `max_body_bytes` counts.
     """
+
+    _awaits: bool
 
     def __init__(self, thing: Any, library: Any, connections: Connections, client: Any) -> None:
         self._client = client
@@ -301,7 +324,7 @@ class _Family:
         if not is_sendable(order.request):
             raise unsendable(order.request)
         try:
-            return attempt.build(self._client, note)
+            return attempt.build(self._client, note, awaits=self._awaits)
         except (self._library.InvalidURL, self._library.UnsupportedProtocol):
             return self._bad_url(attempt)
 
@@ -317,6 +340,8 @@ def _has_network(thing: Any, library: Any) -> bool:
 
 class BroughtEngine(_Family):
     """Requests over somebody's blocking client or transport, which stays open."""
+
+    _awaits = False
 
     def __init__(self, thing: Any, library: Any, connections: Connections) -> None:
         own = isinstance(thing, library.Client)
@@ -351,6 +376,8 @@ class BroughtEngine(_Family):
             return self._bad_url(attempt)
         except (self._library.TransportError, self._library.DecodingError) as exc:
             failure = exc
+        except BodyError as exc:
+            failure = attempt.unread(exc)
         finally:
             if answer is not None:
                 answer.close()
@@ -362,6 +389,8 @@ class BroughtEngine(_Family):
 
 class AsyncBroughtEngine(_Family):
     """Requests over somebody's asynchronous client or transport, which stays open."""
+
+    _awaits = True
 
     def __init__(self, thing: Any, library: Any, connections: Connections) -> None:
         own = isinstance(thing, library.AsyncClient)
@@ -405,6 +434,8 @@ class AsyncBroughtEngine(_Family):
             return self._bad_url(attempt)
         except (self._library.TransportError, self._library.DecodingError) as exc:
             failure = exc
+        except BodyError as exc:
+            failure = attempt.unread(exc)
         finally:
             if answer is not None:
                 await answer.aclose()

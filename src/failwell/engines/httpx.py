@@ -17,6 +17,7 @@ import httpcore2
 import httpx2
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.bodies import BodyError
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.endings import closed_with_loop
 from failwell.engines.network import AsyncioNetwork, Network, TrioNetwork
@@ -41,6 +42,7 @@ _FAILURES = (
     httpcore2.ProtocolError,
     httpcore2.ProxyError,
     httpcore2.UnsupportedProtocol,
+    BodyError,
 )
 _HTTPX_CLASS: dict[type[Exception], type[httpx2.TransportError]] = {
     httpcore2.ConnectTimeout: httpx2.ConnectTimeout,
@@ -83,13 +85,13 @@ class _Attempt:
         "wire",
     )
 
-    def __init__(self, order: Send, url: httpcore2.URL, route: Route, connections: Connections) -> None:
+    def __init__(self, order: Send, url: httpcore2.URL, route: Route, limits: Connections, body: Any) -> None:
         request = order.request
-        self.wire = wire = Wire(order, route.layer, connections.max_header_bytes)
+        self.wire = wire = Wire(order, route.layer, limits.max_header_bytes)
         self.pool = route.pool
         self.headers: RawHeaders = []
         self._order = order
-        self._connections = connections
+        self._connections = limits
         self._status = 0
         self._chunks: list[bytes] = []
         self._size = 0
@@ -101,7 +103,7 @@ class _Attempt:
             request.method,
             url,
             headers=headers,
-            content=request.content,
+            content=body,
             extensions={"timeout": {"connect": wire, "read": wire, "write": wire, "pool": pool_seconds}},
         )
 
@@ -206,8 +208,13 @@ def _headers(request: Request, route: Route) -> RawHeaders | None:
         return None
     if "accept-encoding" not in given:
         headers.append((b"accept-encoding", _ACCEPT_ENCODING))
-    if request.content is not None:
-        headers.append((b"content-length", b"%d" % len(request.content)))
+    content = request.content
+    if content is not None:
+        size = len(content) if isinstance(content, bytes) else content.size
+        if size is None:
+            headers.append((b"transfer-encoding", b"chunked"))
+        else:
+            headers.append((b"content-length", b"%d" % size))
     elif request.method in METHODS_WITH_BODY:
         headers.append((b"content-length", b"0"))
     if route.authorization is not None and "authorization" not in given:
@@ -254,7 +261,7 @@ class HttpxEngine:
             url, route = self._pools.find(order.request.url)
         except BadURLError:
             return bad_url(order.request.url)
-        attempt = _Attempt(order, url, route, self._connections)
+        attempt = _Attempt(order, url, route, self._connections, order.request.content)
         try:
             return self._carry_out(attempt)
         except BaseException:
@@ -348,7 +355,9 @@ class AsyncHttpxEngine:
             url, route = pools.find(order.request.url)
         except BadURLError:
             return bad_url(order.request.url)
-        attempt = _Attempt(order, url, route, self._connections)
+        content = order.request.content
+        body = content if content is None or isinstance(content, bytes) else content.awaited
+        attempt = _Attempt(order, url, route, self._connections, body)
         try:
             response = await attempt.pool.handle_async_request(attempt.wanted)
         except _FAILURES as exc:

@@ -37,7 +37,7 @@ from failwell.redaction import kept_url
 if TYPE_CHECKING:
     from typing import Any
 
-    from failwell.call.messages import Request, Send, Timeouts
+    from failwell.call.messages import Request, Send, Streamed, Timeouts
     from failwell.engines.base import Connections
 
 # A client has its timeouts built in: one is kept for each combination that is asked for.
@@ -88,6 +88,7 @@ class _Family:
 
     name = "pyreqwest"
     _builder: Any
+    _awaits: bool
 
     def __init__(self, connections: Connections) -> None:
         if not isinstance(connections.verify, bool):
@@ -185,10 +186,20 @@ class _Family:
             raise unsendable(request)
         content = request.content
         if content is not None:
-            builder = _with_body(builder, content)
+            builder = (
+                _with_body(builder, content)
+                if isinstance(content, bytes)
+                else self._streaming(builder, content)
+            )
         # The answer is handed over with the first byte of its body, not with all of it: then its
         # status is known when the rest is cut off. To wait for the head alone costs another turn.
         return builder.timeout(_span(left)).streamed_read_buffer_limit(1).build_streamed()
+
+    def _streaming(self, builder: Any, body: Streamed) -> Any:
+        """`builder` with a body that is sent in pieces."""
+        if body.size is not None:
+            builder = builder.header("content-length", str(body.size))
+        return builder.body_stream(body.awaited if self._awaits else body)
 
     def _begin(self, answer: Any, request: Request) -> int | Broken | None:
         """The bytes of body that `answer` announces, None if it does not say; how it breaks at once."""
@@ -221,6 +232,7 @@ class PyreqwestEngine(_Family):
     """Requests over pyreqwest, blocking. Threads may share it."""
 
     _builder = SyncClientBuilder
+    _awaits = False
 
     def send(self, order: Send, /) -> Response | Broken:
         """
@@ -272,6 +284,7 @@ class AsyncPyreqwestEngine(_Family):
     """Requests over pyreqwest under asyncio; in whatever event loop it is used."""
 
     _builder = ClientBuilder
+    _awaits = True
     _asyncio = False
 
     def _need_asyncio(self) -> None:
