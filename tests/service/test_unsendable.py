@@ -1,8 +1,10 @@
-"""A header that cannot be sent is a 500 before anything is done or recorded, and never reaches a socket."""
+"""A header or a status that cannot be sent is a 500 before anything is done or recorded."""
 
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+import failwell
 from failwell.answer import Answer
-from failwell.failure import Effect
+from failwell.failure import Effect, Failure
 from failwell.service import Exchange, exchange_of
 from failwell.service.outgoing import fields_of
 
@@ -33,6 +36,8 @@ BAD: list[tuple[bytes, bytes]] = [
     (b"", b"a"),
 ]
 LEVELS = ["transactional", "resumable", "at_most_once"]
+# As a final answer there is none of these.
+NO_STATUS = [-1, 0, 99, 100, 103, 199, 600, 999, 1000, 10**30]
 
 
 class Raw(Response):
@@ -201,3 +206,64 @@ def test_an_application_that_sends_no_bytes_has_not_answered(tmp_path: Path) -> 
         answer = asyncio.run(ask(here.service, "POST", "/work"))
 
     assert answer.status == 500
+
+
+# --- statuses ---
+
+
+@pytest.mark.parametrize("status", NO_STATUS)
+def test_a_status_that_is_none_is_a_500_with_its_id(
+    tmp_path: Path, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever says it: an exception of the framework's, of the contract's, an answer, a stream."""
+
+    async def raising(request: Request) -> Response:
+        raise HTTPException(status, "so it is")
+
+    async def refusing(request: Request) -> Response:
+        raise failwell.CallError.from_failure(Failure(status=status, message="so it is"))
+
+    async def streaming(request: Request) -> Response:
+        return StreamingResponse(iter([b"a", b"b"]), status)
+
+    for handler in (raising, refusing, streaming, answering(Response(b"so it is", status))):
+        caplog.clear()
+        with place(tmp_path, handler, idempotency="resumable") as here:
+            for key in (None, "k"):
+                answer = here.run(key=key, headers={"x-request-id": "request-1"})
+
+                assert code_of(answer) == (500, "internal_error")
+                assert answer.headers["x-request-id"] == "request-1"
+                assert b"so it is" not in answer.body
+                assert "request-1 failed" in caplog.text
+
+
+def test_a_connection_stays_open_after_a_status_that_is_none(tmp_path: Path) -> None:
+    async def raising(request: Request) -> Response:
+        raise HTTPException(600)
+
+    with place(tmp_path, raising, public=True) as here, serving(here.service) as url:
+        client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10.0)
+        client.connect()
+        opened = client.sock
+        for _ in range(2):
+            client.request("POST", "/work")
+            answer = client.getresponse()
+            assert (500, "internal_error") == (answer.status, json.loads(answer.read())["code"])
+            assert client.sock is opened
+        client.close()
+
+
+@pytest.mark.parametrize("status", [99, 600])
+def test_an_effect_whose_status_is_none_is_rolled_back(tmp_path: Path, status: int) -> None:
+    async def committing(request: Request) -> Response:
+        def effect(db: Any) -> Answer:
+            db.execute("INSERT INTO things (name) VALUES ('odd')")
+            return Answer(status, {}, b"")
+
+        answer = await exchange_of(request).commit(effect)
+        return Response(answer.body, answer.status)
+
+    with place(tmp_path, committing, idempotency="transactional") as here:
+        assert code_of(here.run()) == (500, "internal_error")
+        assert here.store.read("SELECT count(*) FROM things") == [(0,)]

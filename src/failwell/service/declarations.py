@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from failwell.service.operations import Operation, Raised
 
 
+# RFC 9110, section 9.3: the methods in whose requests a body means nothing.
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
     """
@@ -91,6 +95,9 @@ class Declarations:
         # What FastAPI reads of a request it checks, too.
         if operation.parse is not None or self._service.described is not None:
             yield from ("bad_request", "malformed_json", "validation_failed")
+        elif not operation.streamed and operation.method not in _WITHOUT_BODY:
+            # The handler may read it with `request.json()`.
+            yield from ("bad_request", "malformed_json")
         if operation.idempotency is not None:
             yield from ("idempotency_key_invalid", "idempotency_mismatch", "idempotency_in_flight")
             yield "idempotency_answer_not_kept"

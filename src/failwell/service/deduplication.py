@@ -26,7 +26,7 @@ from failwell.service.idempotency import (
     parse_key,
     slot_of,
 )
-from failwell.service.outgoing import fields_of, sendable
+from failwell.service.outgoing import check_status, fields_of, sendable
 from failwell.service.refusals import Refusal, RefusedRequest
 from failwell.service.stores.base import FencedError, StoreBusyError, fenced_unless
 
@@ -383,6 +383,7 @@ class _HeldBack:
         elif self._ended or (self._start is not None and message["type"] == "http.response.start"):
             raise RuntimeError("the application answered twice")
         elif message["type"] == "http.response.start":
+            check_status(message["status"])
             sendable(message.get("headers", ()))
             self._start = message
         elif message["type"] == "http.response.body":

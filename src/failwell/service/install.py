@@ -11,7 +11,7 @@ from failwell.service.exchange import exchange_of
 from failwell.service.gates import Service
 from failwell.service.refusals import Refusal, code_of_status
 from failwell.service.routes import applications_in, operations_of, without_head
-from failwell.service.validation import fields_from_pydantic
+from failwell.service.validation import fields_from_pydantic, refusal_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -82,9 +82,10 @@ def install(
             found: Any = exc
             fields = fields_from_pydantic(found.errors(), pydantic1=pydantic1)
             return Refusal("validation_failed", fields=fields)
-        if isinstance(exc, HTTPException):
+        if isinstance(exc, HTTPException) and exc.status_code:
             return _refusal_of(exc.status_code, exc.detail, exc.headers)
-        return None
+        # A handler that reads the body itself: what FastAPI would have said in its place.
+        return refusal_of_json(exc, as_fields=pydantic1 or hasattr(app, "openapi"), pydantic1=pydantic1)
 
     if operations is None and isinstance(app, Endpoints):
         raise ConfigurationError("Endpoints has no routes to read: say in `operations` what is served")

@@ -56,7 +56,13 @@ class OwnFields:
     def added_to(
         self, headers: Iterable[tuple[bytes, bytes]], status: int, exchange: Exchange
     ) -> list[tuple[bytes, bytes]]:
-        """`headers` with these in place of what they have of the same names."""
+        """
+        `headers` with these in place of what they have of the same names.
+
+        Raises:
+            ValueError: one of them cannot be sent, or the status is none of an answer.
+        """
+        check_status(status)
         decision = exchange.decision
         names = self._names[decision is not None, status >= 400]
         fields = sendable(headers, without=names)
@@ -121,7 +127,7 @@ class Outgoing:
         Pass on what the application sends. What the server's `send` returns is awaited: one frame less.
 
         Raises:
-            ValueError: a header cannot be sent; nothing was.
+            ValueError: a header or the status cannot be sent; nothing was.
         """
         kind = message["type"]
         if kind == "http.response.start":
@@ -222,6 +228,20 @@ def sendable(
     return fields
 
 
+def check_status(status: int) -> None:
+    """
+    Refuse what is no status of an answer: some servers send it, others hang up on it.
+
+    Source:
+        RFC 9110, sections 15 and 15.2: 1xx is no final answer, and from 600 on there are none.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 200 <= status <= 599:
+        raise ValueError(f"{status!r} is no status of an answer")
+
+
 # A service sends few names, and each many times.
 @lru_cache(maxsize=1024)
 def _lower(name: bytes) -> bytes:
@@ -234,8 +254,10 @@ def fields_of(answer: Answer) -> Iterable[tuple[bytes, bytes]]:
     The headers of `answer` as they are sent.
 
     Raises:
-        ValueError: one of them cannot be; or not in Latin-1, which is all that a field may have.
+        ValueError: one of them cannot be; or not in Latin-1, which is all that a field may have; or
+            the status cannot be.
     """
+    check_status(answer.status)
     return sendable([(n.encode("latin-1"), v.encode("latin-1")) for n, v in answer.headers.items()])
 
 

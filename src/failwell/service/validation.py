@@ -240,6 +240,44 @@ def json_body(model: type[M], *, pydantic1: bool = False) -> Callable[[bytes], M
     return parse
 
 
+def refusal_of_json(exc: Exception, *, as_fields: bool, pydantic1: bool) -> Refusal | None:
+    """
+    What to say of a body that a handler read with Starlette's `Request.json`, and that is no JSON.
+
+    Args:
+        exc: What ended the request.
+        as_fields: Whether it is said as FastAPI does of the bodies that it reads: a 422 that names
+            the place. Otherwise it is a 400.
+        pydantic1: Whether findings are worded as Pydantic 1 did.
+
+    Returns:
+        None if it is another exception: other JSON that cannot be read is no fault of the client's.
+    """
+    if not isinstance(exc, (ValueError, RecursionError)) or not _of_request_json(exc):
+        return None
+    if not isinstance(exc, json.JSONDecodeError):
+        return Refusal("bad_request")
+    if not as_fields:
+        return Refusal("malformed_json", {"line": exc.lineno, "column": exc.colno})
+    finding = {
+        "type": "json_invalid", "loc": ("body", exc.pos), "msg": "JSON decode error",
+        "ctx": {"error": exc.msg},
+    }  # fmt: skip
+    return Refusal("validation_failed", fields=fields_from_pydantic([finding], pydantic1=pydantic1))
+
+
+def _of_request_json(exc: Exception) -> bool:
+    from starlette.requests import Request
+
+    here = exc.__traceback__
+    while here is not None and here.tb_next is not None:
+        called = here.tb_next
+        if (here.tb_frame.f_code, called.tb_frame.f_code) == (Request.json.__code__, json.loads.__code__):
+            return True
+        here = called
+    return False
+
+
 def _json(body: bytes, pydantic1: bool) -> Any:
     if not body and pydantic1:
         raise RefusedRequest(
