@@ -75,28 +75,30 @@ class Group:
     durable: bool = True
 
 
-FIRST = Side("failwell", "failwell", "post")
-REPLAY = Side("failwell, replay", "failwell", "again")
+FIRST = Side("failwell", "endpoints", "post")
+REPLAY = Side("failwell, replay", "endpoints", "again")
+WRAPPED = Side("failwell around Starlette", "wrapped", "post")
 PLAIN = Side("plain", "plain", "post")
 THREADS = Side("plain, threads", "threads", "post")
+TRANSACTION = Side("plain, transaction", "transaction", "post")
 
 GROUPS = (
     Group(
         "GET",
         "sqlite",
         (
-            Side("failwell", "failwell", "get"),
-            Side("failwell, Endpoints", "endpoints", "get"),
+            Side("failwell", "endpoints", "get"),
+            Side("failwell around Starlette", "wrapped", "get"),
             Side("plain", "plain", "get"),
-            Side("failwell, one row", "failwell", "read"),
-            Side("failwell, Endpoints, one row", "endpoints", "read"),
+            Side("failwell, one row", "endpoints", "read"),
+            Side("failwell around Starlette, one row", "wrapped", "read"),
             Side("plain, one row", "plain", "read"),
         ),
         durable=False,
     ),
-    Group("POST, SQLite", "sqlite", (FIRST, REPLAY, PLAIN, THREADS), durable=False),
-    Group("POST, SQLite, durable", "sqlite", (FIRST, REPLAY, PLAIN, THREADS)),
-    Group("POST, PostgreSQL", "postgresql", (FIRST, REPLAY, PLAIN), workers=WORKERS),
+    Group("POST, SQLite", "sqlite", (FIRST, REPLAY, WRAPPED, PLAIN, THREADS), durable=False),
+    Group("POST, SQLite, durable", "sqlite", (FIRST, REPLAY, WRAPPED, PLAIN, THREADS)),
+    Group("POST, PostgreSQL", "postgresql", (FIRST, REPLAY, WRAPPED, PLAIN, TRANSACTION), workers=WORKERS),
     Group("POST, Redis", "redis", (FIRST, REPLAY)),
 )
 
@@ -297,16 +299,19 @@ def rows_of(times: dict[str, Time]) -> list[Row]:
             by_cpu = 100 * times[theirs].cpu / times[ours].cpu if times[ours].cpu else 0.0
             rows.append(Row(measure, target, False, reached, "%", f"{by_cpu:.0f} % by processor time"))
 
-    for behind, ours in (("Endpoints", "GET, failwell, Endpoints"), ("Starlette", "GET, failwell")):
-        without = f"{behind} behind gates without idempotency, GET of"
-        share(75, f"{without} one row, of plain Starlette", f"{ours}, one row", "GET, plain, one row")
-        share(75, f"{without} fixed bytes, of plain Starlette", ours, "GET, plain")
+    ways = {"Endpoints": "failwell", "Starlette": "failwell around Starlette"}
+    for inside, ours in ways.items():
+        without = f"{inside} behind gates without idempotency, GET of"
+        share(75, f"{without} one row, of plain Starlette", f"GET, {ours}, one row", "GET, plain, one row")
+        share(75, f"{without} fixed bytes, of plain Starlette", f"GET, {ours}", "GET, plain")
     for kind in ("SQLite", "SQLite, durable", "PostgreSQL"):
         at = f"POST, {kind}"
         workers = f", {WORKERS} workers" if kind == "PostgreSQL" else ""
-        measure = f"all gates, POST and INSERT, {kind}{workers}, of plain Starlette"
-        share(60, measure, f"{at}, failwell", f"{at}, plain")
-        share(60, f"{measure} with a pool of threads", f"{at}, failwell", f"{at}, plain, threads")
+        for inside, ours in ways.items():
+            measure = f"{inside} behind all gates, POST and INSERT, {kind}{workers}, of plain Starlette"
+            share(60, measure, f"{at}, {ours}", f"{at}, plain")
+            share(60, f"{measure} with a pool of threads", f"{at}, {ours}", f"{at}, plain, threads")
+            share(60, f"{measure} with a transaction", f"{at}, {ours}", f"{at}, plain, transaction")
     for group in GROUPS:
         first, again = f"{group.name}, failwell", f"{group.name}, failwell, replay"
         if first in times and again in times:
@@ -357,7 +362,7 @@ def main() -> None:
                 result["missing"][group.name] = package
                 continue
             if not given.compare:
-                ours = ("failwell", "endpoints")
+                ours = ("endpoints", "wrapped")
                 group = replace(group, sides=tuple(s for s in group.sides if s.server in ours))
             for contender in raced(
                 group, urls, rounds=given.rounds, seconds=given.seconds, warm_up=given.warm_up

@@ -9,8 +9,9 @@ prints its port in one line and serves until its standard input ends. A side is 
 
     plain       Starlette alone; SQLite right on the event loop, PostgreSQL by `AsyncConnection`s
     threads     Starlette alone; SQLite in Starlette's pool of threads, as a `def` handler has it
-    failwell    the same behind all gates, `transactional`; `resumable` where the store is Redis
-    endpoints   the same behind all gates, without Starlette's routes and middlewares in between
+    transaction Starlette alone; PostgreSQL with BEGIN, INSERT and COMMIT
+    endpoints   the same behind all gates, `transactional`; `resumable` where the store is Redis
+    wrapped     the same, with a Starlette application's routes and middlewares in between
 
 Both sides parse the same body, run the same INSERT and answer the same bytes with the same
 status; both are served by uvicorn with httptools and uvloop, and without its access log.
@@ -29,6 +30,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from starlette.applications import Starlette
@@ -126,8 +128,13 @@ def plain_threads(path: str, durable: bool) -> Starlette:
     return plain(create)
 
 
-def plain_postgres(url: str) -> Starlette:
-    """PostgreSQL by a few asyncio connections, each used by one request at a time."""
+def plain_postgres(url: str, *, transaction: bool) -> Starlette:
+    """
+    PostgreSQL by a few asyncio connections, each used by one request at a time.
+
+    The INSERT commits itself, or stands in a `transaction`, as psycopg has it unless told
+    otherwise: BEGIN, INSERT and COMMIT are a trip each.
+    """
     import psycopg
 
     with psycopg.connect(url, autocommit=True) as db:
@@ -144,8 +151,9 @@ def plain_postgres(url: str) -> Starlette:
             free.put_nowait(await psycopg.AsyncConnection.connect(url, autocommit=True))
         db = await free.get()
         try:
-            cursor = await db.execute(INSERT["postgresql"], ("t1", asked["name"], asked["count"]))
-            ((number,),) = await cursor.fetchall()
+            async with db.transaction() if transaction else nullcontext():
+                cursor = await db.execute(INSERT["postgresql"], ("t1", asked["name"], asked["count"]))
+                ((number,),) = await cursor.fetchall()
         finally:
             free.put_nowait(db)
         return Response(created(number, asked), 201, JSON)
@@ -236,12 +244,12 @@ def creating(kind: str) -> Callable[[Request], Any]:
 
 def made(side: str, url: str, durable: bool) -> Any:
     """The application of a side."""
-    if side in ("failwell", "endpoints"):
-        return gated(url, durable, wrapped=side == "failwell")
+    if side in ("endpoints", "wrapped"):
+        return gated(url, durable, wrapped=side == "wrapped")
     if url.startswith("sqlite:"):
         path = url.removeprefix("sqlite:///")
         return plain_sqlite(path, durable) if side == "plain" else plain_threads(path, durable)
-    return plain_postgres(url)
+    return plain_postgres(url, transaction=side == "transaction")
 
 
 def serve(app: Any, sock: socket.socket) -> None:
@@ -271,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("side", choices=("plain", "threads", "failwell", "endpoints"))
+    parser.add_argument("side", choices=("plain", "threads", "transaction", "wrapped", "endpoints"))
     parser.add_argument("--store", required=True, metavar="URL")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
     parser.add_argument("--cpu", type=int, default=None, help="the core to stay on")

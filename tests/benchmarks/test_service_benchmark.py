@@ -24,10 +24,10 @@ def compared() -> dict[str, Any]:
 def test_every_side_is_timed(compared: dict[str, Any]) -> None:
     gets = {
         f"GET, {side}{row}"
-        for side in ("failwell", "failwell, Endpoints", "plain")
+        for side in ("failwell", "failwell around Starlette", "plain")
         for row in ("", ", one row")
     }
-    sides = ("failwell", "failwell, replay", "plain", "plain, threads")
+    sides = ("failwell", "failwell, replay", "failwell around Starlette", "plain", "plain, threads")
     posts = {f"POST, SQLite{durable}, {side}" for durable in ("", ", durable") for side in sides}
 
     assert gets | posts == set(compared["times"])

@@ -467,7 +467,7 @@ def test_a_connection_lost_before_the_commit_wrote_nothing(url: str, store: Post
             lose(db)
         return ANSWER
 
-    asyncio.run(store.account("t1", "credits"))  # over a connection that then waits for more
+    assert commit(store, None, lambda db: ANSWER) == ANSWER  # over a connection that then waits for more
     with pytest.raises(StoreBusyError, match="nothing was written"):
         commit(store, None, lose)
     with pytest.raises(StoreBusyError, match="nothing was written"):
@@ -897,11 +897,17 @@ def test_what_ended_is_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(postgres, "CLAIMS_BETWEEN", 1)
     now = [1000.0]
     store = PostgresStore(url, connections=1, clock=lambda: now[0])
-    claimed(store, a_claim())
-    asyncio.run(store.take("s", LIMITS))
-    now[0] += 10_000
-    claimed(store, a_claim(b"other"))
-    asyncio.run(store.take("t", LIMITS))
+
+    async def come_and_go() -> None:
+        await store.claim(a_claim(), lease=30.0, keep=100.0)
+        await store.take("s", LIMITS)
+        now[0] += 10_000
+        await store.claim(a_claim(b"other"), lease=30.0, keep=100.0)
+        await store.take("t", LIMITS)
+        # Nobody waits for a clean-up, but the loop lives as long as it takes.
+        await asyncio.gather(*store._pool._tasks)
+
+    asyncio.run(come_and_go())
 
     assert store.read("SELECT slot FROM failwell_idempotency") == [(b"other",)]
     assert store.read("SELECT subject FROM failwell_limits") == [("t",)]
@@ -972,7 +978,8 @@ def test_who_waits_for_a_trip_is_told_when_there_is_none(url: str) -> None:
 
     async def ask() -> list[Any]:
         held = Held()
-        holder = await held.at(store)
+        holder = asyncio.create_task(store._write(held, lasting=False))
+        await held.begun.wait()
         outcomes = await asyncio.gather(*(store.take("s", LIMITS) for _ in range(3)), return_exceptions=True)
         held.go_on.set()
         await holder
@@ -1000,14 +1007,16 @@ def test_a_child_forgets_what_its_parent_began(store: PostgresStore) -> None:
     """What the child of a fork does, looked at without a fork: new connections."""
     assert count(store) == 0
     claimed(store, a_claim())
-    sessions, reader = store._pool._sessions, store._reader
+    pools, reader = (store._pool, store._quick), store._reader
+    sessions = {session for pool in pools for session in pool._sessions}
     postgres._after_fork()
 
     assert count(store) == 0
     assert isinstance(claimed(store, a_claim(token=b"t")), InFlight)
     assert store._reader is not reader
-    assert not {*sessions} & {*store._pool._sessions}
-    assert {*sessions} == {*store._pool._of_parents}, "none is let go of, which would end it"
+    assert not sessions & {session for pool in pools for session in pool._sessions}
+    kept = {session for pool in pools for session in pool._of_parents}
+    assert sessions == kept, "none is let go of, which would end it"
     for session in sessions:
         session.drop()
     assert reader is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.errors import ConfigurationError
@@ -135,12 +136,14 @@ class Exchange:
             fields_of(answer)
             return answer
 
-        answer = await store.commit(
-            self.claim, sendable_effect, keep=self._service.keep,
-            taken=self.holding is not None and self.holding.taken,
-            tenant=self.key.tenant if self.key else "", request_id=self.request_id,
-            debits=(*(operation.debits if operation is not None else ()), *debits),
-        )  # fmt: skip
+        holding = self.holding
+        with nullcontext() if holding is None else holding.committing():
+            answer = await store.commit(
+                self.claim, sendable_effect, keep=self._service.keep,
+                taken=holding is not None and holding.taken,
+                tenant=self.key.tenant if self.key else "", request_id=self.request_id,
+                debits=(*(operation.debits if operation is not None else ()), *debits),
+            )  # fmt: skip
         self.committed = True
         return answer
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from failwell.service.idempotency import CLAIMED_AFTER, Claim
 from failwell.service.stores.base import FencedError, StoreBusyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from failwell.service.stores.base import Store
 
 log = logging.getLogger("failwell.service")
@@ -35,7 +38,18 @@ class Holding:
         taken: Whether the claim is in the store.
     """
 
-    __slots__ = ("_at_work", "_keep", "_lease", "_loop", "_store", "_task", "_timer", "claim", "taken")
+    __slots__ = (
+        "_at_work",
+        "_committing",
+        "_keep",
+        "_lease",
+        "_loop",
+        "_store",
+        "_task",
+        "_timer",
+        "claim",
+        "taken",
+    )
 
     def __init__(self, store: Store, claim: Claim, *, lease: float, keep: float, taken: bool) -> None:
         self._store, self._lease, self._keep = store, lease, keep
@@ -43,7 +57,7 @@ class Holding:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._at_work = False
+        self._at_work = self._committing = False
 
     async def take(self) -> None:
         """
@@ -65,9 +79,22 @@ class Holding:
             await asyncio.wait([self._task])
         return self.taken
 
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Meanwhile, the claim is not taken: what settles it is under way, and would find it in its way."""
+        self._committing = True
+        try:
+            yield
+        finally:
+            self._committing = False
+
+    @property
+    def _first(self) -> float:
+        return self._lease / 3 if self.taken else min(CLAIMED_AFTER, self._lease / 3)
+
     def __enter__(self) -> None:
         self._at_work = True
-        self._beat_in(self._lease / 3 if self.taken else min(CLAIMED_AFTER, self._lease / 3))
+        self._beat_in(self._first)
 
     def __exit__(self, *_: object) -> None:
         self._at_work = False
@@ -80,6 +107,9 @@ class Holding:
             self._timer = self._loop.call_later(seconds, self._beat)
 
     def _beat(self) -> None:
+        if self._committing and not self.taken:
+            self._beat_in(self._first)
+            return
         self._task = self._loop.create_task(self._renew())
 
     async def _renew(self) -> None:

@@ -50,7 +50,7 @@ LEVELS = ("transactional", "resumable", "at_most_once")
 
 KEPT_FOR = 24 * 3600.0  # seconds a record lives
 LEASE = 30.0  # seconds a claim is held without news of its holder
-CLAIMED_AFTER = 0.05  # seconds that transactional work goes on before its slot is claimed
+CLAIMED_AFTER = 0.25  # seconds that transactional work goes on before its slot is claimed
 
 # The draft wants a Structured Field String, quoted; what most clients send is the bare key.
 # Both are taken and mean the same key.

@@ -208,11 +208,24 @@ class TransactionalStore(Store, Protocol):
         ...
 
     def grant(self, tenant: str, amount: int, unit: str = "credits", /, *, reason: str = "grant") -> Account:
-        """Add to an account what was bought, or opens it. Blocks."""
+        """
+        Add to an account what was bought, or opens it. Blocks.
+
+        Raises:
+            TypeError: the amount is no whole number.
+            ValueError: it is below 0, or larger than `MOST_CREDITS`.
+        """
         ...
 
     def allow(self, tenant: str, allowance: int, unit: str, /, *, period: float | None = None) -> Account:
-        """Make an account an allowance that is whole again every `period` seconds; None: never. Blocks."""
+        """
+        Make an account an allowance that is whole again every `period` seconds; None: never. Blocks.
+
+        Raises:
+            TypeError: the allowance is no whole number, or the period no number.
+            ValueError: the allowance is below 0 or larger than `MOST_CREDITS`, or the period not
+                above 0.
+        """
         ...
 
 

@@ -125,6 +125,11 @@ DELETE FROM failwell_limits WHERE subject IN (
 TAKES_BETWEEN = 5000
 CLAIMS_BETWEEN = 500
 
+_READ_ONLY = "SET default_transaction_read_only = on"
+
+# For statements of ours alone, which are planned once: by index, however small a table was then.
+_BY_INDEX = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
+
 # How many keys are remembered, to be compared with what they are.
 MOST_KEYS = 4096
 
@@ -170,7 +175,8 @@ class PostgresStore(SQLStore):
     Args:
         url: `postgresql://user@host/database`, or anything else that libpq takes.
         schema: Statements that make the service's own tables, safe to run again.
-        connections: How many, at most. One more is for `read`, and one for what blocks.
+        connections: How many for effects, at most. Three more are for what is quick, for `read`,
+            and for what blocks.
         patience: Seconds a job waits for a connection, and a statement for a lock, before
             `StoreBusyError`. Statements are cancelled that take twice as long, but not within
             their first second.
@@ -204,9 +210,11 @@ class PostgresStore(SQLStore):
         self._reader: Connection | None = None
         self._reading = threading.Lock()
         self._pool = Pool(self._connector, connections, patience)
-        self._arrivals: Batch[Arrival] = Batch(self._pool, self._let_in)
-        self._wanted: Batch[Wanted] = Batch(self._pool, self._claim_all)
-        self._sought: Batch[Claim] = Batch(self._pool, self._look_up_all)
+        # What waits for no disk and no lock of an effect does not wait behind those that do.
+        self._quick = Pool(self._connector, 1, patience, settings=_BY_INDEX)
+        self._arrivals: Batch[Arrival] = Batch(self._quick, self._let_in)
+        self._wanted: Batch[Wanted] = Batch(self._quick, self._claim_all)
+        self._sought: Batch[Claim] = Batch(self._quick, self._look_up_all)
         timed = {} if clock is None else {"now": "FLOAT8"}
         self._finding = Prepared("failwell_keys", self._sql(_FIND_KEYS), {"publics": "TEXT[]"})
         self._standing_of = Prepared(
@@ -255,14 +263,15 @@ class PostgresStore(SQLStore):
 
     async def _write(self, work: Callable[[Connection], T], *, lasting: bool = True) -> T:
         # What need not last is one statement, or several that are each right by themselves.
-        carry = self._transact if lasting else partial(self._carry, waits=False)
-        return await self._pool.run(partial(carry, work=work))
+        if lasting:
+            return await self._pool.run(partial(self._transact, work=work))
+        return await self._quick.run(partial(self._carry, work=work, waits=False))
 
     def _write_blocking(self, work: Callable[[Connection], T]) -> T:
         return self._pool.run_blocking(partial(self._transact, work=work))
 
     async def _look(self, work: Callable[[Connection], T]) -> T:
-        return await self._pool.run(partial(self._carry, work=work))
+        return await self._quick.run(partial(self._carry, work=work))
 
     def _carry(
         self, session: Session, until: float, work: Callable[[Connection], T], *, waits: bool = True
@@ -593,7 +602,7 @@ class PostgresStore(SQLStore):
             if self._pool.closed:
                 raise StoreBusyError("the store is closed")
             until, tries = time.monotonic() + self._patience, 0
-            session = Session(self._connector, read_only=True, db=self._reader)
+            session = Session(self._connector, settings=_READ_ONLY, db=self._reader)
             while True:
                 self._reader, tries = session.connection(until), tries + 1
                 try:
@@ -620,11 +629,13 @@ class PostgresStore(SQLStore):
     async def aclose(self) -> None:
         """See `Store.aclose`."""
         await self._pool.aclose()
+        await self._quick.aclose()
         self.close()
 
     def close(self) -> None:
         """Finish the jobs under way and close the connections. May be called again."""
         self._pool.close()
+        self._quick.close()
         with self._reading:
             if self._reader is not None:
                 self._reader.close()
@@ -634,6 +645,7 @@ class PostgresStore(SQLStore):
         self._reader, self._of_parent = None, self._reader
         self._reading = threading.Lock()
         self._pool.forked()
+        self._quick.forked()
         self._arrivals.forked()
         self._wanted.forked()
         self._sought.forked()

@@ -100,13 +100,13 @@ class Connector:
             **given, "connect_timeout": max(2, math.ceil(patience)), "client_encoding": "UTF8",
         }  # fmt: skip
 
-    def opened(self, until: float, *, read_only: bool = False) -> Connected:
+    def opened(self, until: float, *, settings: str = "") -> Connected:
         """
         A new connection, its process, and what `synchronous_commit` is for what must last. Blocks.
 
         Args:
             until: When to stop trying, on the monotonic clock.
-            read_only: Whether it refuses to write.
+            settings: Further statements that set it up.
 
         Raises:
             StoreBusyError: there is none to be had.
@@ -116,7 +116,7 @@ class Connector:
             db = None
             try:
                 db = self._connection.connect(**self._facts, autocommit=True)
-                return self._prepare(db, read_only)
+                return self._prepare(db, settings)
             except self.psycopg.Error as exc:
                 if db is not None:
                     db.close()
@@ -125,15 +125,13 @@ class Connector:
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
 
-    def _prepare(self, db: Connection, read_only: bool) -> Connected:
+    def _prepare(self, db: Connection, settings: str) -> Connected:
         asked = time.time()
         ((durability, now, *backend),) = db.execute(_ABOUT).fetchall()
         self.ahead = now - (asked + time.time()) / 2
         # Somebody may have asked for more than "on", such as a second machine that has it, too.
         lasting = "on" if durability == "off" else durability
-        db.execute(f"{self._settings} SET synchronous_commit = {lasting}".encode())
-        if read_only:
-            db.execute("SET default_transaction_read_only = on")
+        db.execute(f"{self._settings} SET synchronous_commit = {lasting}; {settings}".encode())
         return db, (backend[0], backend[1]), lasting
 
 
@@ -229,7 +227,7 @@ class Session:
 
     Args:
         connector: Opens it.
-        read_only: Whether it refuses to write.
+        settings: Further statements that set it up.
         db: A connection of that connector, to begin with.
         more: Whether somebody waits for the session: then a transaction begins in the trip in
             which another one ends.
@@ -239,14 +237,14 @@ class Session:
         self,
         connector: Connector,
         *,
-        read_only: bool = False,
+        settings: str = "",
         db: Connection | None = None,
         more: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connector = connector
         self._more = more
         self.begun: float | None = None
-        self._read_only = read_only
+        self._settings = settings
         self._db = db
         self._lasting = ""
         self._lasts = True
@@ -259,7 +257,7 @@ class Session:
         self._fresh = self._db is None or self._db.closed
         if self._db is None or self._db.closed:
             self._db, self.backend, self._lasting = aside(
-                lambda: self._connector.opened(until, read_only=self._read_only)
+                lambda: self._connector.opened(until, settings=self._settings)
             )
             self._prepared.clear()
             self._lasts, self.begun = True, None

@@ -51,10 +51,12 @@ class Pool:
         connector: Opens the connections.
         most: How many sessions at most.
         patience: Seconds a job waits for one before `StoreBusyError`.
+        settings: Statements that set each connection up.
     """
 
-    def __init__(self, connector: Connector, most: int, patience: float) -> None:
+    def __init__(self, connector: Connector, most: int, patience: float, *, settings: str = "") -> None:
         self._connector = connector
+        self._settings = settings
         self._most = most
         self._patience = patience
         self.closed = False
@@ -125,9 +127,12 @@ class Pool:
                 return self._free.pop()
             if len(self._sessions) > self._most:  # one is the blocking one
                 return None
-            session = Session(self._connector, more=lambda: bool(self._waiting))
+            session = Session(self._connector, settings=self._settings, more=self._is_waited_for)
             self._sessions.append(session)
             return session
+
+    def _is_waited_for(self) -> bool:
+        return bool(self._waiting)
 
     async def _wait_for_one(self) -> Session:
         loop = asyncio.get_running_loop()
