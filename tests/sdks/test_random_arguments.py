@@ -27,6 +27,7 @@ from agoralia import Agoralia
 from failwell import CallError, UsageError
 from failwell.testing import FakeClock, ScriptedEngine, answer
 from kneo_client import KneoClient
+from pictograph import Client as Pictograph
 
 EXAMPLES = int(os.environ.get("RANDOM_ARGUMENTS", "60"))
 BASE = "http://service.example/api"
@@ -34,6 +35,7 @@ BASE = "http://service.example/api"
 CLIENTS: dict[str, Callable[..., Any]] = {
     "agoralia": lambda **settings: Agoralia("ago_" + "a" * 32, base_url=BASE, **settings),
     "kneo_client": lambda **settings: KneoClient("kneo_" + "a" * 32, base_url=BASE, **settings),
+    "pictograph": lambda **settings: Pictograph("pk_" + "a" * 40, base_url=BASE, **settings),
 }
 
 # --- what is passed ---
