@@ -20,7 +20,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
-PACKAGES = [".[all]", "sdks/agoralia[requests]", "sdks/argus", "sdks/kneo_client", "sdks/pictograph[progress]", "sandbox"]
+PACKAGES = [
+    ".[all]",
+    "sdks/agoralia[requests]",
+    "sdks/kneo_client",
+    "sdks/pictograph[progress]",
+    "sandbox",
+]
 DESCRIBED_BY = [
     "constraints.txt",
     "requirements-dev.txt",
@@ -116,7 +122,7 @@ def check(python: Path, rest: list[str]) -> int:
     steps: list[tuple[str, ...]] = [
         ("-m", "ruff", "check", "."),
         ("-m", "ruff", "format", "--check", "."),
-        ("-m", "mypy", "src", "sdks/agoralia/src", "sdks/argus/src", "sdks/kneo_client/src", "sdks/pictograph/src", "sandbox/src"),
+        ("-m", "mypy", "src", *(f"{p.partition('[')[0]}/src" for p in PACKAGES[1:])),
         ("-m", "pyright"),
         ("-m", "pytest", "-q", "-n", "auto", "--cov", "--cov-report=term:skip-covered", *rest),
     ]
