@@ -23,6 +23,7 @@ OLDEST = (3, 11)
 PACKAGES = [
     ".[all]",
     "sdks/agoralia[requests]",
+    "sdks/argus",
     "sdks/kneo_client",
     "sdks/pictograph[progress]",
     "sandbox",

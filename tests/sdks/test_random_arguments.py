@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agoralia import Agoralia
+from argus import Argus
 from failwell import CallError, UsageError
 from failwell.testing import FakeClock, ScriptedEngine, answer
 from kneo_client import KneoClient
@@ -34,6 +35,7 @@ BASE = "http://service.example/api"
 
 CLIENTS: dict[str, Callable[..., Any]] = {
     "agoralia": lambda **settings: Agoralia("ago_" + "a" * 32, base_url=BASE, **settings),
+    "argus": lambda **settings: Argus("rsk_" + "a" * 32, base_url=BASE, **settings),
     "kneo_client": lambda **settings: KneoClient("kneo_" + "a" * 32, base_url=BASE, **settings),
     "pictograph": lambda **settings: Pictograph("pk_" + "a" * 40, base_url=BASE, **settings),
 }

@@ -41,6 +41,7 @@ class KeyFormat:
         header: The request header that carries the key, in lower case.
         scheme: The word before the key in that header, such as `Bearer`; empty for none.
         challenge: The `WWW-Authenticate` value of a 401 (RFC 9110, section 11.6.1).
+        also: What other keys may begin with, such as one prefix for each tier.
 
     Raises:
         ValueError: fewer than 12 characters of the shortest key are no part of the public one.
@@ -52,6 +53,7 @@ class KeyFormat:
     header: str = "authorization"
     scheme: str = "Bearer"
     challenge: str = "Bearer"
+    also: tuple[str, ...] = ()
     # Worked out once: each request asks for them.
     _form: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _public: slice = field(init=False, repr=False, compare=False)
@@ -65,13 +67,15 @@ class KeyFormat:
             )
         # A class of ASCII characters: `str.isalnum` would take letters of every script.
         rests = "|".join(f"[A-Za-z0-9]{{{length}}}" for length in self.lengths)
-        object.__setattr__(self, "_form", re.compile(f"{re.escape(self.prefix)}(?:{rests})"))
+        begins = "|".join(map(re.escape, (self.prefix, *self.also)))
+        object.__setattr__(self, "_form", re.compile(f"(?:{begins})(?:{rests})"))
         object.__setattr__(self, "_public", slice(len(self.prefix) + self.public))
         object.__setattr__(self, "_opening", f"{self.scheme} ")
 
-    def new(self) -> str:
-        """A fresh key of the longest form."""
-        return self.prefix + "".join(secrets.choice(ALPHABET) for _ in range(max(self.lengths)))
+    def new(self, prefix: str | None = None) -> str:
+        """A fresh key of the longest form, that begins with `prefix`, by default the first of them."""
+        begins = self.prefix if prefix is None else prefix
+        return begins + "".join(secrets.choice(ALPHABET) for _ in range(max(self.lengths)))
 
     def well_formed(self, key: str) -> bool:
         """Whether `key` could be one of ours."""

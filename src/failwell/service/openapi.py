@@ -277,7 +277,8 @@ class _Writer:
 
     def _scheme(self) -> dict[str, Any]:
         keys = self.service.keys
-        begins = f"A key begins with `{keys.prefix}`." if keys.prefix else "An API key."
+        prefixes = " or ".join(f"`{prefix}`" for prefix in (keys.prefix, *keys.also) if prefix)
+        begins = f"A key begins with {prefixes}." if prefixes else "An API key."
         if keys.header.lower() == "authorization" and keys.scheme:
             return {"type": "http", "scheme": keys.scheme.lower(), "description": begins}
         before = f" The field's value is `{keys.scheme} ` and the key." if keys.scheme else ""

@@ -1,0 +1,1 @@
+"""Argus: texts are checked for competitors, secrets and personal data."""
