@@ -37,7 +37,7 @@ def test_every_side_is_timed(compared: dict[str, Any]) -> None:
 def test_two_sides_become_a_share_with_its_target(compared: dict[str, Any]) -> None:
     rows = {row["measure"]: row for row in compared["rows"]}
 
-    row = rows["all gates, POST and INSERT, SQLite, durable, of plain Starlette"]
+    row = rows["Endpoints behind all gates, POST and INSERT, SQLite, durable, of plain Starlette"]
     ours, theirs = (compared["times"][f"POST, SQLite, durable, {side}"] for side in ("failwell", "plain"))
     assert 100 * theirs["wall"] / ours["wall"] == pytest.approx(row["reached"])
     assert row["met"] == (row["reached"] >= 60)

@@ -516,7 +516,7 @@ def lost_answer(monkeypatch: pytest.MonkeyPatch, *, then: Callable[[], None] = l
     """Once, the connection dies after COMMIT was carried out and before that is known."""
     carry_out = Session.commit
 
-    def commit_and_lose(session: Session, record: str = "") -> None:
+    def commit_and_lose(session: Session, record: Any = None) -> None:
         import psycopg
 
         carry_out(session, record)
@@ -570,7 +570,7 @@ def test_a_commit_that_is_still_under_way_is_waited_for(
 
     committed: list[threading.Timer] = []
 
-    def commit_later(session: Session, record: str = "") -> None:
+    def commit_later(session: Session, record: Any = None) -> None:
         monkeypatch.undo()
         other, session._db = session._own, None
 
@@ -595,9 +595,9 @@ def test_a_commit_that_comes_after_it_was_given_up_is_shut_out(
     """What was said to be not written must not be written later on."""
     import psycopg
 
-    left: list[tuple[Any, str]] = []
+    left: list[tuple[Any, Any]] = []
 
-    def lose_before_it_is_read(session: Session, record: str = "") -> None:
+    def lose_before_it_is_read(session: Session, record: Any = None) -> None:
         monkeypatch.undo()
         left.append((session._own, record))
         session._db = None
@@ -610,8 +610,8 @@ def test_a_commit_that_comes_after_it_was_given_up_is_shut_out(
         monkeypatch.setattr(Session, "commit", lose_before_it_is_read)
         with pytest.raises(StoreBusyError, match="nothing was written"):
             commit(store, claim, insert)
-    for db, record in left:
-        db.pgconn.exec_(f"{record}; COMMIT".encode())
+    for db, (statement, values) in left:
+        db.pgconn.exec_(f"{statement.call(values)}; COMMIT".encode())
         db.close()
 
     assert count(store) == 0
@@ -628,7 +628,7 @@ def test_a_commit_that_stays_under_way_is_not_waited_for_for_ever(
     store = PostgresStore(url, schema=SCHEMA, patience=0.1)
     left: list[Any] = []
 
-    def never_commit(session: Session, record: str = "") -> None:
+    def never_commit(session: Session, record: Any = None) -> None:
         monkeypatch.undo()
         left.append(session._own)
         session._db = None

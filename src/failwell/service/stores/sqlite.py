@@ -31,9 +31,10 @@ from contextlib import closing, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from failwell.errors import ConfigurationError
 from failwell.service.limits import MICROSECONDS, Decision, Limit, counted, decisions
 from failwell.service.stores.base import StoreBusyError
-from failwell.service.stores.sql import LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
+from failwell.service.stores.sql import _STANDING, LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -77,6 +78,9 @@ CACHE_KILOBYTES = 16 * 1024
 # How many keys are remembered.
 MOST_KEYS = 4096
 
+# What SQLite says of a file that it will not open later either, unless somebody does something.
+_UNUSABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+
 
 class SQLiteStore(SQLStore):
     """
@@ -92,7 +96,8 @@ class SQLiteStore(SQLStore):
         clock: Unix seconds.
 
     Raises:
-        sqlite3.Error: the file cannot be opened, or is no database.
+        ConfigurationError: the file cannot be opened, or is no database.
+        sqlite3.Error: another process has locked it, or it is broken.
     """
 
     def __init__(
@@ -109,12 +114,22 @@ class SQLiteStore(SQLStore):
         super().__init__(DIALECT, clock)
         self.path = os.fspath(path)
         self.clock = clock
+        self._standing_sql = self._sql(_STANDING)
         self._takes = 0  # since the last clean-up, which left so many
         self._left = 0
         self._claims = 0
         self._durable = durable
         self._patience = patience
-        with closing(self._connect(self.path, patience)) as db:
+        try:
+            first = self._connect(self.path, patience)
+        except sqlite3.DatabaseError as exc:
+            if exc.sqlite_errorcode & 0xFF not in _UNUSABLE:
+                raise
+            raise ConfigurationError(
+                f"{self.path} cannot be used as a SQLite database: {exc}. Its folder has to be there, and be "
+                "writable by this process, and so does the file, if there is one"
+            ) from exc
+        with closing(first) as db:
             db.executescript(DIALECT.render(SCHEMA) + schema)
             self._forget_records(db)
         self._reader = self._connect(self.path, patience)
@@ -289,6 +304,13 @@ class SQLiteStore(SQLStore):
         # A claim that nobody may take over has to be found after a power cut: else the work is done
         # twice.
         return await self._writer.run(insert, lasting=not take_over)
+
+    async def look_up(self, wanted: Claim, /) -> Claimed | None:
+        """See `TransactionalStore.look_up`."""
+        # Each request with a key comes by here: without a closure, and a dict made once.
+        with self._read_lock() as db:
+            rows = db.execute(self._standing_sql, {"slot": wanted.slot, "now": self.clock()}).fetchall()
+        return self._against(wanted, *rows[0]) if rows else None
 
     def _record(self, db: sqlite3.Connection, claim: Claim, answer: Answer, keep: float) -> None:
         self._clean_up(db)
