@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,17 @@ from starlette.applications import Starlette
 import failwell
 from failwell.answer import Answer
 from failwell.contract import STANDARD
-from failwell.service import KeyFormat, Limit, Operation, Service, bodies, install, routes_for
+from failwell.service import (
+    Debit,
+    KeyFormat,
+    Limit,
+    Operation,
+    Service,
+    bodies,
+    guarded,
+    install,
+    routes_for,
+)
 from failwell.service.outgoing import AnswerCutError
 
 
@@ -384,3 +395,22 @@ def test_without_fastapi_starlette_is_enough(here: World, monkeypatch: pytest.Mo
 
     assert call(here, "GET").status == 200
     assert call(here, json_body={"name": "a", "before": "http"}).status == 418
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        ({"raises": failwell.NotFoundError}, "raises=[NotFoundError]"),
+        ({"raises": "not_found"}, "raises=['not_found']"),
+        ({"raises": 409}, "raises=[409]"),
+        ({"tiers": "pro"}, "tiers=['pro']"),
+        ({"final": 404}, "final=[404]"),
+        ({"debits": Debit(1)}, "debits=[Debit(amount=1, unit='credits')]"),
+    ],
+)
+def test_one_thing_in_place_of_a_list_is_refused_where_it_is_said(one: Any, said: str) -> None:
+    """A text would be taken for its letters."""
+    with pytest.raises(TypeError, match=re.escape(said)):
+        guarded(**one)
+    with pytest.raises(TypeError, match=re.escape(said)):
+        Operation("GET", "/things", **one)

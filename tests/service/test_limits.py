@@ -167,6 +167,18 @@ def test_a_limit_that_cannot_be_kept_is_refused(requests: int, window: float) ->
         Limit(requests, window)
 
 
+@pytest.mark.parametrize("requests", [1.5, True, "1", None, float("nan")])
+def test_requests_are_whole_numbers(requests: Any) -> None:
+    with pytest.raises(TypeError, match=r"whole number of requests, not .*: for less .*Limit\(1, 60\.0\)"):
+        Limit(requests, 1.0)
+
+
+@pytest.mark.parametrize("window", ["1", True, None])
+def test_a_window_is_a_number_of_seconds(window: Any) -> None:
+    with pytest.raises(TypeError, match="a number of seconds"):
+        Limit(1, window)
+
+
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(
     requests=st.integers(1, 1000),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from service_world import SCHEMA
 
+from failwell import ConfigurationError
 from failwell.service import SQLiteStore, StoreBusyError
 
 
@@ -153,8 +154,25 @@ def test_a_file_that_is_no_database_is_an_error_and_leaves_nothing_open(tmp_path
     path = tmp_path / "s.db"
     path.write_bytes(b"this is no database, and long enough to be read as one" * 40)
 
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(ConfigurationError, match=r"s\.db cannot be used: .* not a database"):
         SQLiteStore(path)
+
+
+@pytest.mark.parametrize("path", ["there/is/none.db", ".", "/proc/x/y.db"])
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigurationError, match="Its folder has to be there, and be writable") as refused:
+        SQLiteStore(tmp_path / path)
+
+    assert str(tmp_path / path) in str(refused.value)
+
+
+def test_a_file_that_another_process_has_locked_may_be_opened_later(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as other:
+        other.execute("CREATE TABLE things (name TEXT)")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            SQLiteStore(tmp_path / "s.db", patience=0.01)
+    SQLiteStore(tmp_path / "s.db").close()
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])

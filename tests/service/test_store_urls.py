@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from failwell import ConfigurationError
-from failwell.service import SQLiteStore, open_store
+from failwell.service import PostgresStore, SQLiteStore, open_store
+from failwell.service.stores.urls import has_ports
 
 
 def test_a_file_is_a_sqlite_store(tmp_path: Path) -> None:
@@ -47,3 +49,25 @@ def test_a_package_that_is_missing_is_named(url: str, package: str, monkeypatch:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigurationError, match="pip install"):
         open_store(url)
+
+
+@pytest.mark.parametrize("port", ["notaport", "0", "65536", "5432x", "-1", "1" * 5000])
+@pytest.mark.parametrize("url", ["postgresql://u:hunter2@h:{}/d", "host=h port={} password=hunter2"])
+def test_a_port_of_postgresql_is_a_number(url: str, port: str) -> None:
+    """Else it would be said that the database cannot be reached, and tried again for ever."""
+    with pytest.raises(ConfigurationError, match=r"from 1 to 65535|no URL of a PostgreSQL") as refused:
+        PostgresStore(url.format(port), patience=0.1)
+
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("ports", [None, "", "5432", "5432,5433", "5432,", 5432])
+def test_several_hosts_have_several_ports(ports: Any) -> None:
+    assert has_ports(ports)
+
+
+def test_what_is_no_url_at_all_is_told_what_one_looks_like() -> None:
+    with pytest.raises(ConfigurationError, match="sqlite:///file") as refused:
+        open_store("postgresql://u:hunter2@[h/d")
+
+    assert "hunter2" not in str(refused.value)

@@ -9,7 +9,46 @@ crash can neither charge twice nor forget to charge, and a replay costs nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+# What is kept of an account, a database and JSON have to hold exactly.
+MOST_CREDITS = 2**53
+
+
+def check_amount(amount: object, what: str, *, least: int = -MOST_CREDITS) -> None:
+    """
+    Refuse what is no amount of a unit.
+
+    Args:
+        amount: What was said.
+        what: What it is, for the message.
+        least: The least that it may be.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is below `least` or above `MOST_CREDITS`.
+    """
+    if not isinstance(amount, int) or isinstance(amount, bool):
+        raise TypeError(f"{what} is a whole number, not {amount!r}: count in a smaller unit")
+    if not least <= amount <= MOST_CREDITS:
+        raise ValueError(f"{what} is from {least} to {MOST_CREDITS}, not {amount}")
+
+
+def check_period(period: object) -> None:
+    """
+    Refuse what is no period of an allowance.
+
+    Raises:
+        TypeError: it is no number of seconds.
+        ValueError: it does not end, or is none.
+    """
+    if period is None:
+        return
+    if not isinstance(period, (int, float)) or isinstance(period, bool):
+        raise TypeError(f"a period is a number of seconds, or None, not {period!r}")
+    if not (math.isfinite(period) and period > 0):
+        raise ValueError(f"a period is more than 0 seconds, not {period}; None for an allowance without any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +59,17 @@ class Debit:
     Attributes:
         amount: How much; below 0 gives back, such as when a stored file is deleted.
         unit: Of what.
+
+    Raises:
+        TypeError: the amount is no whole number.
+        ValueError: it is larger than `MOST_CREDITS`.
     """
 
     amount: int
     unit: str = "credits"
+
+    def __post_init__(self) -> None:
+        check_amount(self.amount, "what an effect costs")
 
 
 @dataclass(frozen=True, slots=True)

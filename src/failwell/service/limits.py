@@ -49,9 +49,9 @@ class Limit:
         span: Microseconds that the whole allowance uses up: the window, without rounding rests.
 
     Raises:
+        TypeError: the requests are no whole number, or the window is no number.
         ValueError: no requests, a window too short to tell two of them apart, or longer than
-            `LONGEST_WINDOW`, or a name that
-            is not up to 32 lower-case letters, digits and `_.*-`.
+            `LONGEST_WINDOW`, or a name that is not up to 32 lower-case letters, digits and `_.*-`.
     """
 
     requests: int
@@ -62,6 +62,15 @@ class Limit:
     span: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        requests: object = self.requests
+        window: object = self.window
+        if not isinstance(requests, int) or isinstance(requests, bool):
+            raise TypeError(
+                f"a limit is of a whole number of requests, not {requests!r}: for less than one in a "
+                "second, make the window longer, such as Limit(1, 60.0)"
+            )
+        if not isinstance(window, (int, float)) or isinstance(window, bool):
+            raise TypeError(f"the window of a limit is a number of seconds, not {window!r}")
         if not 0 < self.window <= LONGEST_WINDOW:  # nor is it "not a number"
             raise ValueError(f"a window of {self.window} s cannot be kept")
         interval = int(self.window * MICROSECONDS) // self.requests if self.requests else 0

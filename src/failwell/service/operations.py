@@ -7,13 +7,14 @@ A path that is not in the table is not served, so that no route is open by overs
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from typing import Any, TypeAlias
 
     from failwell.answer import Answer
@@ -60,6 +61,9 @@ class Operation:
             code, a code of the wording, or a status; for the reference and for `check`. What the
             gates refuse goes without saying.
         documented: Whether the OpenAPI document shows it.
+
+    Raises:
+        TypeError: of what there may be several of, there is one that is in no list.
     """
 
     method: str
@@ -80,6 +84,22 @@ class Operation:
     max_body_bytes: int | None = None
     raises: tuple[Raised, ...] = ()
     documented: bool = True
+
+    def __post_init__(self) -> None:
+        check_several(tiers=self.tiers, final=self.final, debits=self.debits, raises=self.raises)
+
+
+def check_several(**values: object) -> None:
+    """
+    Refuse one thing where a list of them is asked for; a text would be taken for its letters.
+
+    Raises:
+        TypeError: it is one.
+    """
+    for name, value in values.items():
+        if isinstance(value, (str, type)) or not isinstance(value, Iterable):
+            said = value.__name__ if isinstance(value, type) else repr(value)
+            raise TypeError(f"`{name}` is a list, also of one: {name}=[{said}]")
 
 
 class Match(NamedTuple):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.errors import ConfigurationError
-from failwell.service.operations import CONVERTORS, Operation, pattern_of
+from failwell.service.operations import CONVERTORS, Operation, check_several, pattern_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -58,7 +58,11 @@ def guarded(
         @app.post("/things")
         @guarded(scope="things:write", idempotency="transactional", raises=(NameTakenError,))
         async def create(thing: NewThing) -> Thing: ...
+
+    Raises:
+        TypeError: of what there may be several of, there is one that is in no list.
     """
+    check_several(tiers=tiers, final=final, debits=debits, raises=raises)
     facts = {
         "scope": scope, "public": public, "while_draining": while_draining, "role": role,
         "tiers": frozenset(tiers), "idempotency": idempotency, "key_required": key_required,

@@ -209,11 +209,12 @@ class TransactionalStore(Store, Protocol):
 
     def grant(self, tenant: str, amount: int, unit: str = "credits", /, *, reason: str = "grant") -> Account:
         """
-        Add to an account what was bought, or opens it. Blocks.
+        Add to an account what was bought, or opens it; below 0 takes it back. Blocks.
 
         Raises:
+            InsufficientCreditsError: there is less left than is to be taken back.
             TypeError: the amount is no whole number.
-            ValueError: it is below 0, or larger than `MOST_CREDITS`.
+            ValueError: it is larger than `MOST_CREDITS`.
         """
         ...
 

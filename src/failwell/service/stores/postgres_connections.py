@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import FencedError, StoreBusyError
 from failwell.service.stores.switching import aside, is_switching, pause, waited_for
+from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,9 @@ class Connector:
         except psycopg.ProgrammingError:
             # Its message repeats the URL, and with it the password.
             raise ConfigurationError("this is no URL of a PostgreSQL database") from None
+        if not has_ports(given.get("port")):
+            # libpq would say that it cannot reach the database, and so it would be tried again.
+            raise ConfigurationError("a port of PostgreSQL is a number from 1 to 65535: postgresql://host:5432/db")
         milliseconds = max(1, int(patience * 1000))
         self._settings = (
             "SET bytea_output = hex;"

@@ -603,6 +603,8 @@ class SQLStore(ABC):
 
         def add(db: Any) -> Account:
             account, renews_at, now = self._renewed(db, tenant, unit)
+            if account.balance + amount < 0:
+                raise InsufficientCreditsError(account, -amount)
             self._enter(db, account, account.balance + amount, renews_at, reason, "", now)
             return self._account(db, tenant, unit)
 
@@ -610,7 +612,7 @@ class SQLStore(ABC):
 
     def allow(self, tenant: str, allowance: int, unit: str, /, *, period: float | None = None) -> Account:
         """See `TransactionalStore.allow`."""
-        check_amount(allowance, "an allowance")
+        check_amount(allowance, "an allowance", least=0)
         check_period(period)
 
         def set_it(db: Any) -> Account:

@@ -126,7 +126,7 @@ class SQLiteStore(SQLStore):
             if exc.sqlite_errorcode & 0xFF not in _UNUSABLE:
                 raise
             raise ConfigurationError(
-                f"{self.path} cannot be used as a SQLite database: {exc}. Its folder has to be there, and be "
+                f"the SQLite file {self.path} cannot be used: {exc}. Its folder has to be there, and be "
                 "writable by this process, and so does the file, if there is one"
             ) from exc
         with closing(first) as db:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,9 +24,14 @@ def open_store(url: str, **settings: Any) -> Store:
         settings: Further arguments of `SQLiteStore`, `PostgresStore` or `RedisStore`.
 
     Raises:
-        ConfigurationError: there is no store of that kind, or its package is not installed.
+        ConfigurationError: there is no store of that kind, its package is not installed, or what the
+            URL names cannot be: a file that cannot be opened or is no database, a port that is no
+            number.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(f"this is no URL of a store: use {', '.join(KINDS)}") from None
     match parts.scheme:
         case "sqlite":
             from failwell.service.stores.sqlite import SQLiteStore
@@ -44,6 +50,12 @@ def open_store(url: str, **settings: Any) -> Store:
             return RedisStore(url, **settings)
     # The URL may hold a password: it is not repeated.
     raise ConfigurationError(f"no store is called {parts.scheme or 'that'}: use {', '.join(KINDS)}")
+
+
+def has_ports(ports: object) -> bool:
+    """Whether what stands for the port in a PostgreSQL URL is one, or one for each of its hosts."""
+    each = [] if ports is None else [port for port in str(ports).split(",") if port]
+    return all(re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536 for port in each)
 
 
 def names_a_redis_database(url: str) -> bool:
