@@ -26,7 +26,7 @@ PACKAGES = [
     "sdks/argus",
     "sdks/kneo_client",
     "sdks/pictograph[progress]",
-    "sandbox",
+    "sandbox[learning]",
 ]
 DESCRIBED_BY = [
     "constraints.txt",

@@ -659,6 +659,6 @@ def test_every_error_that_a_handler_raises_is_declared(name: str, tmp_path: Path
     place = storage.Storage(name, "", str(tmp_path), "", lasting=False, shared=False)
     store, database = place.open(kind.schema)
     try:
-        check(kind.make(store, database))
+        check(kind.service(store, database, place, wait=0.0, lease=30.0))
     finally:
         store.close()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from failwell.service import KeyFormat, Limit, Store, stored
 
@@ -49,6 +50,8 @@ def seed_keys(
     tenants: tuple[str, str, str],
     limited: Limit,
     kept_in: Path,
+    roles: tuple[str, str] = ("", ""),
+    tier: str = "",
 ) -> DemoKeys:
     """
     The demo keys of a service, in its store; the same ones again if they are kept already.
@@ -60,6 +63,8 @@ def seed_keys(
         tenants: The first, the other and the suspended one.
         limited: The limit of the limited key.
         kept_in: A file for the keys, readable by its owner only: the store has their hashes.
+        roles: Of those that may everything, and of the read-only one.
+        tier: Of all of them.
     """
     first, other, shut = tenants
     every = frozenset(scopes)
@@ -68,15 +73,18 @@ def seed_keys(
     if demo is None:
         demo = DemoKeys(*(keys.new() for _ in DemoKeys.__dataclass_fields__))
         _keep(demo, kept_in)
+    role, reader = roles
+    all_of: Any = {"scopes": every, "role": role, "tier": tier}
+    only_reads: Any = {"scopes": reading, "role": reader, "tier": tier}
     store.add_keys(
         [
-            stored(demo.full, keys, tenant=first, principal="full", scopes=every),
-            stored(demo.read_only, keys, tenant=first, principal="read_only", scopes=reading),
-            stored(demo.limited, keys, tenant=first, principal="limited", scopes=every, limit=limited),
-            stored(demo.revoked, keys, tenant=first, scopes=every, state="revoked"),
-            stored(demo.expired, keys, tenant=first, scopes=every, expires_at=time.time() - 1),
-            stored(demo.other_tenant, keys, tenant=other, principal="full", scopes=every),
-            stored(demo.suspended, keys, tenant=shut, principal="full", scopes=every),
+            stored(demo.full, keys, tenant=first, principal="full", **all_of),
+            stored(demo.read_only, keys, tenant=first, principal="read_only", **only_reads),
+            stored(demo.limited, keys, tenant=first, principal="limited", limit=limited, **all_of),
+            stored(demo.revoked, keys, tenant=first, state="revoked", **all_of),
+            stored(demo.expired, keys, tenant=first, expires_at=time.time() - 1, **all_of),
+            stored(demo.other_tenant, keys, tenant=other, principal="full", **all_of),
+            stored(demo.suspended, keys, tenant=shut, principal="full", **all_of),
         ]
     )
     store.set_tenant_active(shut, False)

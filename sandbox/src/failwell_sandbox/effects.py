@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from failwell.answer import Answer
-from failwell.service import Exchange, Refusal, RefusedRequest
+from failwell.service import Debit, Exchange, Refusal, RefusedRequest
 from failwell.service.idempotency import KEPT_FOR
 from failwell_sandbox.database import Connection, Database
 
@@ -41,28 +41,49 @@ def level_of(store: Store, database: Database) -> Level:
     return "transactional" if database.store is store else "resumable"
 
 
-async def carry_out(exchange: Exchange, database: Database, effect: Callable[[Connection], Answer]) -> Answer:
+async def carry_out(
+    exchange: Exchange, database: Database, effect: Callable[[Connection], Answer], *debits: Debit
+) -> Answer:
     """
     The answer of `effect`, which is carried out now unless an earlier try of the request did.
 
     Args:
         exchange: The request.
-        database: Where the effect is.
+        database: Where the effect is, and the accounts that pay for it.
         effect: Takes the connection, returns the answer. Whatever it raises leaves nothing behind.
+        debits: What it costs, paid in its transaction.
 
     Raises:
         StoreBusyError: the database takes no writes; nothing was done.
         RefusedRequest: the key was used for another payload.
+        InsufficientCreditsError: it cannot be paid for; nothing was done.
     """
     operation, claim = exchange.operation, exchange.claim
     if operation is not None and operation.idempotency == "transactional":
-        return await exchange.commit(lambda raw: effect(database.on(raw)))
+        return await exchange.commit(lambda raw: effect(database.on(raw)), *debits)
+
+    async def paid(work: Callable[[Connection], Answer]) -> Answer:
+        answer: Answer = await database.store.commit(
+            None, lambda raw: work(database.on(raw)), keep=KEPT_FOR, tenant=exchange.tenant,
+            request_id=exchange.request_id, debits=debits,
+        )  # fmt: skip
+        return answer
+
     if claim is None:
-        return await database.write(effect)
+        return await (paid(effect) if debits else database.write(effect))
     fingerprint = claim.fingerprint.hex()
 
     async def work(step_key: str) -> Any:
-        return await database.write(lambda db: _once(db, step_key, fingerprint, effect))
+        def once(db: Connection) -> Answer:
+            done.append(_once(db, step_key, fingerprint, effect))
+            return Answer(200, {}, b"")
+
+        if not debits or await database.read("SELECT 1 FROM done_effects WHERE step_key = ?", step_key):
+            # Done already is paid for already.
+            return await database.write(lambda db: _once(db, step_key, fingerprint, effect))
+        done: list[dict[str, Any]] = []
+        await paid(once)
+        return done[-1]
 
     kept = await exchange.step("effect", work)
     return Answer(kept["status"], kept["headers"], kept["body"].encode())

@@ -38,10 +38,11 @@ def work(line: socket.socket, parent: int) -> None:
         services, listening = {}, []
         for name, facts in first["services"].items():
             kind = KINDS[name]
-            store, database = Storage(**facts["storage"]).open(kind.schema)
+            storage = Storage(**facts["storage"])
+            store, database = storage.open(kind.schema)
             stack.callback(store.close)
             stack.callback(database.close)
-            service = kind.make(store, database, wait=first["wait"], lease=first["lease"])
+            service = kind.service(store, database, storage, wait=first["wait"], lease=first["lease"])
             service.draining = bool(first["draining"].get(name))
             services[name] = service
             listening.append((service, stack.enter_context(socket.socket(fileno=facts["listens_on"]))))

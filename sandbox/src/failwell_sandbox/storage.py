@@ -104,6 +104,11 @@ class Storage:
         return Path(self.folder, f"{self.service}.db")
 
     @property
+    def files(self) -> Path:
+        """Where the service has files of its own, for all of its processes."""
+        return Path(self.folder, f"{self.service}-files")
+
+    @property
     def namespace(self) -> str:
         """A schema of PostgreSQL, or the prefix in Redis."""
         return f"failwell_{self.service}" + (f"_{self.run}" if self.run else "")
