@@ -117,17 +117,12 @@ class Folder:
         self.stored: dict[tuple[str, str], Stored] = {}
         self._results: list[FileResult | None] = [None] * self.total
         self._errors: dict[int, Exception] = {}
-        self._lock = threading.Lock()
+        self._lock, self._telling = threading.Lock(), threading.Lock()
         self._next = 0
         self._done = 0
         self._stopped = False
         self._down = 0
         self._broken: BaseException | None = None
-
-    @property
-    def done(self) -> int:
-        """How many files are dealt with."""
-        return self._done
 
     def take(self) -> Iterator[File]:
         """The files that nobody has taken yet, one after another, until the upload is stopped."""
@@ -167,10 +162,17 @@ class Folder:
                 self._stopped = True
         return self._note(file, FileResult(file.shown, "failed", error=str(error)))
 
+    def tell(
+        self, listener: Callable[[File, FileResult, int], object], file: File, result: FileResult
+    ) -> None:
+        """Tell `listener` that a file is dealt with, and which it is by number: one file at a time."""
+        with self._telling:
+            self._done += 1
+            listener(file, result, self._done)
+
     def _note(self, file: File, result: FileResult) -> FileResult:
         with self._lock:
             self._results[file.number] = result
-            self._done += 1
             if result.status != "failed":
                 self._down = 0
         return result

@@ -91,7 +91,7 @@ def upload_folder(
         plan.dataset_id = client._client.perform(find_dataset(check.text("dataset", dataset, empty=False))).id
         if skip_existing:
             plan.stored = client._client.perform(stored_images(plan.dataset_id))
-        _in_threads(plan, lambda file: _upload(client, plan, file, tell), tell)
+        _in_threads(plan, lambda file: _upload(client, plan, file, tell), tell.done)
     return plan.outcome()
 
 
@@ -122,15 +122,15 @@ async def upload_folder_async(
             plan.stored = await client._client.perform(stored_images(plan.dataset_id))
 
         async def work() -> None:
-            for file in plan.take():
-                try:
-                    result = await _upload_async(client, plan, file, tell)
-                except (CallError, UsageError) as error:
-                    result = plan.failed(file, error)
-                except Exception as error:  # noqa: BLE001  # raised when the others have stopped
-                    plan.broke(error)
-                    return
-                _tell(plan, tell, file, result)
+            try:
+                for file in plan.take():
+                    try:
+                        result = await _upload_async(client, plan, file, tell)
+                    except (CallError, UsageError) as error:
+                        result = plan.failed(file, error)
+                    plan.tell(tell.done, file, result)
+            except Exception as error:  # noqa: BLE001  # raised when the others have stopped
+                plan.broke(error)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(plan.workers):
@@ -155,23 +155,21 @@ async def _upload_async(client: AsyncClient, plan: Folder, file: File, tell: Tol
     return await client._client.perform(uploaded(plan, file, tell.moved_of(file)))
 
 
-def _in_threads(plan: Folder, upload: Callable[[File], FileResult], tell: Told) -> None:
+def _in_threads(
+    plan: Folder, upload: Callable[[File], FileResult], tell: Callable[[File, FileResult, int], object]
+) -> None:
     """Upload what `plan` has in as many threads as it says."""
 
     def work() -> None:
-        for file in plan.take():
-            try:
-                result = upload(file)
-            except (CallError, UsageError) as error:
-                result = plan.failed(file, error)
-            except BaseException as error:  # noqa: BLE001  # raised again by whoever waits for the threads
-                plan.broke(error)
-                return
-            try:
-                _tell(plan, tell, file, result)
-            except BaseException as error:  # noqa: BLE001  # as above
-                plan.broke(error)
-                return
+        try:
+            for file in plan.take():
+                try:
+                    result = upload(file)
+                except (CallError, UsageError) as error:
+                    result = plan.failed(file, error)
+                plan.tell(tell, file, result)
+        except BaseException as error:  # noqa: BLE001  # raised by whoever waits for the threads
+            plan.broke(error)
 
     # Not of a pool: whoever presses Ctrl-C need not wait for its threads when the interpreter ends.
     threads = [threading.Thread(target=work, daemon=True) for _ in range(plan.workers)]
@@ -183,10 +181,6 @@ def _in_threads(plan: Folder, upload: Callable[[File], FileResult], tell: Told) 
                 thread.join(_LOOK)
     finally:
         plan.stop()
-
-
-def _tell(plan: Folder, tell: Told, file: File, result: FileResult) -> None:
-    tell.done(file, result, plan.done)
 
 
 def train_pipeline(
