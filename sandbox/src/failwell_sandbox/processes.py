@@ -23,7 +23,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-log = logging.getLogger("failwell_sandbox")
+# Its own, so that `serve` can tell of the workers and of nothing else.
+log = logging.getLogger("failwell_sandbox.workers")
 
 START_SECONDS = 60.0
 
@@ -92,7 +93,8 @@ class Workers:
                 self._replace(at)
 
     def _replace(self, at: int) -> None:
-        log.warning("a worker process ended with %s; starting another", self._workers[at].process.returncode)
+        died = self._workers[at].process
+        log.warning("worker process %d ended with %s; starting another", died.pid, _end_of(died.returncode))
         self._workers[at].stop(0.0)
         with self._lock:
             new = self._new()
@@ -119,6 +121,11 @@ class Workers:
         until = time.monotonic() + STOP_SECONDS
         for worker in self._workers:
             worker.stop(max(0.0, until - time.monotonic()))
+
+
+def _end_of(status: int) -> str:
+    """How a process ended, by what `Popen.returncode` says of it."""
+    return f"exit status {status}" if status >= 0 else f"signal {-status}"
 
 
 class _Worker:
