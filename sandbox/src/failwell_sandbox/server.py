@@ -26,6 +26,7 @@ from failwell_sandbox.agoralia import app as agoralia
 from failwell_sandbox.database import Database
 from failwell_sandbox.demo_keys import DemoKeys, seed_keys
 from failwell_sandbox.kneo import app as kneo
+from failwell_sandbox.pictograph import app as pictograph
 from failwell_sandbox.processes import Workers
 from failwell_sandbox.storage import Storage, kind_of, run_of, sqlite_file
 
@@ -40,7 +41,20 @@ MOST_WORKERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What there is to know to start one of the services."""
+    """
+    What there is to know to start one of the services.
+
+    Attributes:
+        make: Takes store and database, `wait` and `lease`, and `folder` if it keeps files.
+        schema: Its tables.
+        keys: How its keys look.
+        scopes: All of its scopes.
+        tenants: The first, the other and the suspended one.
+        seed: Puts into a new database what is there from the beginning.
+        roles: Of the keys that may everything, and of those that may only read.
+        tier: Of the demo keys.
+        files: Whether it keeps files beside its database.
+    """
 
     make: Callable[..., Service]
     schema: str
@@ -48,12 +62,33 @@ class Kind:
     scopes: Sequence[str]
     tenants: tuple[str, str, str]
     seed: Callable[[Database], None] | None = None
+    roles: tuple[str, str] = ("", "")
+    tier: str = ""
+    files: bool = False
+
+    def service(
+        self, store: Store, database: Database, storage: Storage, *, wait: float, lease: float
+    ) -> Service:
+        """The service, on what it has stored."""
+        where = {"folder": storage.files} if self.files else {}
+        return self.make(store, database, wait=wait, lease=lease, **where)
 
 
 KINDS: Mapping[str, Kind] = {
     "kneo": Kind(kneo.kneo_service, kneo.SCHEMA, kneo.KEYS, kneo.SCOPES, kneo.TENANTS, kneo.seed),
     "agoralia": Kind(
         agoralia.agoralia_service, agoralia.SCHEMA, agoralia.KEYS, agoralia.SCOPES, agoralia.TENANTS
+    ),
+    "pictograph": Kind(
+        pictograph.pictograph_service,
+        pictograph.SCHEMA,
+        pictograph.KEYS,
+        pictograph.SCOPES,
+        pictograph.TENANTS,
+        pictograph.seed,
+        roles=("admin", "viewer"),
+        tier="enterprise",
+        files=True,
     ),
 }
 
@@ -125,6 +160,8 @@ class RunningService:
         tenant: str | None = None,
         limit: Limit | None = None,
         expires_at: float | None = None,
+        role: str | None = None,
+        tier: str | None = None,
     ) -> str:
         """
         A fresh key.
@@ -132,14 +169,17 @@ class RunningService:
         Args:
             scopes: What it may do; None for every scope.
             tenant: Whose it is; None for the first tenant.
-            limit: How often it may ask; None for the service's limit.
+            limit: How often it may ask; None for its tier's limit, or the service's.
             expires_at: Unix seconds; None for never.
+            role: What it may do, where the service has roles; None for everything.
+            tier: What its tenant pays for, where the service has tiers; None for that of the demo keys.
         """
         kind = KINDS[self.name]
         key = kind.keys.new()
         record = stored(
             key, kind.keys, tenant=tenant or kind.tenants[0], limit=limit or (), expires_at=expires_at,
             scopes=kind.scopes if scopes is None else scopes,
+            role=kind.roles[0] if role is None else role, tier=kind.tier if tier is None else tier,
         )  # fmt: skip
         self.store.add_keys([record])
         return key
@@ -196,6 +236,11 @@ class Sandbox:
     def agoralia(self) -> RunningService:
         """Agoralia, if it was started."""
         return self.services["agoralia"]
+
+    @property
+    def pictograph(self) -> RunningService:
+        """Pictograph, if it was started."""
+        return self.services["pictograph"]
 
     def effects(self, service: str, idempotency_key: str | None = None, *, name: str | None = None) -> int:
         """How many effects the ledger of `service` holds for a key, or for what a client named it."""
@@ -319,7 +364,7 @@ def _opened(
     try:
         keys = seed_keys(
             store, kind.keys, kind.scopes, tenants=kind.tenants, limited=limited,
-            kept_in=Path(storage.folder, f"{name}-demo-keys.json"),
+            kept_in=Path(storage.folder, f"{name}-demo-keys.json"), roles=kind.roles, tier=kind.tier,
         )  # fmt: skip
     except StoreBusyError as exc:
         raise storage.unusable(exc) from exc
@@ -334,7 +379,10 @@ def _at_work(
     """Let the services be served: by a thread, or by processes; how to drain each; those of the thread."""
     if workers == 1:
         listening = [
-            (KINDS[each.name].make(each.store, each.database, wait=wait, lease=lease), each.sock)
+            (
+                KINDS[each.name].service(each.store, each.database, each.storage, wait=wait, lease=lease),
+                each.sock,
+            )
             for each in opened
         ]
         stack.enter_context(served(listening))
