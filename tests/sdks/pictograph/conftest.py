@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from pictograph_answers import BASE, KEY, Went
+from pictograph_answers import BASE, KEY, START, Went
 
 from failwell.testing import AsyncScriptedEngine, FakeClock, ScriptedEngine
 from pictograph import AsyncClient, Client
@@ -27,7 +27,7 @@ def play(request: pytest.FixtureRequest) -> Callable[..., Went]:
     def play(
         call: Callable[[Any], Any], script: Iterable[Any], *, seconds: float = 0.0, **settings: Any
     ) -> Went:
-        clock = FakeClock()
+        clock = FakeClock(START)
         went = Went()
         make = ScriptedEngine if request.param == "Client" else AsyncScriptedEngine
         engine = make(script, clock, seconds=seconds)

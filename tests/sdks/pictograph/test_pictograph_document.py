@@ -16,6 +16,7 @@ from pictograph_answers import (
     KEY,
     MODEL,
     RUN,
+    START,
     completed,
     page,
     refusal,
@@ -82,7 +83,7 @@ def example() -> Example:
     """Runs an example with a client whose service answers by a script."""
 
     def run(code: str, script: Any = (), **names: Any) -> tuple[dict[str, Any], ScriptedEngine]:
-        clock = FakeClock()
+        clock = FakeClock(START)
         engine = ScriptedEngine(script, clock)
         client = Client(KEY, base_url=BASE, engine=engine, clock=clock)
         names = {"client": client, **names}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pictograph_answers import BASE, KEY, refusal
+from pictograph_answers import BASE, KEY, START, refusal
 from pictograph_store import Store
 
 from failwell.testing import AsyncScriptedEngine, FakeClock, ScriptedEngine, answer, broken
@@ -44,8 +43,7 @@ def upload(request: pytest.FixtureRequest, store: Store) -> Upload:
     """Uploads a folder to the store with the blocking or the awaiting client."""
 
     def upload(folder: object, dataset: str = "street", **given: Any) -> list[FileResult]:
-        # Bodies go by the machine's clock.
-        settings: dict[str, Any] = {"base_url": BASE, "clock": FakeClock(time.monotonic())}
+        settings: dict[str, Any] = {"base_url": BASE, "clock": FakeClock(START)}
         if request.param == "upload_folder":
             with Client(KEY, engine=ScriptedEngine(repeat(store)), **settings) as client:
                 return upload_folder(client, dataset, folder, **given)  # type: ignore[arg-type]
