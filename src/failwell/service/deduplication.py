@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from failwell.answer import Answer
 from failwell.failure import Effect
-from failwell.service.bodies import headers_of
 from failwell.service.holding import Holding
 from failwell.service.idempotency import (
     Claim,
@@ -94,7 +93,7 @@ class Deduplication:
         operation, owner = exchange.operation, exchange.key
         if operation is None or operation.idempotency is None or owner is None:
             return None
-        headers = headers_of(scope)
+        headers = exchange.headers
         value = headers.get(self._header)
         if value is None:
             if operation.key_required:
@@ -390,10 +389,10 @@ class _HeldBack:
             self._chunks.append(message.get("body", b""))
             self._size += len(self._chunks[-1])
             self._ended = not message.get("more_body", False)
-            if self._size > MOST_KEPT_BYTES or self._is_stream():
-                await self._go_live(message.get("more_body", False))
-            elif self._ended and self._exchange.committed:
+            if self._ended and self._exchange.committed:
                 await self._pass_on()
+            elif self._size > MOST_KEPT_BYTES or self._is_stream():
+                await self._go_live(message.get("more_body", False))
 
     def _is_stream(self) -> bool:
         headers = () if self._start is None else self._start.get("headers", ())

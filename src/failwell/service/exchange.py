@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.errors import ConfigurationError
@@ -137,13 +136,18 @@ class Exchange:
             return answer
 
         holding = self.holding
-        with nullcontext() if holding is None else holding.committing():
+        if holding is not None:
+            holding.committing = True
+        try:
             answer = await store.commit(
                 self.claim, sendable_effect, keep=self._service.keep,
                 taken=holding is not None and holding.taken,
                 tenant=self.key.tenant if self.key else "", request_id=self.request_id,
                 debits=(*(operation.debits if operation is not None else ()), *debits),
             )  # fmt: skip
+        finally:
+            if holding is not None:
+                holding.committing = False
         self.committed = True
         return answer
 

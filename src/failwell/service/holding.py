@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from failwell.service.idempotency import CLAIMED_AFTER, Claim
 from failwell.service.stores.base import FencedError, StoreBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from failwell.service.stores.base import Store
 
 log = logging.getLogger("failwell.service")
@@ -36,11 +33,12 @@ class Holding:
     Attributes:
         claim: The claim, with the steps that earlier holders kept, once it is taken.
         taken: Whether the claim is in the store.
+        committing: Whether what settles the claim is under way, and would find it in its way:
+            then it is not taken.
     """
 
     __slots__ = (
         "_at_work",
-        "_committing",
         "_keep",
         "_lease",
         "_loop",
@@ -48,6 +46,7 @@ class Holding:
         "_task",
         "_timer",
         "claim",
+        "committing",
         "taken",
     )
 
@@ -57,7 +56,7 @@ class Holding:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._at_work = self._committing = False
+        self._at_work = self.committing = False
 
     async def take(self) -> None:
         """
@@ -79,15 +78,6 @@ class Holding:
             await asyncio.wait([self._task])
         return self.taken
 
-    @contextmanager
-    def committing(self) -> Iterator[None]:
-        """Meanwhile, the claim is not taken: what settles it is under way, and would find it in its way."""
-        self._committing = True
-        try:
-            yield
-        finally:
-            self._committing = False
-
     @property
     def _first(self) -> float:
         return self._lease / 3 if self.taken else min(CLAIMED_AFTER, self._lease / 3)
@@ -107,7 +97,7 @@ class Holding:
             self._timer = self._loop.call_later(seconds, self._beat)
 
     def _beat(self) -> None:
-        if self._committing and not self.taken:
+        if self.committing and not self.taken:
             self._beat_in(self._first)
             return
         self._task = self._loop.create_task(self._renew())

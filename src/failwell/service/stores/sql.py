@@ -655,9 +655,14 @@ def _limits(text: str) -> tuple[Limit, ...]:
 def _columns(answer: Answer | None) -> Mapping[str, Any]:
     if answer is None:
         return {"status": 0, "headers": None, "body": None}
-    return {
-        "status": answer.status, "headers": json.dumps(replayable(answer.headers)), "body": answer.body,
-    }  # fmt: skip
+    headers = _headers_text(tuple(answer.headers.items()))
+    return {"status": answer.status, "headers": headers, "body": answer.body}
+
+
+# The answers of an operation mostly have the same.
+@lru_cache(maxsize=256)
+def _headers_text(headers: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(replayable(dict(headers)))
 
 
 def _whole_record(claim: Claim, answer: Answer | None, keep: float) -> dict[str, Any]:
