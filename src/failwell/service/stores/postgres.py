@@ -274,7 +274,7 @@ class PostgresStore(SQLStore):
         return await self._quick.run(partial(self._carry, work=work))
 
     def _carry(
-        self, session: Session, until: float, work: Callable[[Connection], T], *, waits: bool = True
+        self, session: Session, until: float, work: Callable[[Connection], T], *, waits: bool | None = None
     ) -> T:
         """
         Carry out `work`, each of its statements by itself; it may be repeated.
@@ -283,13 +283,17 @@ class PostgresStore(SQLStore):
             session: Whose connection.
             until: When to stop waiting for a connection.
             work: What is done.
-            waits: Whether what it writes waits for the disk.
+            waits: Whether what it writes waits for the disk; None if it writes nothing, or
+                nothing that matters.
         """
         tries = 0
         while True:
             db, tries = session.connection(until), tries + 1
             try:
-                session.lasts(waits)
+                if waits is None:
+                    session.end()
+                else:
+                    session.lasts(waits)
                 return work(db)
             except BaseException as exc:  # noqa: BLE001  # it is raised again, or tried again
                 session.recover(exc, tries)
@@ -554,10 +558,10 @@ class PostgresStore(SQLStore):
             return await self._pool.run(partial(self._transact, work=effect_and_debits))
 
         def over(recording: Prepared) -> Callable[[Session, float], Answer]:
-            return partial(
-                self._transact, work=effect_and_debits, claim=claim,
-                record=lambda answer: (recording, self._facts(_whole_record(claim, answer, keep))),
-            )  # fmt: skip
+            def record(answer: Answer) -> tuple[Prepared, dict[str, Any]]:
+                return recording, self._facts(_whole_record(claim, answer, keep))
+
+            return partial(self._transact, work=effect_and_debits, claim=claim, record=record)
 
         if not taken:
             try:
