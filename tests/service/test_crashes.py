@@ -21,7 +21,7 @@ from write_crashes import PAGE
 
 from failwell.service import SQLiteStore, conformance
 from failwell.service.conformance import __main__ as command
-from failwell.service.conformance import crashes, forks
+from failwell.service.conformance import crashes, forks, shop, trial
 from failwell.service.conformance import storm as storms
 from failwell.service.conformance.crashes import POINTS, Outcome, Point, scatter, sweep
 from failwell.service.conformance.report import page
@@ -157,9 +157,7 @@ def test_a_key_that_stays_held_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_process_that_was_not_killed_is_noticed(tmp_path: Path) -> None:
     """A place that is never reached proves nothing."""
-    points = [
-        Point("at_most_once", "nowhere", ((crashes.request, "no such place"),), 1, "201 replayed", 1, 1)
-    ]
+    points = [Point("at_most_once", "nowhere", ((shop.request, "no such place"),), 1, "201 replayed", 1, 1)]
     (outcome,) = sweep(partial(opens_sqlite, tmp_path / "store.db"), points)
 
     assert "it did not end as told, 'no such place'" in outcome.faults[0]
@@ -263,8 +261,8 @@ def test_the_callers_of_a_storm_here_without_it(tmp_path: Path) -> None:
 
     assert ["201", "201 replayed", "201 replayed"] == [str(seen) for seen in (first, *others)]
     assert {first.proof} == {seen.proof for seen in others}
-    assert not crashes.settle(place, case, "")
-    assert "201 replayed" == str(crashes.request_within(place, case, "30.0"))
+    assert not shop.settle(place, case, "")
+    assert "201 replayed" == str(shop.request_within(place, case, "30.0"))
 
 
 @pytest.mark.parametrize("place", ["before claim", "after renew", "before release"])
@@ -290,7 +288,7 @@ def test_a_fuse_kills_where_it_is_told_to(
         asyncio.run(_ask_until(killed, where, case, place))
     else:
         with pytest.raises(Gone):
-            crashes.request(where, case, place)
+            shop.request(where, case, place)
 
     assert (os.getpid(), signal.SIGKILL) == killed[0]
 
@@ -316,7 +314,7 @@ def test_the_command_says_what_it_saw(
     """It writes the page, finds it again, and says so if it differs; 1 is the status of what is wrong."""
     points = tuple(_points("at_most_once", "after the claim"))
     monkeypatch.setattr(crashes, "POINTS", points)
-    monkeypatch.setattr(conformance, "checks", lambda *_, **__: conformance.trial.ALL[:2])
+    monkeypatch.setattr(conformance, "checks", lambda *_, **__: trial.ALL[:2])
     monkeypatch.setattr(command, "storm", lambda *_: _calm(1))
     url, written = f"sqlite:///{tmp_path}/store.db", tmp_path / "page.md"
 
@@ -336,7 +334,7 @@ def test_the_command_can_be_run(
 ) -> None:
     """As `python -m` runs it: what it sends to other processes is found there."""
     monkeypatch.setattr(crashes, "POINTS", tuple(_points("at_most_once", "after the claim")))
-    monkeypatch.setattr(conformance, "checks", lambda *_, **__: conformance.trial.ALL[:2])
+    monkeypatch.setattr(conformance, "checks", lambda *_, **__: trial.ALL[:2])
     monkeypatch.setattr(command, "storm", lambda *_: _calm(1))
     monkeypatch.setattr(sys, "argv", ["conformance", f"sqlite:///{tmp_path}/store.db"])
 

@@ -200,11 +200,11 @@ def test_threads_may_write_at_once_whatever_their_work_returns(
         rows = [(f"{thread}-{row}", True) for row in range(20)]
         try:
             for _ in range(300):
-                returned.add(store.write_blocking(lambda db: db.executemany(sql, rows)))
+                returned.add(many.write_blocking(lambda db: db.executemany(sql, rows)))
         except Exception as exc:
             troubles.append(exc)
 
-    with closing(SQLiteStore(tmp_path / "many.db", durable=False)) as store:
+    with closing(SQLiteStore(tmp_path / "many.db", durable=False)) as many:
         threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
         for thread in threads:
             thread.start()

@@ -133,7 +133,7 @@ def test_a_key_is_revoked_at_once_by_whoever_has_the_file(tmp_path: Path, store:
     public = new_key(store)
 
     async def states() -> list[str]:
-        seen = []
+        seen: list[str] = []
         with closing(SQLiteStore(tmp_path / "s.db")) as other:
             for change in (lambda: None, lambda: other.revoke_key(public)):
                 change()
@@ -153,7 +153,7 @@ def test_a_counting_that_fails_is_the_callers_own(store: SQLiteStore) -> None:
 
     async def both() -> list[Any]:
         asked = (store.admit(public, fail), store.admit(public, lambda key: ("s", LIMITS)))
-        return await asyncio.gather(*asked, return_exceptions=True)
+        return list(await asyncio.gather(*asked, return_exceptions=True))
 
     failed, (key, decision) = asyncio.run(both())
 

@@ -20,7 +20,6 @@ from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import ModuleType
     from typing import TypeAlias
 
     import psycopg
@@ -78,7 +77,7 @@ class Connector:
         except ImportError as exc:
             raise ConfigurationError('PostgreSQL needs psycopg: pip install "failwell[postgres]"') from exc
         self.psycopg = psycopg
-        self._connection = _connection_class(psycopg)
+        self._connection = _connection_class()
         self.ahead = 0.0
         self.pipelines = psycopg.capabilities.has_pipeline()
         try:
@@ -88,7 +87,9 @@ class Connector:
             raise ConfigurationError("this is no URL of a PostgreSQL database") from None
         if not has_ports(given.get("port")):
             # libpq would say that it cannot reach the database, and so it would be tried again.
-            raise ConfigurationError("a port of PostgreSQL is a number from 1 to 65535: postgresql://host:5432/db")
+            raise ConfigurationError(
+                "a port of PostgreSQL is a number from 1 to 65535: postgresql://host:5432/db"
+            )
         milliseconds = max(1, int(patience * 1000))
         self._settings = (
             "SET bytea_output = hex;"
@@ -140,15 +141,16 @@ class Connector:
 
 
 @lru_cache(maxsize=1)
-def _connection_class(psycopg: ModuleType) -> type[Connection]:
+def _connection_class() -> type[Connection]:
     """psycopg's connection, which blocks; but lets an event loop go on, where one is switched to."""
+    import psycopg
     from psycopg import waiting
 
-    class SwitchingConnection(psycopg.Connection):  # type: ignore[misc,name-defined]  # known when it is imported
-        def wait(self, generator: Any, interval: float = WAKE, *arguments: Any, **named: Any) -> Any:
+    class SwitchingConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = WAKE, *arguments: Any, **named: Any) -> Any:
             if not is_switching():
-                return super().wait(generator, interval, *arguments, **named)
-            waiter = waiting.wait_async(generator, self.pgconn.socket, interval, *arguments, **named)
+                return super().wait(gen, interval, *arguments, **named)
+            waiter = waiting.wait_async(gen, self.pgconn.socket, interval, *arguments, **named)
             return waited_for(waiter)
 
     return SwitchingConnection
