@@ -27,7 +27,7 @@ from yarl import URL
 from failwell.call.messages import Broken, Phase, Reason, Response
 from failwell.engines.deadlines import Deadlines
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
-from failwell.engines.endings import closed_with_loop, let_go
+from failwell.engines.endings import closed_with_loop, let_go, unread
 from failwell.engines.orders import unsendable
 from failwell.engines.pools import tls_context, usable_proxy
 from failwell.engines.routes import proxy_for
@@ -123,6 +123,11 @@ class _Ears(asyncio.Protocol):
         return ends
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        watch = self.watch
+        if exc is not None and watch is not None and watch.transport is not None:
+            left = unread(watch.transport)
+            if left:
+                self.data_received(left)
         self.protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -79,6 +79,7 @@ class Body:
         self._progress = progress
         self._deadline = inf
         self._reader: Any = None
+        self._over = False
         self._failed: BodyError | None = None
         self._cause: Exception | None = None
         self._raised: Exception | None = None
@@ -126,6 +127,9 @@ class Body:
         if self.spent:
             raise self._fail(Reason.SOURCE, "an iterator can be sent only once")
         self._reader = reader = self._had(self._source.open)
+        if self._over:  # an engine's thread may come when its try was given up
+            reader.close()
+            raise self._fail(Reason.SOURCE, "the try is over")
         return reader
 
     def _had(self, get: Callable[[], Any]) -> Any:
@@ -183,6 +187,7 @@ class Body:
             deadline: Monotonic seconds at which the try is over.
         """
         self._deadline = deadline
+        self._over = False
         self._failed = self._cause = None
         self._taken = self._told = 0
 
@@ -206,7 +211,8 @@ class Body:
         return result
 
     def close(self) -> None:
-        """Close what a try opened."""
+        """End a try: close what it opened."""
+        self._over = True
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
@@ -356,7 +362,7 @@ class _FileReader:
         self._left = size
         self._mark = mark
         self._lock = Lock()
-        self._file: io.FileIO | None = open(path, "rb", buffering=0)  # noqa: SIM115  # `close` closes it, and so does a failure here
+        self._file: io.FileIO | None = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by close(), and by a failure here
         try:
             mark.check(os.fstat(self._file.fileno()), name)
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 TYPE_CHECKING = False
@@ -45,3 +46,24 @@ def let_go(transport: BaseTransport) -> bool:
     """
     protocol: Any = getattr(transport, "_ssl_protocol", transport)
     return protocol is None
+
+
+# An answer to a request that was refused half-way is short; its rest is not worth more memory.
+_MOST_UNREAD = 256 * 1024
+
+
+def unread(transport: BaseTransport) -> bytes:
+    """
+    What lies unread in the socket of a connection that broke.
+
+    A service that refuses a request before it has all of it answers and closes; then the sending
+    fails, and asyncio does not look at what had come. Over TLS it cannot be had from the socket.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or transport.get_extra_info("sslcontext") is not None:
+        return b""
+    found = b""
+    with suppress(OSError, ValueError):
+        while len(found) < _MOST_UNREAD and (data := os.read(sock.fileno(), 65536)):
+            found += data
+    return found

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, cast
 import httpcore2
 
 from failwell.call.messages import Reason
-from failwell.engines.endings import let_go
-from failwell.engines.wire import Wire, reason_of_connect
+from failwell.engines.endings import let_go, unread
+from failwell.engines.wire import LONGEST_SECONDS, Wire, reason_of_connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +40,24 @@ def _refuse_endless_head(wire: Wire) -> None:
     if wire.received >= wire.max_header_bytes and not wire.answered:
         wire.reason = Reason.TOO_LARGE
         raise httpcore2.RemoteProtocolError(f"a head of more than {wire.max_header_bytes} bytes")
+
+
+def is_final(early: bytes) -> bool:
+    """
+    Whether what came while a request was being sent begins its answer.
+
+    Interim answers (RFC 9110, section 15.2) do not: the sending goes on. What is too short to tell is
+    none yet; what is not HTTP at all is one, for whoever reads it to refuse.
+    """
+    while early.startswith(_INTERIM):
+        _, end, early = early.partition(b"\r\n\r\n")
+        if not end:
+            return False
+    return len(early) >= len(_INTERIM[0]) or (bool(early) and not _INTERIM[0].startswith(early))
+
+
+_INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_ANSWERED = "an answer came before the request was sent"
 
 
 class Stream(httpcore2.NetworkStream):
@@ -61,6 +79,8 @@ class Stream(httpcore2.NetworkStream):
         self._inner = inner
         self._layer = layer
         self._held = b""
+        self._early = b""
+        self._lost: OSError | None = None
         # A socket in TLS in TLS carries the outer layer: only httpcore's own stream can read it.
         self._socket: socket.socket | None = inner.get_extra_info("socket") if layer < 2 else None
         self._poll: select.poll | None = None
@@ -89,9 +109,15 @@ class Stream(httpcore2.NetworkStream):
             raise httpcore2.ReadTimeout("the deadline has passed")
         if self._socket is None:
             return self._inner.read(max_bytes, seconds)
+        if self._early:
+            data, self._early = self._early[:max_bytes], self._early[max_bytes:]
+            return data
         try:
             self._socket.settimeout(seconds)
-            return self._socket.recv(max_bytes)
+            data = self._socket.recv(max_bytes)
+            if not data and self._lost is not None:
+                raise self._lost  # which is told once, and was told to whoever was sending
+            return data
         except TimeoutError as exc:
             raise httpcore2.ReadTimeout(str(exc)) from exc
         except OSError as exc:
@@ -135,20 +161,65 @@ class Stream(httpcore2.NetworkStream):
             return
         try:
             self._socket.settimeout(seconds)
-            sent = self._socket.send(buffer)
-            if wire is not None:
+            if wire is None:
+                self._socket.sendall(buffer)
+                return
+            if not wire.streams:
+                buffer = buffer[self._socket.send(buffer) :]
                 wire.sent = True
-            rest = memoryview(buffer)[sent:]
-            while rest:
-                seconds = wire.time_to_write() if wire is not None else seconds
-                if seconds <= 0:
-                    raise TimeoutError("the deadline has passed")
-                self._socket.settimeout(seconds)
-                rest = rest[self._socket.send(rest) :]
+            if buffer:
+                self._send_listening(self._socket, memoryview(buffer), wire)
         except TimeoutError as exc:
             raise httpcore2.WriteTimeout(str(exc)) from exc
         except OSError as exc:
+            self._lost = exc
             raise httpcore2.WriteError(str(exc)) from exc
+
+    def _send_listening(self, sock: socket.socket, rest: memoryview, wire: Wire) -> None:
+        """
+        Send a piece of a large request, and hear a service that answers before it has all of it.
+
+        Such a service may not read on, or close: who only sends would wait for nothing, or learn of a
+        broken pipe what it could have read.
+        """
+        sock.settimeout(0)
+        seconds, write = 0.0, True
+        while True:
+            readable, writable = _ready(sock, seconds, write)
+            if readable and self._hears(sock, wire):
+                raise httpcore2.WriteError(_ANSWERED)
+            if seconds and not (readable or writable):
+                raise TimeoutError("timed out")
+            try:
+                while rest:
+                    rest = rest[sock.send(rest) :]
+                    wire.sent = True
+                return
+            except ssl.SSLWantReadError:
+                write = False
+            except (ssl.SSLWantWriteError, BlockingIOError):
+                write = True
+            except OSError:
+                self._hears(sock, wire)
+                raise
+            seconds = wire.time_to_write()
+            if seconds <= 0:
+                raise TimeoutError("the deadline has passed")
+
+    def _hears(self, sock: socket.socket, wire: Wire) -> bool:
+        """Take what has come; whether that is the end of the sending."""
+        while len(self._early) < wire.max_header_bytes:
+            try:
+                data = sock.recv(65536)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            except OSError as exc:
+                self._lost = exc
+                return True
+            if not data:
+                return True
+            self._early += data
+        return is_final(self._early)
 
     def start_tls(
         self,
@@ -198,6 +269,18 @@ class Stream(httpcore2.NetworkStream):
 
 
 _NOT_OF_TLS = frozenset({Reason.REFUSED, Reason.UNREACHABLE})
+
+
+def _ready(sock: socket.socket, seconds: float, write: bool) -> tuple[bool, bool]:
+    """Whether `sock` can be read, and written, within that time."""
+    if not hasattr(select, "poll"):
+        read, written, _ = select.select([sock], [sock] if write else [], [], seconds)
+        return bool(read), bool(written)
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN | (select.POLLOUT if write else 0))
+    events = next((found for _, found in poll.poll(seconds * 1000)), 0)
+    broken = events & (select.POLLERR | select.POLLHUP)
+    return bool(events & select.POLLIN or broken), bool(events & select.POLLOUT)
 
 
 def _reason_of_loss(wire: Wire, exc: BaseException) -> Reason:
@@ -291,6 +374,11 @@ class _Incoming(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        if exc is not None and self.transport is not None:
+            left = unread(self.transport)
+            if left:
+                self.pieces.append(left)
+                self.size += len(left)
         self.gone = True
         self.lost = exc
         self._wake()
@@ -314,9 +402,15 @@ class _Incoming(asyncio.Protocol):
             self.transport.resume_reading()
         return piece
 
+    def answered(self) -> bool:
+        """Whether the answer has begun, or none will come."""
+        return self.ended or self.gone or (bool(self.pieces) and is_final(b"".join(self.pieces)))
+
     def _wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
+        if self.drain is not None and self.answered():
+            self._release()
 
     def _release(self) -> None:
         if self.drain is not None and not self.drain.done():
@@ -414,6 +508,12 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         if seconds <= 0:
             raise httpcore2.WriteTimeout("the deadline has passed")
         transport, incoming = self._transport, self._incoming
+        if wire is not None and wire.streams:
+            sock = transport.get_extra_info("socket")
+            if sock is not None and _readable(sock.fileno()):
+                await asyncio.sleep(0)  # the loop's turn to take it, before sending breaks the connection
+            if incoming.answered():
+                raise httpcore2.WriteError(_ANSWERED) from incoming.lost
         if incoming.gone or transport.is_closing():
             raise httpcore2.WriteError("the connection is closed") from incoming.lost
         transport.write(buffer)
@@ -433,6 +533,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
             incoming.drain = None
         if incoming.gone:
             raise httpcore2.WriteError("the connection is closed") from incoming.lost
+        if incoming.full:
+            raise httpcore2.WriteError(_ANSWERED)
 
     async def start_tls(
         self,
@@ -567,6 +669,7 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         self._inner = inner
         self._layer = layer
         self._held = b""
+        self._early = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         wire = cast(Wire, timeout)
@@ -577,7 +680,10 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         if seconds <= 0:
             raise httpcore2.ReadTimeout("the deadline has passed")
         try:
-            data = await self._inner.read(max_bytes, seconds)
+            if self._early:
+                data, self._early = self._early[:max_bytes], self._early[max_bytes:]
+            else:
+                data = await self._inner.read(max_bytes, seconds)
         except httpcore2.ReadError as exc:
             wire.reason = Reason.PROXY if below else _reason_of_loss(wire, exc)
             raise
@@ -604,7 +710,10 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         # trio does not say how much of a piece had left when it failed.
         wire.sent = True
         try:
-            await self._write(buffer, wire.time_to_write())
+            if wire.streams:
+                await self._send_listening(buffer, wire)
+            else:
+                await self._write(buffer, wire.time_to_write())
         except httpcore2.WriteError as exc:
             wire.reason = _reason_of_loss(wire, exc)
             raise
@@ -614,6 +723,36 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         if seconds <= 0:
             raise httpcore2.WriteTimeout("the deadline has passed")
         await self._inner.write(buffer, seconds)
+
+    async def _send_listening(self, buffer: bytes, wire: Wire) -> None:
+        """As `Stream._send_listening`: whichever comes first, all sent or an answer, ends both."""
+        import trio
+
+        failed: httpcore2.WriteError | httpcore2.WriteTimeout | None = None
+        heard = False
+
+        async def listen() -> None:
+            nonlocal heard
+            while not heard:
+                try:
+                    data = await self._inner.read(65536, LONGEST_SECONDS)
+                except httpcore2.ReadError:
+                    data = b""
+                self._early += data
+                heard = not data or is_final(self._early)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            try:
+                await self._write(buffer, wire.time_to_write())
+            except (httpcore2.WriteError, httpcore2.WriteTimeout) as exc:
+                failed = exc
+            nursery.cancel_scope.cancel()
+        if heard:
+            raise httpcore2.WriteError(_ANSWERED)
+        if failed is not None:
+            raise failed
 
     async def start_tls(
         self,

@@ -26,6 +26,7 @@ from pyreqwest.client import ClientBuilder, SyncClientBuilder
 from pyreqwest.proxy import ProxyBuilder
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.bodies import BodyError
 from failwell.engines.decoding import ACCEPT_ENCODING, UndecodableError, decoded
 from failwell.engines.orders import METHODS_WITH_BODY, unsendable
 from failwell.engines.pools import usable_proxy
@@ -268,6 +269,8 @@ class PyreqwestEngine(_Family):
                 return self._end(answer, b"".join(map(bytes, pieces)), request)
         except exceptions.BuilderError:
             return _bad_url(order.request)
+        except BodyError as exc:
+            return Broken(Phase.SENT, exc.reason, exc)  # whether the head had left, it does not say
         except exceptions.RequestError as exc:
             failure = exc
         return _broken(failure, order, answer, received)
@@ -333,6 +336,8 @@ class AsyncPyreqwestEngine(_Family):
                 return self._end(answer, b"".join(map(bytes, pieces)), request)
         except exceptions.BuilderError:
             return _bad_url(order.request)
+        except BodyError as exc:
+            return Broken(Phase.SENT, exc.reason, exc)  # whether the head had left, it does not say
         except exceptions.RequestError as exc:
             failure = exc
         except asyncio.CancelledError:

@@ -42,6 +42,7 @@ class Wire(float):
             layer belong to a proxy and to handshakes, not to the request.
         hold: True while the head of a request waits for its body, to leave in one piece.
         max_header_bytes: The most that may come before the head of the answer is complete.
+        streams: Whether the request's body is sent in pieces.
         sent: Whether a byte of the request left.
         received: Bytes of answer received.
         first: The first piece of them.
@@ -63,6 +64,7 @@ class Wire(float):
         "reason",
         "received",
         "sent",
+        "streams",
         "write",
     )
 
@@ -74,7 +76,9 @@ class Wire(float):
         wire.read = read if read < LONGEST_SECONDS else LONGEST_SECONDS
         wire.write = write if write < LONGEST_SECONDS else LONGEST_SECONDS
         wire.layer = layer
-        wire.hold = order.request.content is not None
+        content = order.request.content
+        wire.hold = content is not None
+        wire.streams = wire.hold and not isinstance(content, bytes)
         wire.max_header_bytes = max_header_bytes
         wire.sent = False
         wire.received = 0
@@ -91,6 +95,7 @@ class Wire(float):
         write: float
         layer: int
         hold: bool
+        streams: bool
         max_header_bytes: int
         sent: bool
         received: int
