@@ -20,7 +20,7 @@ from failwell.drill.faults import Fault
 from failwell.drill.scenarios import Expect, Scenario
 from failwell.drill.subject import Kind, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence
-from failwell.errors import CallError, TransportError
+from failwell.errors import CallError, OperationError, TransportError
 from failwell.failure import Attempt, Effect
 
 
@@ -188,12 +188,17 @@ def _known_facts(expect: Expect, client: ClientWitness) -> Iterator[Finding]:
         yield Finding("FD-fact", f"status is {failure.status}, expected {expect.status}")
     if expect.retry_after is not None and failure.retry_after != expect.retry_after:
         yield Finding("FD-fact", f"retry_after is {failure.retry_after}, expected {expect.retry_after}")
-    if not failure.stopped:
+    if not failure.stopped and _is_one_call(expect):
         yield Finding("FD-fact", "the error does not say why it was not tried again")
     if expect.claim and failure.effect not in expect.claim:
         wanted = " or ".join(sorted(e.value for e in expect.claim))
         code = "FD-vague" if failure.effect is Effect.UNKNOWN else "FD-claim"
         yield Finding(code, f"it claims {failure.effect.value}; what crossed the wire proves {wanted}")
+
+
+def _is_one_call(expect: Expect) -> bool:
+    """Whether the error is about one call: that of a job or a batch has the tries of none."""
+    return expect.own is None or not issubclass(expect.own, OperationError)
 
 
 def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
@@ -206,7 +211,7 @@ def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
         made = max(evidence.wire.tries_of(MAIN), seen)
         if made != expect.tries:
             yield Finding("FD-requests", f"{made} connections were tried, expected {expect.tries}")
-    if client.attempts is not None:
+    if client.attempts is not None and _is_one_call(expect):
         sent = sum(was_sent(a) for a in client.attempts)
         if sent != seen:
             yield Finding("FD-count", f"the client reports {sent} requests sent, the server saw {seen}")

@@ -507,7 +507,10 @@ class Pictograph:
         expected = _if_match(request)
         expected = given.version if expected is None else expected
         try:
-            kept = validated(given.annotations, row[7], row[8], where=("body", "annotations"))
+            # A second of work for the largest: others are served meanwhile.
+            kept = await asyncio.to_thread(
+                validated, given.annotations, row[7], row[8], where=("body", "annotations")
+            )
         except AnnotationsError as exc:
             raise RefusedRequest(Refusal("validation_failed", fields=exc.fields)) from None
 
