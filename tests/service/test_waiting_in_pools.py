@@ -1,0 +1,273 @@
+"""Who waits for a session, a trip or a claim, and goes away or loses its event loop meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from failwell.service.holding import Holding
+from failwell.service.idempotency import Claim
+from failwell.service.stores.base import StoreBusyError
+from failwell.service.stores.postgres_pool import Batch, Pool, _tell, _tell_all, _Waiting
+from failwell.service.stores.switching import carried_out, is_switching, waited_for
+
+
+class NoConnector:
+    """Nothing is connected to: a session without a connection is handed around."""
+
+
+def on_another_thread(work: Callable[[], Any]) -> Any:
+    said: list[Any] = []
+    thread = threading.Thread(target=lambda: said.append(work()))
+    thread.start()
+    thread.join()
+    return said[0]
+
+
+def closed_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return loop
+
+
+# --- switching ---
+
+
+def test_what_is_waited_for_raises_where_it_is_waited_for() -> None:
+    """So a synchronous function cleans up, or goes on, as if it had waited itself."""
+    seen: list[Any] = []
+
+    async def fails() -> None:
+        raise LookupError("no")
+
+    async def says(word: str) -> str:
+        return word
+
+    def work(word: str) -> str:
+        assert is_switching()
+        with pytest.raises(LookupError, match="no"):
+            waited_for(fails())
+        seen.append(waited_for(says(word)))
+        return "went on"
+
+    assert asyncio.run(carried_out(work, "then")) == "went on"
+    assert seen == ["then"]
+    assert not is_switching()
+
+
+def test_a_cancelled_wait_ends_the_work() -> None:
+    ended: list[str] = []
+
+    def work() -> None:
+        try:
+            waited_for(asyncio.sleep(600))
+        finally:
+            ended.append("cleaned up")
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(carried_out(work))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+
+    assert ended == ["cleaned up"]
+
+
+# --- waiting for a session ---
+
+
+def test_who_is_cancelled_while_it_waits_for_a_session_takes_none_along() -> None:
+    async def run() -> list[str]:
+        pool = Pool(NoConnector(), 1, 5.0)  # type: ignore[arg-type]  # it connects to nothing
+        gate = asyncio.Event()
+        first = asyncio.create_task(pool.run(lambda *_: waited_for(gate.wait())))
+        await asyncio.sleep(0)
+        second = pool.start(lambda *_: "never")
+        await asyncio.sleep(0)
+        second.cancel()
+        third = asyncio.create_task(pool.run(lambda *_: "third"))
+        await asyncio.sleep(0)
+        gate.set()
+        await first
+        return [await third, await pool.run(lambda *_: "fourth"), str(second.cancelled())]
+
+    assert asyncio.run(run()) == ["third", "fourth", "True"]
+
+
+def test_who_waits_too_long_for_a_session_is_told_so() -> None:
+    async def run() -> None:
+        pool = Pool(NoConnector(), 1, 0.01)  # type: ignore[arg-type]  # it connects to nothing
+        gate = asyncio.Event()
+        first = asyncio.create_task(pool.run(lambda *_: waited_for(gate.wait())))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreBusyError):
+            await pool.run(lambda *_: "never")
+        gate.set()
+        await first
+
+    asyncio.run(run())
+
+
+def test_a_session_for_another_loops_waiter_that_went_away_comes_back() -> None:
+    session: Any = object()
+
+    async def run(gone: bool) -> tuple[bool, list[Any], Any]:
+        loop = asyncio.get_running_loop()
+        waiting, back = _Waiting(loop, loop.create_future()), []
+        if gone:
+            waiting.future.cancel()
+        taken = on_another_thread(lambda: waiting.take(session, back.append))
+        await asyncio.sleep(0)
+        waiting.give_up()  # too late to change anything
+        return taken, back, None if gone else await waiting.future
+
+    assert asyncio.run(run(gone=True)) == (True, [session], None)
+    assert asyncio.run(run(gone=False)) == (True, [], session)
+
+
+def test_a_session_does_not_go_to_a_loop_that_is_closed() -> None:
+    loop = closed_loop()
+
+    assert not _Waiting(loop, loop.create_future()).take(object(), lambda _: None)  # type: ignore[arg-type]  # any object
+
+
+# --- what several ask for at once ---
+
+
+class OneTask:
+    """A pool that carries out each job as a task of the loop that begins it."""
+
+    def start(self, work: Any) -> asyncio.Task[None]:
+        async def carry_out() -> None:
+            await asyncio.sleep(0)
+            work(None, 0.0)
+
+        return asyncio.get_running_loop().create_task(carry_out())
+
+
+def doubled(session: Any, until: float, items: Sequence[int]) -> list[tuple[int, None]]:
+    return [(2 * item, None) for item in items]
+
+
+@pytest.mark.parametrize("error", [StopIteration("odd"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
+def test_what_a_future_cannot_carry_is_told_as_broken_off(error: BaseException) -> None:
+    """Who ends the process by it is one; who merely waited is another."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    async def ask() -> None:
+        await Batch[int](OneTask(), fail).ask(1)  # type: ignore[arg-type]  # a pool as far as it goes
+
+    with pytest.raises(StoreBusyError, match="broken off") as told:
+        asyncio.run(ask())
+    assert told.value.__cause__ is error
+
+
+def test_two_loops_ask_in_one_batch() -> None:
+    """The one that asks while another's job is under way is told on its own loop."""
+    batch = Batch[int](OneTask(), doubled)  # type: ignore[arg-type]  # a pool as far as it goes
+    begun, asked = threading.Event(), threading.Event()
+    told: list[int] = []
+
+    def other() -> None:
+        async def ask() -> int:
+            asking = asyncio.create_task(batch.ask(21))
+            await asyncio.sleep(0)
+            asked.set()
+            answer: int = await asking
+            return answer
+
+        begun.wait(20)
+        told.append(asyncio.run(ask()))
+
+    async def here() -> int:
+        asking = asyncio.create_task(batch.ask(4))
+        await asyncio.sleep(0)
+        begun.set()
+        await asyncio.to_thread(asked.wait, 20)
+        answer: int = await asking
+        return answer
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert asyncio.run(here()) == 8
+    thread.join(20)
+    assert told == [42]
+
+
+def test_those_whose_loop_was_closed_hold_nobody_up() -> None:
+    batch = Batch[int](OneTask(), doubled)  # type: ignore[arg-type]  # a pool as far as it goes
+    gone = closed_loop()
+
+    async def ask() -> list[int]:
+        first = asyncio.create_task(batch.ask(1))
+        await asyncio.sleep(0)
+        # It has asked, and its loop was closed before it was its turn.
+        batch._waiting.append((7, gone, gone.create_future()))
+        batch._waiting.append((8, asyncio.get_running_loop(), asyncio.get_running_loop().create_future()))
+        last = batch._waiting[-1][2]
+        batch._go_on(gone)
+        return [await first, await last]
+
+    assert asyncio.run(ask()) == [2, 16]
+
+
+def test_an_outcome_for_a_closed_loop_is_nobodys() -> None:
+    gone = closed_loop()
+
+    async def tell() -> None:
+        _tell_all([(1, gone, gone.create_future())], [(2, None)])
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done.set_result(1)
+        _tell(done, 2, None)
+        assert await done == 1
+
+    asyncio.run(tell())
+
+
+# --- the claim of work that takes long ---
+
+
+class Claims:
+    """A store that counts who claims."""
+
+    def __init__(self) -> None:
+        self.claimed = 0
+
+    async def claim(self, wanted: Claim, /, **_: Any) -> Claim:
+        self.claimed += 1
+        return wanted
+
+    async def renew(self, claim: Claim, /, **_: Any) -> bool:
+        return True
+
+
+def test_a_slot_is_not_claimed_while_its_commit_is_under_way() -> None:
+    """It would be in the way of its own record; after the commit, work that goes on claims it."""
+
+    async def run() -> list[int]:
+        store: Any = Claims()
+        holding = Holding(store, Claim(b"s", b"f", b"t", "r"), lease=0.03, keep=60.0, taken=False)
+        seen = []
+        with holding:
+            holding.committing = True
+            await asyncio.sleep(0.1)
+            seen.append(store.claimed)
+            holding.committing = False
+            for _ in range(500):
+                if store.claimed:
+                    break
+                await asyncio.sleep(0.01)
+            seen.append(store.claimed)
+        assert await holding.is_taken()
+        return seen
+
+    assert asyncio.run(run()) == [0, 1]
