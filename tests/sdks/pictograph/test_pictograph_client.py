@@ -14,6 +14,7 @@ import pytest
 from pictograph_answers import DATASET, KEY, Went, page, refusal
 
 import pictograph
+from failwell import Operation
 from failwell.call.messages import Phase, Reason
 from failwell.testing import answer, assert_exports, broken
 from pictograph import AsyncClient, Client
@@ -273,6 +274,15 @@ def test_a_budget_without_room_for_what_the_service_asks_for_says_when_to_come_b
 
     assert type(went.error) is RateLimitError
     assert (went.error.retry_after, went.error.failure.stopped) == (60.0, "deadline")
+
+
+def test_a_call_may_have_a_deadline_of_its_own(play: Play) -> None:
+    def call(client: Any) -> Any:
+        operation = Operation("GET", "/v1/datasets", lambda response: response.status)
+        return client._client.call(operation, deadline=3.0)
+
+    assert type(play(call, repeat(answer(503))).error) is RequestTimeoutError
+    assert play(call, repeat(answer(200))).result == 200
 
 
 def test_no_time_at_all_is_a_request_timeout_and_nothing_is_sent(play: Play) -> None:

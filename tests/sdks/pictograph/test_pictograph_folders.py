@@ -28,7 +28,7 @@ from pictograph.exceptions import (
     ServerError,
     ValidationError,
 )
-from pictograph.folders import OUTAGE_FILES
+from pictograph.folders import OUTAGE_FILES, File, same_file
 
 Upload = Callable[..., list[FileResult]]
 
@@ -387,3 +387,26 @@ def test_a_bar_that_cannot_be_shown_is_a_configuration_error(
 
 def test_the_dataset_may_be_told_by_its_id(upload: Upload, folder: Path) -> None:
     assert len(upload(folder, Dataset("ds_1", "street").id)) == 7
+
+
+def test_a_conflict_that_does_not_say_what_is_there_stays_one(
+    upload: Upload, folder: Path, store: Store
+) -> None:
+    for details in (
+        {},
+        {"size": 1},
+        {"size": 1, "image_id": "img_1"},
+        {"size": 1, "image_id": 7, "sha256": "0"},
+    ):
+        body = refusal("image_exists", **details)
+        store.fail = lambda name, body=body: answer(409, body)
+        with pytest.raises(FolderUploadError) as caught:
+            upload(folder, skip_existing=True)
+        assert {type(error) for error in caught.value.exceptions} == {ConflictError}
+
+
+def test_a_file_that_cannot_be_read_is_no_file_that_the_service_has(tmp_path: Path) -> None:
+    file = File(0, str(tmp_path / "gone.png"), "gone.png", "", "gone.png", 3)
+
+    assert not same_file(file, 3, "0" * 64)
+    assert not same_file(file, 4, "0" * 64)

@@ -32,8 +32,11 @@ from pictograph_answers import (
 )
 
 import pictograph
+from failwell import Operation
+from failwell.call.operation import Upload
 from failwell.testing import answer, broken
 from pictograph import Annotation, BBox, Point
+from pictograph.client import _time_to_upload
 from pictograph.exceptions import (
     ConflictError,
     JobFailedError,
@@ -236,6 +239,27 @@ def test_an_upload_has_more_time_by_its_size(play: Play, tmp_path: Path) -> None
 
     assert orders[0].deadline == START + 50.0 + 100.0
     assert orders[1].deadline == float("inf")
+
+
+def test_a_file_that_may_not_be_read_is_refused(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: Any) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    monkeypatch.setattr("pictograph.resources.os.open", denied)
+    went = play(lambda c: c.images.upload("ds_1", tmp_path / "x.jpg"), [])
+
+    assert type(went.error) is PictographValueError
+    assert "cannot be read: Permission denied" in str(went.error)
+
+
+def test_a_file_that_is_gone_before_it_is_asked_about_has_the_time_of_any_call(tmp_path: Path) -> None:
+    upload = Upload(str(tmp_path / "gone.jpg"))
+    operation = Operation("POST", "/", lambda response: None, content=upload)
+
+    assert _time_to_upload(operation, 50.0) is None
 
 
 def test_a_file_comes_back_as_its_bytes_and_only_whole(play: Play) -> None:

@@ -7,18 +7,17 @@ import json
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from pictograph_examples import IDEMPOTENCY, IMPORTS, PAYMENT, RECOVERY, SETTINGS, VALIDATION
+from pictograph_pictures import BLUE, RED, png
 
 import failwell_sandbox
 import pictograph
@@ -44,22 +43,6 @@ from pictograph.exceptions import (
 DIRECT = Connections(trust_env=False)
 # Some minutes of training: long enough not to end while a test looks.
 LONG = {"epochs": 100_000}
-RED, BLUE = (220, 30, 30), (30, 30, 220)
-
-
-def png(width: int = 8, height: int = 8, parts: Sequence[Any] = (), padding: int = 0) -> bytes:
-    """A white image with boxes (x, y, w, h) of a colour in it, and so many bytes that mean nothing."""
-    rows = [bytearray(b"\xff" * 3 * width) for _ in range(height)]
-    for (x, y, w, h), colour in parts:
-        for row in rows[y : y + h]:
-            row[3 * x : 3 * (x + w)] = bytes(colour) * w
-    pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", pixels)]
-    chunks += [(b"raNd", os.urandom(padding))] * bool(padding) + [(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
 
 
 @pytest.fixture(scope="module")
