@@ -22,6 +22,8 @@ from service_targets import fault, summary, target
 
 import failwell_sandbox
 
+SERVICES = ("kneo", "agoralia", "argus")
+
 
 def main() -> int:
     """Try each service; 1 if an answer is wrong, 2 if something is missing."""
@@ -31,11 +33,11 @@ def main() -> int:
     parser.add_argument(
         "--store", default="", help="sqlite:///, postgresql:// or redis://; SQLite by default"
     )
-    parser.add_argument("--service", choices=("kneo", "agoralia"), action="append", help="only this one")
+    parser.add_argument("--service", choices=SERVICES, action="append", help="only this one")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
-    services = given.service or ["kneo", "agoralia"]
+    services = given.service or SERVICES
     wrong = False
     with failwell_sandbox.running(services, store=given.store) as sandbox:
         for running in sandbox:

@@ -11,10 +11,10 @@ from service_requests import Request, key_values
 
 def divides_by_zero(request: Request) -> bool:
     """
-    Whether a request is one of the two that the sandbox answers with a 500 on purpose.
+    Whether a request is one of the three that the sandbox answers with a 500 on purpose.
 
-    A campaign with a budget that calls nobody, and a run that is admitted in chunks of nothing, are
-    bugs that the services have so that the drill finds a real 500.
+    A campaign with a budget that calls nobody, a run that is admitted in chunks of nothing, and a
+    batch without texts are bugs that the services have so that the drill finds a real 500.
     """
     try:
         body = json.loads(request.body)
@@ -24,6 +24,8 @@ def divides_by_zero(request: Request) -> bool:
         return False
     if request.target.startswith(b"/api/v1/campaigns"):
         return body.get("contacts") == [] and body.get("budget_cents") is not None
+    if request.target.startswith(b"/v1/checks/batch"):
+        return body.get("texts") == []
     given = body.get("input")
     if not (request.target.startswith(b"/v1/runs") and isinstance(given, dict)):
         return False

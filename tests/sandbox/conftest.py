@@ -22,5 +22,10 @@ def kneo(sandbox: failwell_sandbox.Sandbox) -> Caller:
 
 
 @pytest.fixture(scope="session")
+def argus(sandbox: failwell_sandbox.Sandbox) -> Caller:
+    return Caller(sandbox.argus.url, "Authorization", "Bearer ")
+
+
+@pytest.fixture(scope="session")
 def agoralia(sandbox: failwell_sandbox.Sandbox) -> Caller:
     return Caller(sandbox.agoralia.url, "X-API-Key", "")

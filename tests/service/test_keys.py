@@ -148,3 +148,13 @@ def test_a_stored_key_comes_back_as_it_was(tmp_path: Path) -> None:
     assert not shut.tenant_active
     assert open_again is not None
     assert open_again.tenant_active
+
+
+def test_keys_may_begin_with_several_prefixes_and_are_else_alike() -> None:
+    keys = KeyFormat("rsk_", also=("sk_", "x+_"))
+
+    assert keys.new().startswith("rsk_")
+    assert all(keys.well_formed(keys.new(prefix)) for prefix in ("rsk_", "sk_", "x+_"))
+    assert not any(keys.well_formed(prefix + "a" * 32) for prefix in ("xsk_", "k_", "xx_", ""))
+    assert not keys.well_formed(keys.new("sk_") + "a")
+    assert len({keys.public_part(keys.new("sk_")) for _ in range(100)}) == 100

@@ -27,6 +27,8 @@ class DemoKeys:
         other_tenant: Every scope of the second tenant.
         suspended: Every scope of a tenant that is shut out.
         unknown: Well formed, and no key at all.
+        free: Every scope of the first tenant, of the free tier, where the service has one with keys
+            of its own; else empty.
     """
 
     full: str
@@ -37,6 +39,7 @@ class DemoKeys:
     other_tenant: str
     suspended: str
     unknown: str
+    free: str = ""
 
     def __repr__(self) -> str:
         return "<DemoKeys>"
@@ -52,6 +55,7 @@ def seed_keys(
     kept_in: Path,
     roles: tuple[str, str] = ("", ""),
     tier: str = "",
+    free: str = "",
 ) -> DemoKeys:
     """
     The demo keys of a service, in its store; the same ones again if they are kept already.
@@ -64,14 +68,16 @@ def seed_keys(
         limited: The limit of the limited key.
         kept_in: A file for the keys, readable by its owner only: the store has their hashes.
         roles: Of those that may everything, and of the read-only one.
-        tier: Of all of them.
+        tier: Of all of them, but for the free one.
+        free: What a key of the free tier begins with; empty if there is none.
     """
     first, other, shut = tenants
     every = frozenset(scopes)
     reading = frozenset(s for s in every if s.endswith(":read"))
     demo = _kept(kept_in)
     if demo is None:
-        demo = DemoKeys(*(keys.new() for _ in DemoKeys.__dataclass_fields__))
+        names = DemoKeys.__dataclass_fields__.keys() - {"free"}
+        demo = DemoKeys(**{name: keys.new() for name in names}, free=keys.new(free) if free else "")
         _keep(demo, kept_in)
     role, reader = roles
     all_of: Any = {"scopes": every, "role": role, "tier": tier}
@@ -87,6 +93,10 @@ def seed_keys(
             stored(demo.suspended, keys, tenant=shut, principal="full", **all_of),
         ]
     )
+    if demo.free:
+        store.add_keys(
+            [stored(demo.free, keys, tenant=first, principal="free", scopes=every, role=role, tier="free")]
+        )
     store.set_tenant_active(shut, False)
     return demo
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +23,7 @@ from failwell.errors import ConfigurationError
 from failwell.service import KeyFormat, Limit, Service, Store, StoreBusyError, stored
 from failwell_sandbox import ledger, processes
 from failwell_sandbox.agoralia import app as agoralia
+from failwell_sandbox.argus import app as argus
 from failwell_sandbox.database import Database
 from failwell_sandbox.demo_keys import DemoKeys, seed_keys
 from failwell_sandbox.kneo import app as kneo
@@ -53,6 +54,7 @@ class Kind:
         seed: Puts into a new database what is there from the beginning.
         roles: Of the keys that may everything, and of those that may only read.
         tier: Of the demo keys.
+        prefixes: What the keys of a tier begin with, where that is not the same for all.
         files: Whether it keeps files beside its database.
     """
 
@@ -64,6 +66,7 @@ class Kind:
     seed: Callable[[Database], None] | None = None
     roles: tuple[str, str] = ("", "")
     tier: str = ""
+    prefixes: Mapping[str, str] = field(default_factory=dict)
     files: bool = False
 
     def service(
@@ -78,6 +81,15 @@ KINDS: Mapping[str, Kind] = {
     "kneo": Kind(kneo.kneo_service, kneo.SCHEMA, kneo.KEYS, kneo.SCOPES, kneo.TENANTS, kneo.seed),
     "agoralia": Kind(
         agoralia.agoralia_service, agoralia.SCHEMA, agoralia.KEYS, agoralia.SCOPES, agoralia.TENANTS
+    ),
+    "argus": Kind(
+        argus.argus_service,
+        argus.SCHEMA,
+        argus.KEYS,
+        argus.SCOPES,
+        argus.TENANTS,
+        tier=argus.RUNTIME,
+        prefixes=argus.PREFIXES,
     ),
     "pictograph": Kind(
         pictograph.pictograph_service,
@@ -175,7 +187,7 @@ class RunningService:
             tier: What its tenant pays for, where the service has tiers; None for that of the demo keys.
         """
         kind = KINDS[self.name]
-        key = kind.keys.new()
+        key = kind.keys.new(kind.prefixes.get(tier or kind.tier))
         record = stored(
             key, kind.keys, tenant=tenant or kind.tenants[0], limit=limit or (), expires_at=expires_at,
             scopes=kind.scopes if scopes is None else scopes,
@@ -238,6 +250,11 @@ class Sandbox:
         return self.services["agoralia"]
 
     @property
+    def argus(self) -> RunningService:
+        """Argus, if it was started."""
+        return self.services["argus"]
+
+    @property
     def pictograph(self) -> RunningService:
         """Pictograph, if it was started."""
         return self.services["pictograph"]
@@ -249,7 +266,7 @@ class Sandbox:
 
 @contextmanager
 def running(
-    services: Sequence[str] = ("kneo", "agoralia"),
+    services: Sequence[str] = tuple(KINDS),
     *,
     host: str = "127.0.0.1",
     ports: Mapping[str, int] | None = None,
@@ -365,6 +382,7 @@ def _opened(
         keys = seed_keys(
             store, kind.keys, kind.scopes, tenants=kind.tenants, limited=limited,
             kept_in=Path(storage.folder, f"{name}-demo-keys.json"), roles=kind.roles, tier=kind.tier,
+            free=kind.prefixes.get("free", ""),
         )  # fmt: skip
     except StoreBusyError as exc:
         raise storage.unusable(exc) from exc
@@ -400,7 +418,7 @@ def _at_work(
 
 
 def serve(
-    services: Sequence[str] = ("kneo", "agoralia"),
+    services: Sequence[str] = tuple(KINDS),
     *,
     host: str = "127.0.0.1",
     ports: Mapping[str, int] | None = None,
@@ -438,8 +456,9 @@ def serve(
         ):
             for service in sandbox:
                 screen.write(f"{service.name}  {service.url}\n")
-                for field in fields(service.keys):
-                    screen.write(f"  {field.name:<13} {getattr(service.keys, field.name)}\n")
+                for each in fields(service.keys):
+                    if key := getattr(service.keys, each.name):
+                        screen.write(f"  {each.name:<13} {key}\n")
             screen.write("Stop with Ctrl-C.\n")
             screen.flush()
             started.set()

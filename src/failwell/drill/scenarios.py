@@ -15,7 +15,7 @@ from failwell import errors
 from failwell.drill import faults
 from failwell.drill.faults import Action, Fault, Schedule, always, once, times
 from failwell.drill.subject import Cause, Kind, Settings, Subject
-from failwell.errors import CallError
+from failwell.errors import CallError, UsageError
 from failwell.failure import Effect
 
 READ, KEYED, PLAIN = Kind.READ, Kind.KEYED_WRITE, Kind.PLAIN_WRITE
@@ -54,8 +54,8 @@ class Expect:
         facts: Attributes of the error and what they must be; a callable value is a test.
     """
 
-    error: type[CallError] | None = None
-    own: type[CallError] | None = None
+    error: type[CallError | UsageError] | None = None
+    own: type[CallError | UsageError] | None = None
     reasons: frozenset[str] = frozenset()
     status: int | None = None
     requests: int = 1
@@ -452,13 +452,14 @@ def _caused(cause: Cause) -> Scenario:
     claim = frozenset[Effect]() if cause.status is None or cause.status >= 500 else NOT_APPLIED
     if cause.claims is not None:
         claim = cause.claims
+    refused = cause.raises is not None and issubclass(cause.raises, UsageError)
     return Scenario(
         f"E-{'' if cause.raises is None else cause.raises.__name__ + '-'}{cause.name}",
         cause.title,
         cause.kind,
         Schedule(),
         Expect(
-            error=None if cause.raises is None else CallError,
+            error=None if cause.raises is None else UsageError if refused else CallError,
             own=cause.raises,
             status=cause.status,
             requests=cause.requests,

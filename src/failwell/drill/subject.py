@@ -17,7 +17,7 @@ from typing import Any, Literal
 from failwell.call.messages import Timeouts
 from failwell.client import AsyncClient, Client
 from failwell.contract import Contract
-from failwell.errors import CallError
+from failwell.errors import CallError, UsageError
 from failwell.failure import Effect, Failure
 from failwell.telemetry import Event
 
@@ -88,6 +88,7 @@ class Cause:
         name: Short, for the scenario's id: "revoked-key".
         title: A sentence: what is wrong.
         raises: The SDK's class that must come of it, exactly; None if the client has to master it.
+            A `UsageError` is raised before anything is sent: `requests` is 0 then.
         status: The status that the service answers.
         call: Makes the call with a client; awaited if that is needed.
         kind: What the call asks for.
@@ -109,7 +110,7 @@ class Cause:
 
     name: str
     title: str
-    raises: type[CallError] | None
+    raises: type[CallError | UsageError] | None
     call: Callable[[Any, Call], Any]
     status: int | None = None
     kind: Kind = Kind.READ

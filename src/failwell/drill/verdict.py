@@ -20,7 +20,7 @@ from failwell.drill.faults import Fault
 from failwell.drill.scenarios import Expect, Scenario
 from failwell.drill.subject import Kind, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence
-from failwell.errors import CallError, OperationError, TransportError
+from failwell.errors import APIError, CallError, OperationError, TransportError, UsageError
 from failwell.failure import Attempt, Effect
 
 
@@ -145,8 +145,10 @@ def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Ite
     if client.succeeded:
         yield Finding("FD-outcome", f"expected {expect.error.__name__}, but the call returned")
         return
-    if CallError.__name__ not in client.error_names:
-        yield Finding("FD-class", f"{client.error} came out, which is no failure of a call: {client.text}")
+    refused = issubclass(expect.error, UsageError)
+    if (UsageError if refused else CallError).__name__ not in client.error_names:
+        what = "refusal of an argument" if refused else "failure of a call"
+        yield Finding("FD-class", f"{client.error} came out, which is no {what}: {client.text}")
         return
     yield from _class(subject.contract, expect, client)
     if client.error.rpartition(".")[2] not in {e.__name__ for e in subject.exceptions}:
@@ -166,14 +168,24 @@ def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Ite
 
 
 def _class(contract: Contract, expect: Expect, client: ClientWitness) -> Iterator[Finding]:
-    wanted = expect.own or (contract.class_for(expect.error) if expect.error else CallError)
+    wanted = expect.own or _class_for(contract, expect.error)
     if expect.own is not None and client.error.rpartition(".")[2] != wanted.__name__:
         yield Finding("FD-class", f"expected exactly {wanted.__name__}, got {client.error}: {client.text}")
         return
     if wanted.__name__ not in client.error_names:
         yield Finding("FD-class", f"expected {wanted.__name__}, got {client.error}: {client.text}")
-    if contract.base.__name__ not in client.error_names:
+    # What is refused before a call need not be of the class that calls share.
+    if UsageError.__name__ not in client.error_names and contract.base.__name__ not in client.error_names:
         yield Finding("FD-class", f"{client.error} is no {contract.base.__name__}: a broad except misses it")
+
+
+def _class_for(contract: Contract, standard: type[CallError | UsageError] | None) -> type[BaseException]:
+    """What `contract` raises for `standard`: its base, if its document has no class of that meaning."""
+    if standard is None or issubclass(standard, UsageError):
+        return standard or CallError
+    wanted = contract.class_for(standard)
+    has_one = contract.base is APIError or any(issubclass(cls, wanted) for cls in contract.exceptions)
+    return wanted if has_one else contract.base
 
 
 def _known_facts(expect: Expect, client: ClientWitness) -> Iterator[Finding]:
@@ -328,7 +340,10 @@ def _missing_witnesses(scenario: Scenario, evidence: Evidence) -> list[str]:
     missing = []
     if scenario.kind is not Kind.READ and scenario.expect.effects and evidence.ledger.ids is None:
         missing.append("the ledger cannot be read, so what was really done is not known")
-    if scenario.expect.error is not None and evidence.client.error and evidence.client.failure is None:
+    error = scenario.expect.error
+    # What is refused before a call has no attempts: that the wire shows none is all there is to prove.
+    called = error is not None and not issubclass(error, UsageError)
+    if called and evidence.client.error and evidence.client.failure is None:
         missing.append("the error says nothing of attempts and effect that could be checked")
     return missing
 
@@ -375,7 +390,8 @@ def _names(row: Row) -> tuple[str, ...]:
 
 def _raised_itself(contract: Contract, cls: type[BaseException]) -> bool:
     """Whether the contract has a row that raises exactly `cls`; the base is for what has no row."""
-    if any(r.raises is cls for r in contract.rules) or cls in contract.broken.values():
+    named = (*contract.broken.values(), *contract.usage.values())
+    if any(r.raises is cls for r in contract.rules) or cls in named:
         return True
     takes_all = any(r.statuses is None and r.codes is None and r.when is None for r in contract.rules)
     return cls is contract.base and not takes_all

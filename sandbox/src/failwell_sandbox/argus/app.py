@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -48,17 +49,17 @@ from failwell.service import (
 from failwell.service.openapi import openapi_operation
 from failwell_sandbox import effects, ledger
 from failwell_sandbox.answers import Line, json_answer, moment, respond
-from failwell_sandbox.argus.scan import LEAST_SCORE, scan
+from failwell_sandbox.argus.scan import LEAST_SCORE, MOST_FINDINGS, scan
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.effects import carry_out, level_of
 
 if TYPE_CHECKING:
     from failwell.service.idempotency import Level
 
-RUNTIME, FREE = "rsk_", "sk_"
-KEYS = KeyFormat(RUNTIME, also=(FREE,), challenge='Bearer realm="argus"')
-# What the keys of a tier begin with; the first is the demo keys'.
-TIERS = {"runtime": RUNTIME, "free": FREE}
+RUNTIME, FREE = "runtime", "free"
+# What the keys of a tier begin with.
+PREFIXES = {RUNTIME: "rsk_", FREE: "sk_"}
+KEYS = KeyFormat(PREFIXES[RUNTIME], also=(PREFIXES[FREE],), challenge='Bearer realm="argus"')
 SCOPES = ("checks:write", "assets:read", "assets:write")
 TENANTS = ("acme", "globex", "initech")
 LIMIT = Limit(60_000, 60.0)
@@ -160,7 +161,7 @@ class Argus:
     def __init__(self, database: Database, level: Level) -> None:
         self.database = database
         checks = (_NO_ASSET, _PLATFORM)
-        platform = frozenset({"runtime"})
+        platform = frozenset({RUNTIME})
         self.operations = (
             Operation("POST", "/v1/checks", self.check, scope="checks:write", idempotency=level,
                       parse=json_body(NewCheck), max_body_bytes=MOST_BODY, raises=checks),
@@ -212,10 +213,10 @@ class Argus:
 
         return respond(await self._answer(exchange, new, found, several))
 
-    async def _look(self, exchange: Exchange, new: Wanted) -> Callable[[str], dict[str, Any]]:
+    async def _look(self, exchange: Exchange, new: Wanted) -> partial[dict[str, Any]]:
         """What looks through a text, once it is known that the key may have it done."""
         assert exchange.key is not None
-        if exchange.key.tier != "runtime" and (new.asset_id is not None or new.save):
+        if exchange.key.tier != RUNTIME and (new.asset_id is not None or new.save):
             feature = "save" if new.save else "asset_id"
             raise self.service.error(
                 Failure(
@@ -242,8 +243,7 @@ class Argus:
         asset_id = new.asset_id
         if asset_id is None or not new.save:
             # Nothing is kept, and so nothing could be done twice.
-            now = (await self.database.read("SELECT {now}"))[0][0]
-            return answer([_result((None, asset_id, each, now)) for each in found])
+            return answer([_result((None, asset_id, each, time.time())) for each in found])
 
         def store(db: Connection) -> Answer:
             rows = [
@@ -338,8 +338,9 @@ def argus_service(store: Store, database: Database, *, wait: float = 0.0, lease:
     return argus.service
 
 
-async def _looked(look: Callable[[str], dict[str, Any]], texts: Sequence[str]) -> list[dict[str, Any]]:
-    """What `look` finds in each text."""
+async def _looked(look: partial[dict[str, Any]], texts: Sequence[str]) -> list[dict[str, Any]]:
+    """What `look` finds in each text; each has its share of the findings that an answer holds."""
+    look = partial(look, most=max(10, MOST_FINDINGS // max(1, len(texts))))
     if sum(map(len, texts)) <= AT_ONCE:
         return list(map(look, texts))
     return await asyncio.to_thread(lambda: list(map(look, texts)))

@@ -17,12 +17,17 @@ DETECTORS = ("competitors", "secrets", "personal_data")
 # The least score of a finding, if a check does not say.
 LEAST_SCORE = 0.8
 
-# An answer holds so many findings.
+# An answer holds about so many findings, which is less than what is kept for a repeated request.
 MOST_FINDINGS = 1000
 
 
 def scan(
-    text: str, *, detect: Collection[str], competitors: Sequence[str], min_score: float
+    text: str,
+    *,
+    detect: Collection[str],
+    competitors: Sequence[str],
+    min_score: float,
+    most: int = MOST_FINDINGS,
 ) -> dict[str, Any]:
     """
     The findings in `text`, as an answer has them: by where they begin, in code points.
@@ -32,6 +37,7 @@ def scan(
         detect: Which of `DETECTORS` look.
         competitors: Names that "competitors" looks for.
         min_score: The least score of a finding.
+        most: How many findings are given.
     """
     found: list[dict[str, Any]] = []
     view = plain(text)
@@ -48,8 +54,8 @@ def scan(
         )  # fmt: skip
     found.sort(key=lambda each: (each["start"], each["end"], each["kind"]))
     return {
-        "findings": found[:MOST_FINDINGS],
-        "truncated": len(found) > MOST_FINDINGS,
+        "findings": found[:most],
+        "truncated": len(found) > most,
         "checked": [each for each in DETECTORS if each in detect],
         "text_length": len(text),
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),

@@ -1,0 +1,340 @@
+"""What Argus finds in texts, where, and in what time."""
+
+from __future__ import annotations
+
+import random
+import string
+import time
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from failwell_sandbox.argus.names import mentions
+from failwell_sandbox.argus.personal import luhn, mod97
+from failwell_sandbox.argus.scan import DETECTORS, MOST_FINDINGS, scan
+from failwell_sandbox.argus.secrets import crc_base62, entropy
+from failwell_sandbox.argus.views import folded, plain
+
+NAMES = ["Globex", "Acme Corp", "Café Noir", "阿里巴巴", "Яндекс"]
+
+
+def found(text: str, *, names: list[str] | None = None, min_score: float = 0.5) -> list[tuple[str, str]]:
+    """Type and text of each finding."""
+    said = scan(text, detect=DETECTORS, competitors=names or [], min_score=min_score)
+    return [(each["type"], text[each["start"] : each["end"]]) for each in said["findings"]]
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("text", "how", "part"),
+    [
+        ("Try Globex!", "exact", "Globex"),
+        ("GLOBEX's", "exact", "GLOBEX"),
+        ("(globex)", "exact", "globex"),
+        ("#globex_2", "exact", "globex"),
+        ("Acme  \n Corp.", "exact", "Acme  \n Corp"),
+        ("acme-corp.example", "exact", "acme-corp"),
+        ("CAFÉ NOIR", "exact", "CAFÉ NOIR"),
+        ("Cafe\u0301 Noir", "exact", "Cafe\u0301 Noir"),
+        ("cafe noir", "disguised", "cafe noir"),
+        ("我们比阿里巴巴好", "exact", "阿里巴巴"),
+        ("ЯНДЕКС", "exact", "ЯНДЕКС"),
+        ("G\u200bl\u200co\u200db\u2060e\ufeffx", "disguised", "G\u200bl\u200co\u200db\u2060e\ufeffx"),
+        ("G\u00adlobex", "disguised", "G\u00adlobex"),
+        ("\u202eGlobex\u202c", "exact", "Globex"),
+        ("Gl\u043eb\u0435x", "disguised", "Gl\u043eb\u0435x"),
+        ("\uff27\uff4c\uff4f\uff42\uff45\uff58", "disguised", "\uff27\uff4c\uff4f\uff42\uff45\uff58"),
+        ("𝐆𝐥𝐨𝐛𝐞𝐱", "disguised", "𝐆𝐥𝐨𝐛𝐞𝐱"),
+        ("Globbex", "fuzzy", "Globbex"),
+        ("Glbex", "fuzzy", "Glbex"),
+        ("Golbex", "fuzzy", "Golbex"),
+        ("Acme Crop", "fuzzy", "Acme Crop"),
+        ("AcmeCorp", "fuzzy", "AcmeCorp"),
+        ("Glo bex", "fuzzy", "Glo bex"),
+    ],
+)
+def test_a_name_is_found_as_it_is_disguised_or_misspelled(text: str, how: str, part: str) -> None:
+    assert found(text, names=NAMES, min_score=0.8) == [(how, part)]
+
+
+@pytest.mark.parametrize(
+    "text", ["Globexian", "Glo", "bexGlo", "Acme", "Corp Acme", "G l o b e x", "Grob", "", "\u200b", "阿里"]
+)
+def test_what_is_another_word_is_not_found(text: str) -> None:
+    assert found(text, names=NAMES, min_score=0.8) == []
+
+
+def test_a_short_name_is_found_only_as_it_is() -> None:
+    assert found("Oral", names=["Opal"]) == []
+    assert found("OPAL", names=["Opal"]) == [("exact", "OPAL")]
+
+
+def test_a_name_is_given_back_as_it_was_asked_for() -> None:
+    (mention,) = mentions("about GLOBEX", ["globex"], 0.8)
+
+    assert (mention.name, mention.start, mention.end, mention.score) == ("globex", 6, 12, 1.0)
+
+
+@pytest.mark.parametrize("name", ["", "!!!", "\u200b", "\x00", "   "])
+def test_a_name_without_letters_and_digits_is_found_nowhere(name: str) -> None:
+    assert mentions("!!! \x00 \u200b   text", [name], 0.0) == []
+
+
+@given(
+    st.text(max_size=30),
+    st.sampled_from(["Globex", "GLOBEX", "globex"]),
+    st.text(max_size=30),
+    st.lists(st.sampled_from("\u200b\u200c\u200d\u2060\u00ad\u200e\u202e\ufe0f"), max_size=5),
+)
+@settings(deadline=None, max_examples=200)
+def test_a_name_between_anything_is_found_where_it_stands(
+    before: str, name: str, after: str, unseen: list[str]
+) -> None:
+    written = "".join(map("".join, zip(name, [*unseen, *[""] * 6], strict=False)))
+    text = f"{before} {written} {after}"
+
+    exact = [m for m in mentions(text, ["Globex"], 0.9) if m.start == len(before) + 1]
+
+    # Invisible characters behind the last letter may or may not be counted to it.
+    assert exact
+    assert text[exact[0].start : exact[0].end].startswith(written.rstrip("".join(unseen)))
+
+
+@given(st.text(max_size=200))
+@settings(deadline=None, max_examples=300)
+def test_every_text_has_spans_within_it_and_no_exception(text: str) -> None:
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return
+    said = scan(text, detect=DETECTORS, competitors=[*NAMES, text[:20] or "x"], min_score=0.0)
+
+    assert all(0 <= each["start"] < each["end"] <= len(text) for each in said["findings"])
+    assert said["text_length"] == len(text)
+
+
+@given(st.text(max_size=100))
+@settings(deadline=None, max_examples=300)
+def test_a_view_knows_where_each_of_its_characters_stood(text: str) -> None:
+    for view in (plain(text), folded(text)):
+        at = [view.index(n) for n in range(len(view.text))]
+        assert at == sorted(at)
+        assert all(0 <= index < len(text) for index in at)
+
+
+# --- secrets ---
+
+
+def github(prefix: str = "ghp_") -> str:
+    body = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5"
+    return prefix + body + crc_base62(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (github(), "github_token"),
+        (github("gho_"), "github_token"),
+        (github("npm_"), "npm_token"),
+        ("github_pat_" + "a1B" * 7 + "c_" + "d2E" * 19 + "fg", "github_pat"),
+        ("glpat-" + "a1B2c" * 4, "gitlab_token"),
+        ("AKIAIOSFODNN7EXAMPLE", "aws_access_key_id"),
+        ("AIza" + "a1B2c" * 7, "google_api_key"),
+        ("xoxb-" + "1234567890-" + "a1B2c" * 5, "slack_token"),
+        ("sk_" + "live_" + "a1B2c" * 5, "stripe_key"),
+        ("SG." + "a" * 22 + "." + "b" * 43, "sendgrid_key"),
+        ("SK" + "0f" * 16, "twilio_key"),
+        ("pypi-AgEIcHlwaS5vcmc" + "a1B2c" * 20, "pypi_token"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0." + "a1B2c" * 8, "jwt"),
+        ("-----BEGIN EC PRIVATE KEY-----\nMHc\n-----END EC PRIVATE KEY-----", "private_key"),
+        ("-----BEGIN PRIVATE KEY-----", "private_key"),
+    ],
+)
+def test_a_key_of_a_known_format_is_found_where_it_stands(text: str, kind: str) -> None:
+    assert found(f"It is {text}, hush!") == [(kind, text)]
+    assert found(f"x{text}") == [] or kind == "private_key"
+
+
+def test_a_checksum_tells_a_token_from_what_looks_like_one() -> None:
+    """The token is the one that GitHub's own account of the format shows."""
+    good = "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"
+    bad = good[:-1] + "8"
+
+    scores = [
+        each["score"]
+        for each in scan(f"{good} {bad}", detect=["secrets"], competitors=[], min_score=0.0)["findings"]
+    ]
+
+    assert scores == [1.0, 0.5]
+
+
+def test_a_token_whose_first_part_is_no_header_is_no_jwt() -> None:
+    assert found("eyJhbGciOiJIUzI1NiJ.eyJzdWIiOiIxIn0." + "a1B2c" * 8) == []
+
+
+def test_what_is_assigned_to_a_telling_name_is_judged_by_its_entropy() -> None:
+    assert found("password = 'x9K!pQ2#vL7@tR4z'") == [("assigned_secret", "x9K!pQ2#vL7@tR4z")]
+    assert found("api_key: aaaaaaaaaaaaaaaaaaaaaaaa") == []
+    assert found("token=short") == []
+    assert entropy("abcd") == 2.0
+
+
+def test_a_key_behind_a_telling_name_is_reported_once() -> None:
+    assert found(f"token={github()}") == [("github_token", github())]
+
+
+def test_a_secret_with_invisible_characters_in_it_is_found_as_it_was_written() -> None:
+    written = "\u200b".join(github())
+
+    assert found(f"<{written}>") == [("github_token", written)]
+
+
+# --- personal data ---
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("ada@example.com", "email"),
+        ("a.b+c_d@mail.example.co.uk", "email"),
+        ("ada@müller.example", "email"),
+        ("4111 1111 1111 1111", "card_number"),
+        ("4111-1111-1111-1111", "card_number"),
+        ("4111111111111111", "card_number"),
+        ("5555555555554444", "card_number"),
+        ("378282246310005", "card_number"),
+        ("3782 822463 10005", "card_number"),
+        ("6011111111111117", "card_number"),
+        ("３７８２８２２４６３１０００５", "card_number"),
+        ("DE89 3704 0044 0532 0130 00", "iban"),
+        ("GB82WEST12345698765432", "iban"),
+        ("NO9386011117947", "iban"),
+        ("+49 30 901820", "phone"),
+        ("+1 (650) 253-0000", "phone"),
+        ("0044 20 7946 0958", "phone"),
+    ],
+)
+def test_personal_data_is_found_where_it_stands(text: str, kind: str) -> None:
+    assert found(f"Write {text}, please") == [(kind, text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ada@example",
+        "@example.com",
+        "ada@",
+        "a..b@example.com",
+        "ada@-example.com",
+        "ada@example.c0m1",
+        "x" * 65 + "@example.com",
+        "4111111111111112",
+        "0000000000000000",
+        "41111111111111111",
+        "1234567890123",
+        "DE89370400440532013001",
+        "XX89370400440532013000",
+        "DE893704004405320130001",
+        "+49",
+        "+1 23",
+        "030 901820",
+        "+999 123456789",
+        "12.34.56.78",
+        "2026-11-21T09:00:00",
+    ],
+)
+def test_what_only_looks_like_it_is_not_personal_data(text: str) -> None:
+    assert found(f"Write {text}, please") == []
+
+
+def test_one_wrong_digit_is_noticed() -> None:
+    assert luhn("79927398713")
+    assert not any(luhn(f"7992739871{digit}") for digit in "012456789")
+    assert mod97("GB82WEST12345698765432")
+    assert not mod97("GB82WEST12345698765423")
+
+
+# --- hostile texts ---
+
+PROSE = " ".join(
+    "".join(random.Random(n).choices(string.ascii_lowercase, k=2 + n % 9)) for n in range(4000)
+)  # the seed is the number
+
+HOSTILE = {
+    "one letter": "a",
+    "blanks": " ",
+    "digits": "1",
+    "digits apart": "1 ",
+    "cards": "4111 1111 1111 1111 ",
+    "at": "@",
+    "addresses": "a@a.",
+    "dots": "a.",
+    "plus": "+",
+    "phones": "+49 151 12345678 ",
+    "brackets": "+1(",
+    "tokens": "eyJ",
+    "token parts": "eyJaaaaaaaa.",
+    "assignments": "token:",
+    "assigned": "token=abcdefgh1234!ZYX",
+    "headers": "-----BEGIN ",
+    "keys": "-----BEGIN RSA PRIVATE KEY-----",
+    "dashes": "-",
+    "slack": "xoxb-1234567890-",
+    "ibans": "DE89 3704 0044 0532 0130 00 ",
+    "nothing seen": "\u200b",
+    "disguised": "G\u200blobex ",
+    "names": "globex ",
+    "near names": "globxe ",
+    "right to left": "\u202eשלום ",
+    "ligatures": "\ufdfa",
+    "accents": "a\u0301",
+    "only accents": "\u0301",
+    "zeros": "\x00",
+    "han": "阿里巴巴",
+    "emoji": "👩\u200d👩\u200d👧",
+    "prose": PROSE,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_time_grows_with_the_length_and_not_faster(name: str) -> None:
+    """Eight times the text takes about eight times as long; sixty-four times would be quadratic."""
+
+    def taken(length: int) -> float:
+        text = (HOSTILE[name] * (length // len(HOSTILE[name]) + 1))[:length]
+        best = 1e9
+        for _ in range(3):
+            began = time.process_time()
+            scan(text, detect=DETECTORS, competitors=NAMES, min_score=0.8)
+            best = min(best, time.process_time() - began)
+        return best
+
+    short = taken(8_000)
+    long = taken(64_000)
+
+    assert long < 24 * short + 0.05, f"{short:.4f} s, then {long:.4f} s"
+
+
+def test_an_answer_holds_only_so_many_findings_and_says_so() -> None:
+    said = scan("globex " * 2000, detect=["competitors"], competitors=["Globex"], min_score=0.8)
+
+    assert (len(said["findings"]), said["truncated"]) == (MOST_FINDINGS, True)
+
+
+def test_only_what_is_asked_for_is_looked_for() -> None:
+    text = f"Globex ada@example.com {github()}"
+
+    def kinds(*detect: str) -> list[Any]:
+        said = scan(text, detect=detect, competitors=["Globex"], min_score=0.8)
+        return [said["checked"], [each["kind"] for each in said["findings"]]]
+
+    assert kinds("competitors") == [["competitors"], ["competitor"]]
+    assert kinds("secrets", "personal_data") == [["secrets", "personal_data"], ["personal_data", "secret"]]
+
+
+def test_look_alikes_are_lower_case_letters_of_other_scripts() -> None:
+    for char in folded("аеорсухіјαορ").text:
+        assert "LATIN" in unicodedata.name(char)

@@ -1,0 +1,203 @@
+"""What is refused before anything is sent: over a real socket, on which nothing arrives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import failwell
+from argus import Argus, ArgusError, ArgusTypeError, ArgusValueError, AsyncArgus
+
+KEY = "rsk_0123456789abcdefghijABCDEFGHIJ01"
+
+WRONG_TYPES: list[tuple[Callable[[Any], Any], str, str]] = [
+    (lambda c: c.check(b"text"), "text", "bytes"),
+    (lambda c: c.check(None), "text", "NoneType"),
+    (lambda c: c.check(["text"]), "text", "list"),
+    (lambda c: c.check("text", competitors="Globex"), "competitors", "str"),
+    (lambda c: c.check("text", competitors={"Globex"}), "competitors", "set"),
+    (lambda c: c.check("text", competitors=["Globex", 7]), "competitors[1]", "int"),
+    (lambda c: c.check("text", competitors=[None]), "competitors[0]", "NoneType"),
+    (lambda c: c.check("text", detect="secrets"), "detect", "str"),
+    (lambda c: c.check("text", min_score="0.5"), "min_score", "str"),
+    (lambda c: c.check("text", min_score=True), "min_score", "bool"),
+    (lambda c: c.check("text", asset_id=7), "asset_id", "int"),
+    (lambda c: c.check("text", asset_id="asset_1", save="yes"), "save", "str"),
+    (lambda c: c.check("text", save=1), "save", "int"),
+    (lambda c: c.check_batch("text"), "texts", "str"),
+    (lambda c: c.check_batch(["text", b"text"]), "texts[1]", "bytes"),
+    (lambda c: c.check_batch(text for text in ["text"]), "texts", "generator"),
+    (lambda c: c.check_batch(["text"], competitors="Globex"), "competitors", "str"),
+    (lambda c: c.assets.create(None), "name", "NoneType"),
+    (lambda c: c.assets.create("site", competitors="Globex"), "competitors", "str"),
+    (lambda c: c.assets.get(7), "asset_id", "int"),
+    (lambda c: c.assets.list(limit="20"), "limit", "str"),
+    (lambda c: c.assets.list(cursor=7), "cursor", "int"),
+    (lambda c: c.assets.results(None), "asset_id", "NoneType"),
+]
+
+WRONG_VALUES: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda c: c.check("text", save=True), "save=True needs an asset_id"),
+    (lambda c: c.check_batch(["text"], save=True), "save=True needs an asset_id"),
+    (lambda c: c.check("text", asset_id="", save=True), "asset_id is empty"),
+    (lambda c: c.check("text", competitors=["Globex", " "]), r"competitors\[1\] is empty"),
+    (lambda c: c.check("text", detect=["secrets", "names"]), r"detect\[1\] is 'names'; it is one of"),
+    (lambda c: c.check("text", min_score=1.1), "min_score is 1.1; it is 0.0 to 1.0"),
+    (lambda c: c.check("text", min_score=float("nan")), "min_score is nan"),
+    (lambda c: c.check("half \ud800 a pair"), "surrogate"),
+    (lambda c: c.check_batch(["text"] * 101), "texts has 101 items; it has 0 to 100"),
+    (lambda c: c.check("text", idempotency_key=""), "key"),
+    (lambda c: c.assets.create(" "), "name is empty"),
+    (lambda c: c.assets.get(".."), "asset_id is '..', which is no id"),
+    (lambda c: c.assets.list(limit=0), "limit is 0; it is 1 to 100"),
+]
+
+EMPTY: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda c: c.check_batch([]), "texts"),
+    (lambda c: c.check_batch(()), "texts"),
+    (lambda c: c.check("text", competitors=[]), "competitors"),
+    (lambda c: c.check("text", detect=[]), "detect"),
+    (lambda c: c.check_batch(["text"], competitors=[]), "competitors"),
+    (lambda c: c.check_batch([], asset_id="asset_1", save=True), "texts"),
+]
+
+
+def nothing_was_sent(wire: Any) -> bool:
+    return (wire.requests, wire.connections) == ([], 0)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(("call", "name", "kind"), WRONG_TYPES)
+def test_a_wrong_type_is_named_with_the_argument_and_the_type_and_nothing_is_sent(
+    use: Any, wire: Any, call: Any, name: str, kind: str, strict: bool
+) -> None:
+    with pytest.raises(ArgusTypeError) as caught:
+        use(call, strict=strict)
+
+    assert f"{name} is a {kind}; give " in str(caught.value)
+    assert isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, ArgusValueError)
+    assert nothing_was_sent(wire)
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG_VALUES)
+def test_a_value_that_cannot_be_used_is_refused_and_nothing_is_sent(
+    use: Any, wire: Any, call: Any, says: str
+) -> None:
+    with pytest.raises(ArgusValueError, match=says) as caught:
+        use(call)
+
+    assert type(caught.value) is ArgusValueError
+    assert isinstance(caught.value, ValueError)
+    assert not isinstance(caught.value, failwell.CallError)
+    assert nothing_was_sent(wire)
+
+
+@pytest.mark.parametrize(("call", "name"), EMPTY)
+def test_an_empty_list_is_refused_in_strict_mode_and_nothing_is_sent(
+    use: Any, wire: Any, call: Any, name: str
+) -> None:
+    with pytest.raises(ArgusValueError, match=f"{name} is an empty list, which strict mode does not allow"):
+        use(call, strict=True)
+
+    assert nothing_was_sent(wire)
+
+
+@pytest.mark.parametrize(("call", "name"), EMPTY)
+def test_an_empty_list_is_a_no_op_otherwise_and_the_result_says_so(
+    use: Any, wire: Any, call: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "argus"):
+        result = use(call)
+
+    assert (result.skipped, result.flagged) == (True, False)
+    assert caplog.messages == [f"{name} is an empty list: nothing was sent and nothing was checked"]
+    assert nothing_was_sent(wire)
+
+
+def test_a_no_op_for_a_batch_has_a_result_for_each_text(use: Any, wire: Any) -> None:
+    result = use(lambda c: c.check_batch(["one", "two"], competitors=[]))
+
+    assert [each.skipped for each in result] == [True, True]
+    assert (len(use(lambda c: c.check_batch([]))), nothing_was_sent(wire)) == (0, True)
+
+
+def test_an_empty_list_beside_a_wrong_argument_is_refused_in_any_mode(use: Any, wire: Any) -> None:
+    with pytest.raises(ArgusTypeError):
+        use(lambda c: c.check("text", competitors=[], asset_id=7))
+    with pytest.raises(ArgusValueError, match="save=True needs"):
+        use(lambda c: c.check_batch([], save=True))
+
+    assert nothing_was_sent(wire)
+
+
+@pytest.mark.parametrize(
+    "key", ["", " ", "nonsense", "ago_0123456789", "sk-0123456789", "xrsk_01234567", "sk_", "rsk_", "SK_0123",
+            "rsk_0123 4567", "rsk_0123\n", "sk_ключ", " rsk_01234567"]
+)  # fmt: skip
+@pytest.mark.parametrize("client", [Argus, AsyncArgus])
+def test_a_malformed_key_is_refused_without_being_repeated(client: Any, key: str, wire: Any) -> None:
+    with pytest.raises(ArgusValueError) as caught:
+        client(key, base_url=wire.url)
+
+    assert type(caught.value) is ArgusValueError
+    assert len(key) < 5 or key not in str(caught.value)
+    assert nothing_was_sent(wire)
+
+
+@pytest.mark.parametrize("client", [Argus, AsyncArgus])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"api_key": 7}, "api_key is a int; give a string"),
+        ({"api_key": b"rsk_0123"}, "api_key is a bytes; give a string"),
+        ({"strict": "yes"}, "strict is a str; give True or False"),
+        ({"strict": None}, "strict is a NoneType; give True or False"),
+        ({"timeout": "30"}, "timeout is a str; give a number of seconds"),
+        ({"max_retries": 1.5}, "max_retries is a float; give an int"),
+        ({"base_url": 7}, "base_url is a int; give a string"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_an_argus_type_error(client: Any, settings: Any, says: str) -> None:
+    with pytest.raises(ArgusTypeError) as caught:
+        client(**({"api_key": KEY, "base_url": "http://127.0.0.1:9"} | settings))
+
+    assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("client", [Argus, AsyncArgus])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"api_key": None}, "no API key: pass api_key or set ARGUS_API_KEY"),
+        ({"base_url": "nonsense"}, "base_url cannot be used"),
+        ({"timeout": 0}, "timeout is 0"),
+        ({"max_retries": -1}, "max_retries is -1"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_an_argus_value_error(client: Any, settings: Any, says: str) -> None:
+    with pytest.raises(ArgusValueError, match=says) as caught:
+        client(**({"api_key": KEY, "base_url": "http://127.0.0.1:9"} | settings))
+
+    assert type(caught.value) is ArgusValueError
+
+
+def test_key_and_address_come_from_the_environment(
+    use: Any, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARGUS_API_KEY", "sk_from-the_environment1")
+    monkeypatch.setenv("ARGUS_BASE_URL", wire.url)
+    wire.will_answer(200, {"findings": [], "checked": ["secrets"]})
+
+    use(lambda c: c.check("text"), api_key=None, base_url=None)
+
+    assert wire.requests[0][1] == "/v1/checks"
+    assert wire.requests[0][2]["authorization"] == "Bearer sk_from-the_environment1"
+
+
+def test_one_except_catches_all_of_it(use: Any) -> None:
+    with pytest.raises(ArgusError):
+        use(lambda c: c.check(7))
