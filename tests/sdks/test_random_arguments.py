@@ -17,6 +17,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from decimal import Decimal
+from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -29,15 +31,26 @@ from failwell import CallError, UsageError
 from failwell.testing import FakeClock, ScriptedEngine, answer
 from kneo_client import KneoClient
 from pictograph import Client as Pictograph
+from pictograph import train_pipeline, upload_folder
 
 EXAMPLES = int(os.environ.get("RANDOM_ARGUMENTS", "60"))
 BASE = "http://service.example/api"
+
+
+def with_workflows(client: Any, *workflows: Callable[..., Any]) -> Any:
+    """A client whose functions that take it are called as its methods are."""
+    for workflow in workflows:
+        setattr(client, workflow.__name__, MethodType(workflow, client))
+    return client
+
 
 CLIENTS: dict[str, Callable[..., Any]] = {
     "agoralia": lambda **settings: Agoralia("ago_" + "a" * 32, base_url=BASE, **settings),
     "argus": lambda **settings: Argus("rsk_" + "a" * 32, base_url=BASE, **settings),
     "kneo_client": lambda **settings: KneoClient("kneo_" + "a" * 32, base_url=BASE, **settings),
-    "pictograph": lambda **settings: Pictograph("pk_" + "a" * 40, base_url=BASE, **settings),
+    "pictograph": lambda **settings: with_workflows(
+        Pictograph("pk_" + "a" * 40, base_url=BASE, **settings), train_pipeline, upload_folder
+    ),
 }
 
 # --- what is passed ---
@@ -161,7 +174,11 @@ def sendable(request: Any) -> bool:
 
 
 @pytest.mark.parametrize(("sdk", "name"), every_method())
-def test_a_call_is_refused_or_can_be_sent(sdk: str, name: str) -> None:
+def test_a_call_is_refused_or_can_be_sent(
+    sdk: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")  # "." and ".." may be taken for folders to upload
     engine = ScriptedEngine(itertools.repeat(answer(404, {})))
     client = CLIENTS[sdk](engine=engine, clock=FakeClock())
     method = client
