@@ -28,9 +28,11 @@ from failwell.service import (
     Operation,
     Service,
     bodies,
+    gates,
     guarded,
     install,
     routes_for,
+    stored,
 )
 from failwell.service.outgoing import AnswerCutError
 
@@ -414,3 +416,24 @@ def test_one_thing_in_place_of_a_list_is_refused_where_it_is_said(one: Any, said
         guarded(**one)
     with pytest.raises(TypeError, match=re.escape(said)):
         Operation("GET", "/things", **one)
+
+
+def test_a_handler_may_ask_for_the_contracts_exception_of_a_failure(here: World) -> None:
+    error = here.service.error(failwell.Failure(status=404, code="gone_home", message="It went home."))
+
+    assert isinstance(error, here.service.contract.base)
+    assert (error.failure.status, error.failure.code) == (404, "gone_home")
+
+
+def test_more_keys_than_are_remembered_have_their_own_limits(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "MOST_KNOWN", 1)
+    keys = [KEYS.new() for _ in range(3)]
+    here.store.add_keys(
+        [stored(key, KEYS, tenant="t1", limit=Limit(n + 5, 60.0)) for n, key in enumerate(keys)]
+    )
+    limits = [call(here, key=key).headers["x-ratelimit-limit"] for key in keys * 2]
+
+    assert limits == ["5", "6", "7"] * 2
+    assert len(here.service._known) == 1

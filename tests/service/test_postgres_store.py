@@ -1052,3 +1052,61 @@ def test_a_collision_at_the_commit_is_tried_again(store: PostgresStore) -> None:
 
     assert commit(store, None, insert) == ANSWER
     assert count(store) == 1
+
+
+# --- what is seldom ---
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_rule_of_the_services_own_that_breaks_at_commit_is_no_lost_claim(
+    store: PostgresStore, taken: bool
+) -> None:
+    """It is the effect's fault, and leaves the slot as it was."""
+    import psycopg
+
+    rule = "ALTER TABLE things ADD UNIQUE (name) DEFERRABLE INITIALLY DEFERRED"
+    store.write_blocking(lambda db: db.execute(rule))
+    commit(store, None, insert)
+    if taken:
+        claimed(store, a_claim())
+
+    with pytest.raises(psycopg.errors.UniqueViolation, match="things_name_key"):
+        commit(store, a_claim(), insert, taken=taken)
+
+    assert count(store) == 1
+    assert commit(store, a_claim(), lambda db: insert(db, "b"), taken=taken) == ANSWER
+
+
+def test_more_keys_than_are_remembered_are_found_all_the_same(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "MOST_KEYS", 2)
+    publics = []
+    for _ in range(5):
+        key = KEYS.new()
+        store.add_keys([stored(key, KEYS, tenant="t1")])
+        publics.append(KEYS.public_part(key))
+
+    async def found() -> list[Any]:
+        return [(await store.admit(public, lambda key: None))[0] for public in publics * 2]
+
+    assert [key.public for key in asyncio.run(found())] == publics * 2
+    assert len(store._known) <= 3
+
+
+def test_a_look_whose_connection_is_lost_is_done_again(store: PostgresStore) -> None:
+    seen: list[int] = []
+
+    def look(db: Any) -> int:
+        seen.append(db.info.backend_pid)
+        if len(seen) == 1:
+            end_connection(db)
+        ((one,),) = db.execute("SELECT 1").fetchall()
+        return int(one)
+
+    async def later() -> int:
+        await store.account("t1", "credits")  # a connection that is new would be lost for good
+        return await store._look(look)
+
+    assert asyncio.run(later()) == 1
+    assert len(set(seen)) == len(seen) == 2

@@ -120,7 +120,8 @@ def test_a_session_for_another_loops_waiter_that_went_away_comes_back() -> None:
 
     async def run(gone: bool) -> tuple[bool, list[Any], Any]:
         loop = asyncio.get_running_loop()
-        waiting, back = _Waiting(loop, loop.create_future()), []
+        waiting = _Waiting(loop, loop.create_future())
+        back: list[Any] = []
         if gone:
             waiting.future.cancel()
         taken = on_another_thread(lambda: waiting.take(session, back.append))
