@@ -74,7 +74,7 @@ def test_validation(example: Example, capsys: pytest.CaptureFixture[str]) -> Non
     example(VALIDATION, [answer(422, body)], image_id="img_1")
 
     summary, errors = capsys.readouterr().out.splitlines()
-    assert summary.startswith("The payload was refused.")
+    assert summary.startswith("The payload was refused: body.annotations.0.class")
     assert errors == repr(fields)
 
 

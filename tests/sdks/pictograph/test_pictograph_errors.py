@@ -145,17 +145,19 @@ def test_a_refused_payload_lists_every_field() -> None:
 
     assert error.errors == fields
     assert CONTRACT.decode(CONTRACT.encode(error)).errors == fields  # type: ignore[union-attr]
-    assert str(error).startswith("The payload was refused.; body.annotations.0.class: Use 'name'")
+    assert str(error).startswith("The payload was refused: body.annotations.0.class: Use 'name'")
 
 
 def test_the_bare_list_of_a_framework_is_read_as_well() -> None:
     fields = [{"loc": ["body", "name"], "msg": "Field required", "type": "missing"}]
 
     assert decoded(422, {"detail": fields}).errors == fields
+    assert str(decoded(422, {"detail": fields})) == "Field required (422)"
 
 
 def test_a_refused_payload_without_fields_has_none() -> None:
     assert decoded(422, {"detail": "No."}).errors == []
+    assert str(decoded(422, {"detail": "No."})) == "No. (422)"
 
 
 def test_an_idempotency_conflict_is_told_by_its_code() -> None:

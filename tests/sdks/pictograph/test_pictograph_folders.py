@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable
 from itertools import repeat
@@ -13,8 +14,17 @@ import pytest
 from pictograph_answers import BASE, KEY, START, refusal
 from pictograph_store import Store
 
+import pictograph
 from failwell.testing import AsyncScriptedEngine, FakeClock, ScriptedEngine, answer, broken
-from pictograph import AsyncClient, Client, Dataset, FileResult, upload_folder, upload_folder_async
+from pictograph import (
+    AsyncClient,
+    Client,
+    Dataset,
+    FileResult,
+    train_pipeline,
+    upload_folder,
+    upload_folder_async,
+)
 from pictograph.exceptions import (
     AuthError,
     ConfigurationError,
@@ -25,6 +35,7 @@ from pictograph.exceptions import (
     PictographError,
     PictographTypeError,
     PictographValueError,
+    RateLimitError,
     ServerError,
     ValidationError,
 )
@@ -210,6 +221,25 @@ def test_what_every_file_would_fail_with_stops_the_upload(
     assert "6 of 7 files were not uploaded" in str(caught.value)
 
 
+def test_a_limit_that_is_open_again_soon_is_waited_for_as_often_as_it_takes(
+    upload: Upload, folder: Path, store: Store
+) -> None:
+    """More often than a call is tried: sixteen files at once share what the limit allows."""
+    refusals = iter(range(12))
+    limited = answer(429, refusal("rate_limited"), headers={"retry-after": "2"})
+    store.fail = lambda name: limited if next(refusals, None) is not None else None
+
+    assert {result.status for result in upload(folder, concurrency=1)} == {"uploaded"}
+
+
+def test_a_limit_that_is_not_open_again_soon_is_a_failure(upload: Upload, folder: Path, store: Store) -> None:
+    for headers in ({"retry-after": "121"}, {"retry-after": "100"}, {}):
+        store.fail = lambda name, headers=headers: answer(429, refusal("rate_limited"), headers=headers)
+        with pytest.raises(FolderUploadError) as caught:
+            upload(folder, concurrency=1)
+        assert {type(error) for error in caught.value.exceptions} == {RateLimitError}
+
+
 def test_an_outage_stops_the_upload(upload: Upload, tmp_path: Path, store: Store) -> None:
     for number in range(OUTAGE_FILES + 5):
         (tmp_path / f"{number:03}.png").write_bytes(b"x")
@@ -234,6 +264,28 @@ def test_as_many_are_uploaded_at_once_as_asked_for(store: Store, tmp_path: Path)
         upload_folder(client, "street", tmp_path, concurrency=4)
 
     assert store.at_once == 4
+
+
+def test_it_runs_under_trio(folder: Path, store: Store) -> None:
+    trio = pytest.importorskip("trio")
+
+    async def on_loop() -> list[FileResult]:
+        async with AsyncClient(KEY, base_url=BASE, engine=AsyncScriptedEngine(repeat(store))) as client:
+            await upload_folder_async(client, "street", folder)
+            return await upload_folder_async(client, "street", folder, skip_existing=True)
+
+    assert {result.status for result in trio.run(on_loop)} == {"skipped"}
+
+
+@pytest.mark.parametrize("workflow", [upload_folder, train_pipeline])
+def test_a_workflow_and_its_twin_take_the_same(workflow: Any) -> None:
+    twin = getattr(pictograph, f"{workflow.__name__}_async")
+
+    def given(function: Any) -> list[tuple[str, Any, str]]:
+        taken = inspect.signature(function).parameters.values()
+        return [(p.name, p.default, str(p.annotation).removeprefix("Async")) for p in taken]
+
+    assert given(workflow) == given(twin)
 
 
 def test_a_folder_without_images_is_done_at_once(upload: Upload, tmp_path: Path) -> None:

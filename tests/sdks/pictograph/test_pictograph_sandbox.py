@@ -469,6 +469,19 @@ def test_a_folder_with_a_file_that_is_no_image_loses_no_other(
     assert [type(result) for result in use(upload)] == [FileResult] * 3
 
 
+def test_a_folder_is_uploaded_within_a_narrow_limit(
+    use: Any, service: Any, dataset: Dataset, tmp_path: Path
+) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.png").write_bytes(png())
+
+    def upload(c: Any) -> Any:
+        run = upload_folder if isinstance(c, Client) else pictograph.upload_folder_async
+        return run(c, dataset.id, tmp_path)
+
+    assert len(use(upload, key=service.new_key(limit=Limit(10, 1.0)))) == 40
+
+
 def test_the_command_line_does_it_all(service: Any, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     name = f"dataset {uuid4()}"

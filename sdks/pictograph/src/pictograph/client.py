@@ -34,6 +34,7 @@ from pictograph.contract import CONTRACT
 from pictograph.exceptions import PictographCallError, RequestTimeoutError
 from pictograph.models import Organization
 from pictograph.resources import (
+    MAX_RETRY_AFTER,
     Annotations,
     AsyncAnnotations,
     AsyncAutoAnnotations,
@@ -62,9 +63,8 @@ BASE_URL = "https://api.pictograph.io"
 KEY_VARIABLE = "PICTOGRAPH_API_KEY"
 URL_VARIABLE = "PICTOGRAPH_BASE_URL"
 
-# The document: 3 retries, after 1, 2 and 4 s; a `Retry-After` of at most 120 s is waited for.
+# The document: 3 retries, after 1, 2 and 4 s.
 MAX_RETRIES = 3
-MAX_RETRY_AFTER = 120.0
 TIMEOUT = 60.0
 
 # Three waits of 120 s, and four tries around them.

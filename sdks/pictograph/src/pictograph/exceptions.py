@@ -218,7 +218,8 @@ class ValidationError(PictographCallError, standard.InvalidRequestError):
         """What went wrong, for a person: the message, and every field that it does not tell of."""
         head = super().headline()
         told = [str(field) for field in self.fields if (field.message or "") not in head or not head]
-        return "; ".join([head, *told] if head else told)
+        fields = "; ".join(told)
+        return f"{head.rstrip('.')}: {fields}" if head and fields else head or fields
 
     @property
     def errors(self) -> list[dict[str, Any]]:

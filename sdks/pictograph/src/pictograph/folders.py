@@ -11,7 +11,7 @@ from typing import Any
 from failwell.call.operation import Operation
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect, Failure
-from failwell.operations.steps import Steps, do, every_item
+from failwell.operations.steps import Steps, do, every_item, pause
 from pictograph.exceptions import (
     AuthError,
     ConflictError,
@@ -19,11 +19,12 @@ from pictograph.exceptions import (
     ForbiddenError,
     NetworkError,
     PaymentRequiredError,
+    RateLimitError,
     RequestTimeoutError,
     ServerError,
 )
 from pictograph.models import FileResult, Image, Page
-from pictograph.resources import MAX_LIMIT, check, file_to_send, upload_operation
+from pictograph.resources import MAX_LIMIT, MAX_RETRY_AFTER, check, file_to_send, upload_operation
 
 CONCURRENCY = 16
 MAX_CONCURRENCY = 100  # connections that a client opens
@@ -36,6 +37,9 @@ HOPELESS = (AuthError, ForbiddenError, PaymentRequiredError)
 # After so many of these in a row, and each has been tried four times, the service is down.
 OUTAGE = (NetworkError, RequestTimeoutError, ServerError)
 OUTAGE_FILES = 32
+
+# Seconds that a file waits in all for the limits of its key, besides the retries of its calls.
+PATIENCE = 1800.0
 
 _PIECE = 1024 * 1024
 _SHOWN = 3
@@ -261,7 +265,7 @@ def uploaded(
         idempotency_key=None,
     )
     try:
-        image = yield from do(send)
+        image = yield from _at_the_service_s_pace(send)
     except ConflictError as error:
         # Somebody uploaded it after the list was made: perhaps this folder's upload before, whose
         # last files were still on their way when it was interrupted.
@@ -270,6 +274,25 @@ def uploaded(
             raise
         return plan.skipped(file, there.id)
     return plan.uploaded(file, image.id)
+
+
+def _at_the_service_s_pace(send: Operation[Image]) -> Steps[Image]:
+    """
+    An upload that comes back as often as a limit is reached which is open again soon, as a step.
+
+    As many uploads as are on their way ask for the same place, and each place goes to one of them: the
+    retries of a call are soon spent where nothing is wrong.
+    """
+    waited = 0.0
+    while True:
+        try:
+            return (yield from do(send))
+        except RateLimitError as error:
+            asked = error.retry_after
+            if asked is None or asked > MAX_RETRY_AFTER or waited > PATIENCE:
+                raise
+        waited += asked
+        yield from pause(asked)
 
 
 def _image_there(error: ConflictError) -> Stored | None:

@@ -35,6 +35,9 @@ T = TypeVar("T")
 check = Arguments(CONTRACT)
 
 MAX_LIMIT = 1000
+
+# The document: what is at most so many seconds is waited for.
+MAX_RETRY_AFTER = 120.0
 ENDED = ("completed", "failed", "cancelled")
 
 _DATASET_ID = re.compile(r"ds_[0-9A-Za-z_-]+")
