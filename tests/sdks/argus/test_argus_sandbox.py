@@ -201,3 +201,22 @@ def test_a_megabyte_is_checked(use: Any) -> None:
     (finding,) = use(lambda c: c.check(text, competitors=["Globex"]))
 
     assert finding.of(text) == "Globex"
+
+
+def test_it_runs_under_trio(service: Any) -> None:
+    trio = pytest.importorskip("trio")
+
+    async def check() -> Any:
+        async with AsyncArgus(service.keys.full, base_url=f"{service.url}/v1", connections=DIRECT) as argus:
+            return await argus.check(TEXT, competitors=["Globex"])
+
+    assert len(trio.run(check)) == 2
+
+
+def test_many_at_once_are_each_answered_with_their_own(service: Any) -> None:
+    async def check_all() -> Any:
+        async with AsyncArgus(service.keys.full, base_url=f"{service.url}/v1", connections=DIRECT) as argus:
+            texts = [f"{'x' * n} Globex" for n in range(50)]
+            return await asyncio.gather(*(argus.check(text, competitors=["Globex"]) for text in texts))
+
+    assert [result.findings[0].start for result in asyncio.run(check_all())] == list(range(1, 51))
