@@ -152,7 +152,7 @@ def test_an_unknown_scenario_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nothing", "no SDK is called 'nothing'; there are agoralia, argus, kneo"),
+        ("nothing", "no SDK is called 'nothing'; there are agoralia, argus, kneo, pictograph"),
         ("no_such_module:subject", "cannot load the subject"),
         ("drill_toy:nothing", "cannot load the subject"),
         ("drill_toy:TOY", "is no failwell.drill.Subject"),

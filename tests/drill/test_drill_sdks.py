@@ -14,7 +14,7 @@ pytest.importorskip("failwell_sandbox")
 PART = ("S01", "S02", "S08", "S09", "S12", "S13", "S18", "S46", "S54-fin", "S57", "E")
 
 
-@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus"])
+@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph"])
 def test_an_sdk_holds_against_its_real_service(name: str) -> None:
     assert name in known()
     result = failwell.drill.run([name], only=PART)
@@ -24,7 +24,7 @@ def test_an_sdk_holds_against_its_real_service(name: str) -> None:
     assert {r.mode for r in result.rows} == {"sync", "async"}
 
 
-@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus"])
+@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph"])
 def test_every_status_of_s40_has_a_real_cause(name: str) -> None:
     subject = load(name)
     statuses = {cause.status for cause in subject.causes()}
@@ -32,7 +32,7 @@ def test_every_status_of_s40_has_a_real_cause(name: str) -> None:
     assert {400, 401, 403, 404, 409, 422} <= statuses
 
 
-@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus"])
+@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph"])
 def test_every_exception_the_sdk_s_table_can_raise_is_among_those_it_exports(name: str) -> None:
     subject = load(name)
 

@@ -254,3 +254,17 @@ def test_a_batch_that_a_crash_breaks_off_goes_on_after_the_last_image(tmp_path: 
             pictograph.made("GET", f"/v1/images/{image_id}/annotations")["version"] for image_id in ids
         }
         assert versions == {1}, "no image was annotated twice"
+
+
+def test_training_without_what_it_needs_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "PIL.py").write_text("raise ModuleNotFoundError('none', name='PIL')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with here(tmp_path / "state") as (pictograph, _):
+        pictograph.annotated("boxes", images=1)
+        asked = {"dataset_name": "boxes", "export_name": "v1", "pipeline_type": "yolox"}
+        failed = pictograph.ended(f"/v1/training/{pictograph.made('POST', '/v1/training', asked)['id']}")
+
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "not_installed")
+    assert "failwell-sandbox[learning]" in failed["error"]["message"]

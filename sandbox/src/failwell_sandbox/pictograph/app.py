@@ -646,7 +646,7 @@ class Pictograph:
         except TimeoutError:
             raise RefusedRequest(Refusal("unavailable", retry_after=5)) from None
         except ChildFailedError as exc:
-            if exc.code == "crashed":
+            if exc.code not in ("not_decodable", "too_large_to_decode"):
                 raise
             raise _invalid(("body", "image_id"), str(exc), exc.code) from exc
         return respond(json_answer({"model_id": model_id, "image_id": asked.image_id, **found}))

@@ -51,7 +51,8 @@ class Child:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._process = await asyncio.to_thread(self._start)
+        # Not on a thread: whoever is cancelled meanwhile would leave it to nobody.
+        self._process = self._start()
         self._threads = [
             threading.Thread(target=self._hand_over, name="pictograph-task", daemon=True),
             threading.Thread(target=self._listen, args=(loop,), name="pictograph-said", daemon=True),

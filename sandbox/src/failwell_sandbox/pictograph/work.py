@@ -46,9 +46,13 @@ def main() -> int:
         out.write(json.dumps(said) + "\n")
         out.flush()
 
-    from failwell_sandbox.pictograph.learning import LearningError
-    from failwell_sandbox.pictograph.pixels import UndecodableError
-
+    try:
+        from failwell_sandbox.pictograph.learning import LearningError
+        from failwell_sandbox.pictograph.pixels import UndecodableError
+    except ModuleNotFoundError as exc:
+        message = f"{exc.name} is not installed: pip install failwell-sandbox[learning]"
+        say({"failed": {"code": "not_installed", "message": message}})
+        return 0
     try:
         say({"result": _TASKS[task["kind"]](task, say)})
     except (LearningError, UndecodableError) as exc:
