@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from failwell.answer import Answer
@@ -364,13 +365,11 @@ class Jobs:
                 heard = time.monotonic()
                 if "result" in said:
                     break
-                state = await self._database.write(
-                    lambda db, said=said, state=state: self._annotated(db, job, said, state)  # type: ignore[misc]
-                )
+                state = await self._database.write(partial(self._annotated, job, said, state))
         await self._complete(job, state)
 
     def _annotated(
-        self, db: Connection, job: Job, said: Mapping[str, Any], state: Mapping[str, int]
+        self, job: Job, said: Mapping[str, Any], state: Mapping[str, int], db: Connection
     ) -> dict[str, int]:
         """Save what was found in one image, and that it is done."""
         outcome = self._saved(db, job, said)
