@@ -31,7 +31,7 @@ with failwell_sandbox.running(("pictograph",), state=sys.argv[1], lease=1.0) as 
 """
 
 # Some seconds of work.
-LONG = {"epochs": 250, "seed": 3}
+LONG = {"epochs": 120, "seed": 3}
 
 
 class Elsewhere(Pictograph):
@@ -179,7 +179,7 @@ def test_a_training_whose_service_is_killed_is_taken_up_again_and_comes_to_the_s
         until(lambda: not Path(f"/proc/{child}/cmdline").exists() or _ended(child), "the job lives on")
     with here(tmp_path) as (pictograph, running):
         done = pictograph.ended(path)
-        assert (done["status"], done["attempts"], done["epoch"]) == ("completed", 2, 250)
+        assert (done["status"], done["attempts"], done["epoch"]) == ("completed", 2, 120)
         model = pictograph.made("GET", f"/v1/models/{done['model_id']}")
         twin = pictograph.ended(f"/v1/training/{pictograph.made('POST', '/v1/training', asked)['id']}")
         assert pictograph.made("GET", f"/v1/models/{twin['model_id']}")["sha256"] == model["sha256"]
@@ -242,14 +242,14 @@ def test_a_batch_that_a_crash_breaks_off_goes_on_after_the_last_image(tmp_path: 
     data = png(96, 64, [((10, 12, 24, 24), RED)])
     with elsewhere(tmp_path) as service:
         dataset = service.dataset("batch")
-        ids = [service.image(dataset["id"], f"{at}.png", data)["id"] for at in range(300)]
+        ids = [service.image(dataset["id"], f"{at}.png", data)["id"] for at in range(150)]
         job = service.made("POST", "/v1/auto-annotate", {"dataset_id": dataset["id"], "overwrite": True})
         path = f"/v1/auto-annotate/{job['id']}"
         until(lambda: service.made("GET", path)["annotated"] > 0, "the batch does not begin")
         service.kill()
     with here(tmp_path) as (pictograph, _):
         done = pictograph.ended(path)
-        assert (done["status"], done["annotated"], done["progress"]) == ("completed", 300, 1.0)
+        assert (done["status"], done["annotated"], done["progress"]) == ("completed", 150, 1.0)
         versions = {
             pictograph.made("GET", f"/v1/images/{image_id}/annotations")["version"] for image_id in ids
         }
