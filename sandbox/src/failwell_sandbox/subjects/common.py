@@ -73,9 +73,7 @@ class SandboxSubject(Subject):
         """The service while something else, such as a backup, holds its database."""
         return self.service.locked()
 
-    def start_twin(
-        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], method: str = "POST"
-    ) -> None:
+    def start_twin(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """
         Send a request that takes long, in the background, and come back when it is being worked on.
 
@@ -87,7 +85,6 @@ class SandboxSubject(Subject):
             self.service.url + path,
             json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
             {"content-type": "application/json", **headers},
-            method=method,
         )
         for earlier in self._twins:  # its claim would end while we count
             earlier.join(30)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,11 +29,6 @@ POOR = "hooli"
 # Minutes of work.
 ENDLESS = {"epochs": 100_000}
 
-# A second or two of work: every point is looked at.
-MANY = [
-    {"name": "leaf", "type": "polygon", "polygon": [[[x, y] for x in range(8) for y in range(8)]]}
-    for _ in range(10_000)
-]
 BOX = {"name": "leaf", "type": "bbox", "bbox": {"x": 1, "y": 1, "w": 4, "h": 4}}
 
 
@@ -146,7 +143,7 @@ class PictographSubject(SandboxSubject):
                     before=(_create_first,), call=_create_other,
                     facts=(("error_code", "idempotency_conflict"),)),
             replace(conflict, name="in-flight", title="A request with this key is still being worked on",
-                    call=self._save_again, settings=ONE_TRY, claims=frozenset({Effect.UNKNOWN}), alone=True,
+                    call=self._upload_again, settings=ONE_TRY, claims=frozenset({Effect.UNKNOWN}), alone=True,
                     facts=(("error_code", "idempotency_in_flight"),)),
             Cause("class-for-name", "An annotation has a class instead of a name", exceptions.ValidationError,
                   lambda client, call: client.annotations.save(
@@ -207,15 +204,44 @@ class PictographSubject(SandboxSubject):
         with self._direct("good") as client:
             return client.training.cancel(client.training.create("leaves", "v1", config=ENDLESS).id).id
 
-    def _save_again(self, client: Any, call: Call) -> Any:
-        key = f"{call.marker}-key"
-        self.start_twin(
-            f"/v1/images/{self.image_id}/annotations",
-            {"annotations": MANY},
-            {"authorization": f"Bearer {self.key('good')}", "idempotency-key": key},
-            "PUT",
-        )
-        return client.annotations.save(self.image_id, MANY, idempotency_key=key)
+    def _upload_again(self, client: Any, call: Call) -> Any:
+        """Upload a file while the same upload, with the same key, is held in the middle."""
+        path = self.folder / f"{call.marker}.png"
+        path.write_bytes(_png() + bytes(1024 * 1024))
+        told: Any = {"idempotency_key": f"{call.marker}-key"}
+        go_on = threading.Event()
+
+        def upload_first() -> None:
+            with self._direct("good") as first:
+                first.images.upload(self.dataset_id, path, progress=lambda sent, of: go_on.wait(30), **told)
+
+        for earlier in self._twins:  # its claim would end while we count
+            earlier.join(30)
+        claims = self._claims()
+        twin = threading.Thread(target=upload_first, daemon=True)
+        self._twins.append(twin)
+        twin.start()
+        try:
+            self._wait_for_more_than(claims)
+        except TimeoutError:
+            go_on.set()
+            raise
+        if isinstance(client, Client):
+            with _at_last(go_on):
+                return client.images.upload(self.dataset_id, path, **told)
+
+        async def awaited() -> Any:
+            with _at_last(go_on):
+                return await client.images.upload(self.dataset_id, path, **told)
+
+        return awaited()
+
+    def _wait_for_more_than(self, claims: int) -> None:
+        for _ in range(1000):
+            if self._claims() > claims:
+                return
+            time.sleep(0.01)
+        raise TimeoutError("the service did not begin to work on the first upload")
 
     def _upload_changing(self, client: Any, call: Call) -> Any:
         path = self.folder / f"{call.marker}.png"
@@ -229,6 +255,14 @@ class PictographSubject(SandboxSubject):
     def _upload_broken(self, client: Any, call: Call) -> Any:
         upload: Any = upload_folder if isinstance(client, Client) else upload_folder_async
         return upload(client, self.dataset_id, self.folder / "broken", progress=False)
+
+
+@contextmanager
+def _at_last(event: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        event.set()
 
 
 def _png() -> bytes:
