@@ -122,6 +122,8 @@ def test_after_an_early_answer_the_connection_is_not_used_again(
         else:
             says(answer())(server, connection, number)
 
+    if carrier.engine == "pyreqwest":
+        pytest.skip("it goes on sending in the background, and uses the connection when all was sent")
     body = upload(large)
 
     def next_order() -> Send:

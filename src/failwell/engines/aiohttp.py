@@ -492,7 +492,14 @@ class _Pieces(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         async with aclosing(aiter(self._value.awaited)) as pieces:
             async for piece in pieces:
-                await writer.write(piece)
+                try:
+                    await writer.write(piece)
+                except OSError:
+                    # The loop's turn to say that the connection is lost, and what had come over it;
+                    # what aiohttp makes of this error would stand before it.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+                    raise
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         await self.write(writer)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 # be as many of them in memory as there are calls under way.
 PIECE_BYTES = 256 * 1024
 # A file of one piece is read in the event loop: handing it to a thread takes longer than reading it.
-# Of larger ones a thread reads; where a digest is made, several pieces at once.
+# Of larger ones a thread reads, several pieces at once; more where a digest is made, which keeps none.
+_READ_AHEAD = 4
 _DIGEST_PIECES = 32
 
 _WANTED = "give bytes, the path of a file, a file opened in binary mode, an iterator of bytes or an Upload"
@@ -101,25 +102,32 @@ class Body:
     async def _pieces(self) -> AsyncIterator[bytes]:
         reader = self._begin()
         try:
-            while piece := await self._awaited_piece(reader):
-                self._take(piece)
-                yield piece
-                self._tell()
+            while pieces := await self._awaited_pieces(reader):
+                for piece in pieces:
+                    self._take(piece)
+                    yield piece
+                    self._tell()
         finally:
             await _let_go(reader)
 
-    async def _awaited_piece(self, reader: Any) -> bytes:
+    async def _awaited_pieces(self, reader: Any) -> list[bytes]:
+        """What comes next; empty at the end."""
         if isinstance(reader, _AwaitedReader):
-            return await self._had_awaited(reader)
-        piece: bytes
+            return list(filter(None, [await self._had_awaited(reader)]))
         if self._source.quick:
-            piece = self._had(reader.read)
-            return piece
+            return list(filter(None, [self._had(reader.read)]))
         from anyio.to_thread import run_sync
 
         # A file of ours is closed when its read is over; somebody else's pipe may keep a thread for long.
-        piece = await run_sync(self._had, reader.read, abandon_on_cancel=not self._source.ours)
-        return piece
+        if not self._source.ours:
+            return list(filter(None, [await run_sync(self._had, reader.read, abandon_on_cancel=True)]))
+        return await run_sync(self._had_some, reader)
+
+    def _had_some(self, reader: Any) -> list[bytes]:
+        pieces: list[bytes] = []
+        while len(pieces) < _READ_AHEAD and (piece := self._had(reader.read)):
+            pieces.append(piece)
+        return pieces
 
     def _begin(self) -> Any:
         """A reader that stands at the start."""

@@ -273,6 +273,9 @@ class PyreqwestEngine(_Family):
             return Broken(Phase.SENT, exc.reason, exc)  # whether the head had left, it does not say
         except exceptions.RequestError as exc:
             failure = exc
+        finally:
+            if not isinstance(order.request.content, bytes | None):
+                _lost.at = monotonic()  # its thread may still be about to ask for another piece
         return _broken(failure, order, answer, received)
 
     def close(self) -> None:
