@@ -6,6 +6,10 @@ import hashlib
 import io
 import os
 import random
+import socket
+import subprocess
+import sys
+import threading
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -17,6 +21,7 @@ from scripted_server import CLOSE, RESET, ScriptedServer, reply
 
 from failwell import (
     ArgumentTypeError,
+    AsyncClient,
     ConnectionLostError,
     Effect,
     Operation,
@@ -300,3 +305,96 @@ def test_a_client_that_blocks_refuses_what_must_be_awaited() -> None:
 
     assert isinstance(error, ArgumentTypeError)
     assert "AsyncClient" in str(error)
+
+
+MEMORY = """
+import asyncio, resource, sys
+import failwell
+
+url, path, engine, awaits = sys.argv[1:]
+if engine == "pyreqwest":
+    import pyreqwest
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+async def main(content):
+    async with failwell.AsyncClient(url, engine=engine) as client:
+        await client.request("PUT", "/", content=content)
+
+def once(content):
+    if awaits == "yes":
+        asyncio.run(main(content))
+    else:
+        with failwell.Client(url, engine=engine) as client:
+            client.request("PUT", "/", content=content)
+
+once(b"small")
+before = peak()
+once(failwell.Upload(path, digest=True))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the peak of a process's memory")
+@pytest.mark.parametrize(
+    ("engine", "awaits"),
+    [("httpx", "no"), ("httpx", "yes"), ("aiohttp", "yes"), ("pyreqwest", "no"), ("pyreqwest", "yes")],
+)
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, engine: str, awaits: str) -> None:
+    """200 MB, in a process of its own; the bound is a quarter of it."""
+    size = 200_000_000
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.truncate(size)
+    arrived: list[int] = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+                left = int(head.lower().partition(b"content-length:")[2].split()[0]) - len(body)
+                arrived.append(left + len(body))
+                while left and (piece := connection.recv(1024 * 1024)):
+                    left -= len(piece)
+                connection.sendall(reply(200, connection="close"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, url, str(path), engine, awaits],
+            env=clean,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        thread.join(10)
+
+    assert done.returncode == 0, done.stderr
+    assert arrived == [5, size]
+    assert int(done.stdout) < size / 4
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs the list of open files")
+@pytest.mark.parametrize("drive", ["asyncio", "trio"])
+def test_a_cancelled_upload_closes_its_file(drive: str, file: Callable[[bytes], Path]) -> None:
+    """The service reads nothing; the call is cancelled with most of the file unsent."""
+    import anyio
+
+    path = file(noise(PIECE_BYTES) * 64)
+
+    async def main(url: str) -> bool:
+        async with AsyncClient(url) as client:
+            with anyio.move_on_after(0.3) as scope:
+                await client.request("PUT", "/", content=path)
+            return scope.cancelled_caught
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert anyio.run(main, f"http://127.0.0.1:{listener.getsockname()[1]}", backend=drive)
+
+    opened = [os.path.realpath(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd")]
+    assert str(path) not in opened
