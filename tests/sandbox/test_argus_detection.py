@@ -318,6 +318,44 @@ def test_the_time_grows_with_the_length_and_not_faster(name: str) -> None:
     assert long < 24 * short + 0.05, f"{short:.4f} s, then {long:.4f} s"
 
 
+LETTERS = string.ascii_lowercase
+CROWDS = {
+    "all alike": ("globey ", [f"globe{c}" for c in LETTERS] + [f"glob{c}x" for c in LETTERS]),
+    "long ones": ("a ", [" ".join("a" * n + "b") for n in range(1, 49)]),
+    "of short words": (PROSE, [f"{a}{b} {b}{a} {a}{a}" for a in LETTERS[:6] for b in LETTERS[:6]]),
+}
+
+
+@pytest.mark.parametrize("name", CROWDS)
+def test_many_names_and_the_lowest_score_cost_linear_time_as_well(name: str) -> None:
+    unit, names = CROWDS[name]
+
+    def taken(length: int) -> float:
+        text = (unit * (length // len(unit) + 1))[:length]
+        best = 1e9
+        for _ in range(3):
+            began = time.process_time()
+            scan(text, detect=DETECTORS, competitors=names, min_score=0.0)
+            best = min(best, time.process_time() - began)
+        return best
+
+    short = taken(4_000)
+    long = taken(32_000)
+
+    assert long < 24 * short + 0.05, f"{short:.4f} s, then {long:.4f} s"
+
+
+def test_what_is_hardly_alike_is_no_misspelling_whatever_is_asked_for() -> None:
+    assert found("about glass", names=["Globex"], min_score=0.0) == []
+
+
+def test_the_words_of_a_long_name_are_found_in_their_order() -> None:
+    name = "The Bank of the Seven Hills and Rivers"
+
+    assert found(f"at {name.lower()}.", names=[name]) == [("exact", name.lower())]
+    assert found("at the bank of the seven rivers and hills", names=[name]) == []
+
+
 def test_an_answer_holds_only_so_many_findings_and_says_so() -> None:
     said = scan("globex " * 2000, detect=["competitors"], competitors=["Globex"], min_score=0.8)
 

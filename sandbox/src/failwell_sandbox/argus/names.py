@@ -12,11 +12,13 @@ than 5 letters have too many neighbours that mean something else; they are only 
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
@@ -26,8 +28,14 @@ from failwell_sandbox.argus.views import View, folded
 # The least letters of a name that is also looked for misspelled.
 FUZZY_FROM = 5
 
-# Names of more words than this are only found as they are.
-MOST_WORDS = 6
+# Names of more words than this are only found as they are: each number of words is looked through anew.
+MOST_WORDS = 4
+
+# What is less like a name than this is no misspelling of it, whatever a check asks for.
+LEAST_ALIKE = 0.6
+
+# So many mentions of one name are looked at, of each kind: an answer does not hold more anyway.
+MOST_MENTIONS = 1001
 
 # How sure a name is that had to be read behind a disguise, and two words for one at the most.
 DISGUISED = 0.95
@@ -69,19 +77,51 @@ class _Words:
     words: Sequence[str]
     starts: Sequence[int]
     ends: Sequence[int]
+    # All words, each between two separators, and where in it each has the one before it.
+    line: str
+    offsets: Sequence[int]
+    # By how many words: every so many that follow each other, as one, by its length, and where.
+    windows: dict[int, dict[int, tuple[list[str], list[int]]]]
 
     @classmethod
     def of(cls, view: View) -> _Words:
         found = [(match.group(), match.start(), match.end()) for match in _WORD.finditer(view.text)]
         words, starts, ends = zip(*found, strict=True) if found else ((), (), ())
-        return cls(view, words, starts, ends)
+        offsets = list(accumulate((len(word) + 1 for word in words), initial=0))
+        return cls(view, words, starts, ends, "\0".join(("", *words, "")), offsets, {})
 
-    def joined(self, count: int) -> list[str]:
-        """Every `count` words that follow each other, as one."""
-        if count == 1:
-            return list(self.words)
+    def sequences(self, key: Sequence[str]) -> Iterator[int]:
+        """The first words of where `key` stands, word for word."""
+        needle = "\0".join(("", *key, ""))
+        at = self.line.find(needle)
+        while at >= 0:
+            yield bisect_left(self.offsets, at)
+            at = self.line.find(needle, at + len(needle) - 1)
+
+    def near(self, letters: str, count: int, least: float) -> Iterator[tuple[int, float]]:
+        """Where `count` words as one are like `letters`, at least so much: the first word, and how much."""
+        if count not in self.windows:
+            self.windows[count] = self._joined(count)
+        lengths = self.windows[count]
+        # As many letters more or less are as many that differ.
+        for length in range(math.ceil(len(letters) * least), int(len(letters) / least) + 1):
+            if length in lengths:
+                joined, firsts = lengths[length]
+                found = process.extract_iter(
+                    letters, joined, scorer=OSA.normalized_similarity, score_cutoff=least
+                )
+                for _, score, index in islice(found, MOST_MENTIONS):
+                    yield firsts[index], score
+
+    def _joined(self, count: int) -> dict[int, tuple[list[str], list[int]]]:
+        by_length: dict[int, tuple[list[str], list[int]]] = {}
         shifted = (self.words[n:] for n in range(count))
-        return ["".join(window) for window in zip(*shifted, strict=False)]
+        for first, window in enumerate(zip(*shifted, strict=False)):
+            joined = "".join(window)
+            words, firsts = by_length.setdefault(len(joined), ([], []))
+            words.append(joined)
+            firsts.append(first)
+        return by_length
 
     def span(self, first: int, count: int) -> tuple[int, int]:
         return self.view.span(self.starts[first], self.ends[first + count - 1])
@@ -100,37 +140,22 @@ def mentions(text: str, names: Iterable[str], min_score: float) -> list[Mention]
     if not wanted:
         return []
     words = _Words.of(folded(text))
-    windows: dict[int, list[str]] = {}
-    places: dict[int, dict[str, list[int]]] = {}
     found = []
     for name, key in wanted:
         if _UNSPACED.search(name):
-            hits = list(_anywhere(words.view, folded(name).text))
+            hits = _anywhere(words.view, folded(name).text)
         else:
-            hits = [words.span(first, len(key)) for first in _sequences(words, key, places)]
-        mine = [_as_found(name, hit, text) for hit in hits]
+            hits = (words.span(first, len(key)) for first in words.sequences(key))
+        mine = [_as_found(name, hit, text) for hit in islice(hits, MOST_MENTIONS)]
         letters = "".join(key)
         if len(letters) >= FUZZY_FROM and len(key) <= MOST_WORDS and min_score < 1.0:
-            mine += _misspelled(words, name, key, windows, min_score)
+            mine += _misspelled(words, name, key, max(min_score, LEAST_ALIKE))
         found += _apart(mention for mention in mine if mention.score >= min_score)
     return found
 
 
 def _key(name: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(folded(name).text))
-
-
-def _sequences(words: _Words, key: tuple[str, ...], places: dict[int, dict[str, list[int]]]) -> Sequence[int]:
-    """The first words of where `key` stands, word for word."""
-    # By how many words it has: each length is joined once, whatever the number of names.
-    count = len(key)
-    if count not in places:
-        index: dict[str, list[int]] = {}
-        shifted = (words.words[n:] for n in range(count))
-        for first, window in enumerate(zip(*shifted, strict=False)):
-            index.setdefault("\0".join(window), []).append(first)
-        places[count] = index
-    return places[count].get("\0".join(key), ())
 
 
 def _anywhere(view: View, needle: str) -> Iterator[tuple[int, int]]:
@@ -152,21 +177,14 @@ def _said(written: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", written).casefold())
 
 
-def _misspelled(
-    words: _Words, name: str, key: tuple[str, ...], windows: dict[int, list[str]], min_score: float
-) -> Iterable[Mention]:
+def _misspelled(words: _Words, name: str, key: tuple[str, ...], least: float) -> Iterator[Mention]:
     letters = "".join(key)
     for count in {max(1, len(key) - 1), len(key), len(key) + 1}:
-        if count not in windows:
-            windows[count] = words.joined(count)
-        near = process.extract_iter(
-            letters, windows[count], scorer=OSA.normalized_similarity, score_cutoff=min_score
-        )
-        for _window, score, first in near:
+        # Two words that should be one, or one that should be two, are a slip as well.
+        most = 1.0 if count == len(key) else DISGUISED
+        for first, score in words.near(letters, count, least):
             if score < 1.0 or count != len(key):
-                # Two words that should be one, or one that should be two, are a slip as well.
-                kept = min(score, DISGUISED) if count != len(key) else score
-                yield Mention(name, "fuzzy", *words.span(first, count), round(kept, 3))
+                yield Mention(name, "fuzzy", *words.span(first, count), round(min(score, most), 3))
 
 
 def _apart(found: Iterable[Mention]) -> list[Mention]:
