@@ -373,7 +373,7 @@ def _limits_sql(number: int) -> tuple[str, str]:
     return (
         # Names of columns; every value is bound.
         f"SELECT {tats} FROM failwell_limits WHERE subject = ?",  # noqa: S608  # names of columns
-        f"INSERT INTO failwell_limits (subject, taken, ends, {tats}) "  # noqa: S608
+        f"INSERT INTO failwell_limits (subject, taken, ends, {tats}) "  # noqa: S608  # names of columns
         f"VALUES (?, ?, ?{', ?' * number}) ON CONFLICT (subject) DO UPDATE SET "
         + ", ".join(f"{column} = excluded.{column}" for column in ("taken", "ends", *columns)),
     )
