@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from client_drivers import Driver
 from scripted_server import CLOSE, RESET, ScriptedServer, reply
@@ -22,6 +24,7 @@ from scripted_server import CLOSE, RESET, ScriptedServer, reply
 from failwell import (
     ArgumentTypeError,
     AsyncClient,
+    CallTimeoutError,
     ConnectionLostError,
     Effect,
     Operation,
@@ -398,3 +401,55 @@ def test_a_cancelled_upload_closes_its_file(drive: str, file: Callable[[bytes], 
 
     opened = [os.path.realpath(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd")]
     assert str(path) not in opened
+
+
+def own_httpx2() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient()
+
+
+@pytest.mark.parametrize("engine", ["httpx", "aiohttp", "pyreqwest", own_httpx2], ids=str)
+def test_every_engine_says_the_same_of_a_body(engine: Any, file: Callable[[bytes], Path]) -> None:
+    """What its iterator raises, what progress raises, a stall past the deadline, and tries that follow."""
+    data = noise(2 * PIECE_BYTES + 1)
+    path = file(data)
+
+    def broken() -> Iterator[bytes]:
+        yield b"some"
+        raise LookupError("no more of it")
+
+    def stop(sent: int, total: int | None) -> None:
+        raise LookupError("enough")
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"some"
+        await asyncio.sleep(60)
+
+    async def main(url: str) -> list[Any]:
+        given = engine() if callable(engine) else engine
+        results: list[Any] = []
+        async with AsyncClient(url, engine=given, retry=AT_ONCE) as client:
+            for content, seconds in (
+                (Upload(broken(), size=1000), 20.0),
+                (Upload(path, progress=stop), 20.0),
+                (Upload(stalled(), size=1000), 0.5),
+                (path, 20.0),
+            ):
+                try:
+                    results.append(await client.request("POST", "/", content=content, deadline=seconds))
+                except Exception as exc:
+                    results.append(exc)
+        if callable(engine):
+            await given.aclose()
+        return results
+
+    with ScriptedServer([RESET, reply(503), reply()]) as server:
+        failed, stopped, late, sent = asyncio.run(main(server.url))
+
+    assert isinstance(failed, UploadError), failed
+    assert failed.failure.effect is Effect.UNKNOWN
+    assert type(stopped) is LookupError
+    assert isinstance(late, CallTimeoutError), late
+    assert late.failure.reason == "deadline"
+    assert isinstance(sent, Response), sent
+    assert [attempt.outcome for attempt in sent.attempts] == ["reset", "status", "ok"]
+    assert [asked.body for asked in server.asked] == [data] * 3
