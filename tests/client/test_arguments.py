@@ -187,7 +187,7 @@ WRONG_TYPES = [
 ]
 
 
-@pytest.mark.parametrize(("given", "says"), WRONG_TYPES, ids=str)
+@pytest.mark.parametrize(("given", "says"), WRONG_TYPES, ids=[s for _, s in WRONG_TYPES])
 def test_a_wrong_type_is_named(given: dict[str, Any], says: str) -> None:
     client, engine = made()
     error = refused(lambda: client.request(**{"method": "POST", "path": "/", **given}))

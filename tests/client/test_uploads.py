@@ -407,7 +407,11 @@ def own_httpx2() -> httpx2.AsyncClient:
     return httpx2.AsyncClient()
 
 
-@pytest.mark.parametrize("engine", ["httpx", "aiohttp", "pyreqwest", own_httpx2], ids=str)
+@pytest.mark.parametrize(
+    "engine",
+    ["httpx", "aiohttp", "pyreqwest", own_httpx2],
+    ids=["httpx", "aiohttp", "pyreqwest", "own_httpx2"],
+)
 def test_every_engine_says_the_same_of_a_body(engine: Any, file: Callable[[bytes], Path]) -> None:
     """What its iterator raises, what progress raises, a stall past the deadline, and tries that follow."""
     data = noise(2 * PIECE_BYTES + 1)
