@@ -296,7 +296,8 @@ def test_a_status_the_document_does_not_list_has_a_class_too(status: int, cls: t
     assert type(decoded(answer(status, "x"))) is cls
 
 
-@pytest.mark.parametrize("reason", Reason)
+# It sends no files, which could change or end too soon.
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.SOURCE])
 def test_however_an_attempt_breaks_the_error_is_one_of_ours(reason: Reason) -> None:
     cls = CONTRACT.class_for(STANDARD_CLASS[reason])
 
