@@ -16,7 +16,7 @@ from failwell_sandbox.subjects.common import SandboxSubject, exported
 
 # Every name is held against every other: about a second of work.
 CROWD = [
-    {"name": "".join(sha256(b"%d %d" % (i, part)).hexdigest()[:32] for part in range(3))} for i in range(120)
+    {"name": "".join(sha256(b"%d %d" % (i, part)).hexdigest()[:32] for part in range(3))} for i in range(220)
 ]
 ONE_TRY = Settings(attempts=1)
 
