@@ -4,7 +4,8 @@ Everything this repository does, in one command each, on a machine that has only
 
     python3 dev.py drill     rehearse the failures of the SDKs over real sockets
     python3 dev.py test      run the tests
-    python3 dev.py check     everything CI checks: lint, types, tests with coverage
+    python3 dev.py lint      look for mistakes without running anything: lint, layout, types
+    python3 dev.py check     everything CI checks: lint, and the tests with their coverage
     python3 dev.py setup     only make the environment (.venv)
 
 What follows the name is handed on: `python3 dev.py test tests/call -k budget`.
@@ -119,19 +120,25 @@ def test(python: Path, rest: list[str]) -> int:
     return run(python, "-m", "pytest", *(rest or ["-q", "-n", "auto"]))
 
 
-def check(python: Path, rest: list[str]) -> int:
+def lint(python: Path, rest: list[str]) -> int:
     steps: list[tuple[str, ...]] = [
         ("-m", "ruff", "check", "."),
         ("-m", "ruff", "format", "--check", "."),
         ("-m", "mypy", "src", *(f"{p.partition('[')[0]}/src" for p in PACKAGES[1:])),
         ("-m", "pyright"),
-        ("-m", "pytest", "-q", "-n", "auto", "--cov", "--cov-report=term:skip-covered", *rest),
     ]
     for step in steps:
         say(" ".join(step[1:4]))
         if code := run(python, *step):
             return code
     return 0
+
+
+def check(python: Path, rest: list[str]) -> int:
+    if code := lint(python, []):
+        return code
+    say("pytest")
+    return test(python, ["-q", "-n", "auto", "--cov", "--cov-report=term:skip-covered", *rest])
 
 
 def run(python: Path, *arguments: str) -> int:
@@ -147,7 +154,7 @@ def fail(text: str, code: int = 1) -> int:
     return code or 1
 
 
-COMMANDS = {"drill": drill, "test": test, "check": check, "setup": lambda python, rest: 0}
+COMMANDS = {"drill": drill, "test": test, "lint": lint, "check": check, "setup": lambda python, rest: 0}
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))

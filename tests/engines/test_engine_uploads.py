@@ -338,3 +338,21 @@ def test_a_brought_client_whose_auth_asks_twice_sends_the_file_twice(
     assert isinstance(result, Response), result
     assert result.status == 200
     assert [r.partition(b"\r\n\r\n")[2] for r in server.requests] == [path.read_bytes()] * 2
+
+
+@pytest.mark.parametrize("between", ["pieces", "tries"])
+def test_what_is_read_after_a_try_is_over_does_not_say_why_it_was_lost(
+    upload: MakeBody, large: Path, between: str
+) -> None:
+    body = upload(large)
+    body.begin(time.monotonic() + 20)
+    pieces = iter(body)
+    if between == "pieces":
+        next(pieces)
+    lost = Broken(Phase.SENT, Reason.RESET, OSError("reset"))
+
+    body.close()  # while a thread of the engine still holds the pieces
+    with pytest.raises(Exception, match="the try is over"):
+        next(pieces)
+
+    assert body.told(lost) is lost

@@ -56,6 +56,17 @@ class BodyError(Exception):
         self.reason = reason
 
 
+class _OverError(BodyError):
+    """
+    A piece was asked for after its try had ended: by a thread of an engine, or one that still read.
+
+    It never says why a try was lost: it is what became of one that was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Reason.SOURCE, "the try is over")
+
+
 class Body:
     """
     One body of one call.
@@ -137,7 +148,7 @@ class Body:
         self._reader = reader = self._had(self._source.open)
         if self._over:  # an engine's thread may come when its try was given up
             reader.close()
-            raise self._fail(Reason.SOURCE, "the try is over")
+            raise _OverError
         return reader
 
     def _had(self, get: Callable[[], Any]) -> Any:
@@ -146,6 +157,8 @@ class Body:
             raise self._fail(Reason.DEADLINE, "the deadline passed while the body was sent")
         try:
             return get()
+        except _OverError:
+            raise
         except Exception as exc:
             raise self._from(exc) from exc
 
@@ -383,7 +396,7 @@ class _FileReader:
         with self._lock:
             file = self._file
             if file is None:
-                raise BodyError(Reason.SOURCE, f"{self._name} was closed")
+                raise _OverError
             piece = file.read(min(PIECE_BYTES, self._left))
             if not piece:
                 raise BodyError(Reason.SOURCE, f"{self._name} ends {self._left} bytes before its end")
