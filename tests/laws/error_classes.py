@@ -73,6 +73,9 @@ def contracts() -> dict[str, Contract]:
 # What a documented constructor is given for each parameter it insists on.
 SAMPLES: dict[str, Any] = {
     "message": "It broke",
+    "code": "BROKEN",
+    "resource_type": "file",
+    "resource_id": "img_1",
     "status_code": 418,
     "exceptions": [failwell.UsageError("an item")],
 }
