@@ -3,11 +3,16 @@ Names of competitors in a text: as they are written, disguised, or misspelled.
 
 The text is cut into words once; a name is looked for as a sequence of words, so that "Globex" is
 found in "globex's" and not in "globexian". Scripts that are written without spaces have no such
-words: there a name is found wherever it stands.
+words, and Korean writes what other languages have prepositions for at the end of the word: there a
+name is found wherever it stands.
+
+What stands between words makes no difference, except for the signs that are read out: "AT&T" is not
+in "at t", "C++" not in "vitamin C". A long name without them is a misspelled one.
 
 Misspelled means: a few letters wrong, missing, too many or swapped (the optimal string alignment
 distance, by rapidfuzz), as a part of the longer of the two at most `1 - min_score`. Names of fewer
 than 5 letters have too many neighbours that mean something else; they are only found as they are.
+Hangul is compared by its letters, of which a syllable has two or three.
 """
 
 from __future__ import annotations
@@ -18,12 +23,12 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from failwell_sandbox.argus.views import View, folded
+from failwell_sandbox.argus.views import MARKS, View, folded
 
 # The least letters of a name that is also looked for misspelled.
 FUZZY_FROM = 5
@@ -40,13 +45,22 @@ MOST_MENTIONS = 1001
 # How sure a name is that had to be read behind a disguise, and two words for one at the most.
 DISGUISED = 0.95
 
-# A word is letters and digits of any script, without the underscore.
-_WORD = re.compile(r"[^\W_]+")
+# A word is letters and digits of any script with their marks, without the underscore.
+_WORD = re.compile(rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*")
 
-# Written without spaces: Thai to Burmese, Khmer, kana, Han.
+# Thai to Burmese, Khmer, kana, Han; Hangul, in a view as its letters.
 _UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+    r"\u1100-\u11ff]"
 )
+
+# What stands behind a letter and makes another one of it: a mark, the rest of a syllable of Hangul.
+_MORE = rf"[{MARKS}\u1160-\u11ff]"
+
+# Signs that are read out, and so are a part of a name.
+_SIGNS = "&+#@%$€£¥"
+MOST_SIGNS = 4  # in a row, before a name or behind it
+_SIGNS_BEFORE, _SIGNS_BEHIND = re.compile(rf"[{_SIGNS}]*\Z"), re.compile(rf"[{_SIGNS}]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,35 @@ class Mention:
     start: int
     end: int
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """
+    A name that is looked for.
+
+    Attributes:
+        given: As it came.
+        folded: The whole of it, as the text is looked at.
+        words: Its words.
+        signs: Those that are read out: before the words, between them, behind them. Empty if
+            there are none.
+        letters: How many it is written with.
+    """
+
+    given: str
+    folded: str
+    words: tuple[str, ...]
+    signs: tuple[str, ...]
+    letters: int
+
+    @classmethod
+    def of(cls, given: str) -> _Name:
+        text = folded(given).text
+        found = [match.span() for match in _WORD.finditer(text)]
+        words = tuple(text[start:end] for start, end in found)
+        signs = _signs(text, found) if found else ()
+        return cls(given, text, words, signs if any(signs) else (), sum(map(len, _said(given))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +169,19 @@ class _Words:
     def span(self, first: int, count: int) -> tuple[int, int]:
         return self.view.span(self.starts[first], self.ends[first + count - 1])
 
+    def written(self, name: _Name) -> Iterator[tuple[int, int]]:
+        """Where `name` stands, word for word and with its signs."""
+        text, count = self.view.text, len(name.words)
+        for first in self.sequences(name.words):
+            if not name.signs:
+                yield self.span(first, count)
+                continue
+            behind = first + count
+            signs = _signs(text, list(zip(self.starts[first:behind], self.ends[first:behind], strict=True)))
+            if all(wanted in ("", there) for wanted, there in zip(name.signs, signs, strict=True)):
+                before, after = len(name.signs[0]), len(name.signs[-1])
+                yield self.view.span(self.starts[first] - before, self.ends[behind - 1] + after)
+
 
 def mentions(text: str, names: Iterable[str], min_score: float) -> list[Mention]:
     """
@@ -136,33 +192,38 @@ def mentions(text: str, names: Iterable[str], min_score: float) -> list[Mention]
         names: What to look for. One without letters and digits is never found.
         min_score: The least score of a mention.
     """
-    wanted = [(name, key) for name in dict.fromkeys(names) if (key := _key(name))]
+    wanted = [name for given in dict.fromkeys(names) if (name := _Name.of(given)).words]
     if not wanted:
         return []
     words = _Words.of(folded(text))
     found = []
-    for name, key in wanted:
-        if _UNSPACED.search(name):
-            hits = _anywhere(words.view, folded(name).text)
-        else:
-            hits = (words.span(first, len(key)) for first in words.sequences(key))
-        mine = [_as_found(name, hit, text) for hit in islice(hits, MOST_MENTIONS)]
-        letters = "".join(key)
-        if len(letters) >= FUZZY_FROM and len(key) <= MOST_WORDS and min_score < 1.0:
-            mine += _misspelled(words, name, key, max(min_score, LEAST_ALIKE))
+    for name in wanted:
+        hits = _anywhere(words.view, name) if _UNSPACED.search(name.folded) else words.written(name)
+        mine = [_as_found(name.given, hit, text) for hit in islice(hits, MOST_MENTIONS)]
+        if name.letters >= FUZZY_FROM and len(name.words) <= MOST_WORDS and min_score < 1.0:
+            mine += _misspelled(words, name, max(min_score, LEAST_ALIKE))
         found += _apart(mention for mention in mine if mention.score >= min_score)
     return found
 
 
-def _key(name: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(folded(name).text))
+def _signs(text: str, words: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """The signs that are read out, right before `words`, anywhere between them, and right behind them."""
+    begin, end = words[0][0], words[-1][1]
+    before = _SIGNS_BEFORE.search(text, max(0, begin - MOST_SIGNS), begin)
+    behind = _SIGNS_BEHIND.match(text, end, end + MOST_SIGNS)
+    assert before is not None
+    assert behind is not None  # each of them matches nothing at all as well
+    between = (
+        "".join(char for char in text[end:start] if char in _SIGNS)
+        for (_, end), (start, _) in pairwise(words)
+    )
+    return (before.group(), *between, behind.group())
 
 
-def _anywhere(view: View, needle: str) -> Iterator[tuple[int, int]]:
-    at = view.text.find(needle)
-    while at >= 0:
-        yield view.span(at, at + len(needle))
-        at = view.text.find(needle, at + len(needle))
+def _anywhere(view: View, name: _Name) -> Iterator[tuple[int, int]]:
+    needle = r"\s*".join(map(re.escape, name.folded.split()))
+    for match in re.finditer(rf"{needle}(?!{_MORE})", view.text):
+        yield view.span(*match.span())
 
 
 def _as_found(name: str, hit: tuple[int, int], text: str) -> Mention:
@@ -177,14 +238,15 @@ def _said(written: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", written).casefold())
 
 
-def _misspelled(words: _Words, name: str, key: tuple[str, ...], least: float) -> Iterator[Mention]:
-    letters = "".join(key)
-    for count in {max(1, len(key) - 1), len(key), len(key) + 1}:
+def _misspelled(words: _Words, name: _Name, least: float) -> Iterator[Mention]:
+    as_many = len(name.words)
+    for count in {max(1, as_many - 1), as_many, as_many + 1}:
         # Two words that should be one, or one that should be two, are a slip as well.
-        most = 1.0 if count == len(key) else DISGUISED
-        for first, score in words.near(letters, count, least):
-            if score < 1.0 or count != len(key):
-                yield Mention(name, "fuzzy", *words.span(first, count), round(min(score, most), 3))
+        right = count == as_many and not name.signs
+        for first, score in words.near("".join(name.words), count, least):
+            if score < 1.0 or not right:
+                score = round(min(score, 1.0 if right else DISGUISED), 3)
+                yield Mention(name.given, "fuzzy", *words.span(first, count), score)
 
 
 def _apart(found: Iterable[Mention]) -> list[Mention]:

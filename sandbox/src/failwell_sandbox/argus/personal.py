@@ -1,14 +1,16 @@
 """
 Personal data in a text: what can be checked, is.
 
-    email        dot-atoms before the @ (RFC 5321), behind it a host name with a top-level domain; the
-                 lengths of all parts
-    card_number  13 to 19 digits, alone or in the groups that are printed on cards; the issuer's first
-                 digits and length, and Luhn (ISO/IEC 7812-1)
+    email        dot-atoms before the @ (RFC 5321), of any script (RFC 6531), behind it a host name with
+                 a top-level domain; the lengths of all parts
+    card_number  13 to 19 digits, alone or in the groups that are printed on cards, with blanks, dots
+                 or hyphens between them; the issuer's first digits and length, and Luhn (ISO/IEC
+                 7812-1). No decimals of a number
     iban         alone or in groups of 4; the country's length, and mod 97 (ISO 13616)
     phone        with + or 00 and a country's code; a number that can be assigned (libphonenumber)
 
-A phone number without its country is not looked for: any number could be one.
+A phone number without its country is not looked for: any number could be one. What turns out to be
+no number does not hide one that begins within it.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from typing import NamedTuple
 
 import phonenumbers
 
+from failwell_sandbox.argus.views import MARKS
+
 # Tried as phone numbers in one text: each costs some hundred times what another character does.
-MOST_PHONES = 20_000
+MOST_PHONES = 10_000
 
 
 class Datum(NamedTuple):
@@ -45,8 +49,14 @@ def personal_data_in(text: str) -> list[Datum]:
 
 # RFC 5321, section 4.5.3.1; RFC 1035, section 2.3.4.
 _LOCAL, _DOMAIN = 64, 253
-_BEFORE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}")
-_BEHIND = re.compile(r"[^\W_](?:[^\W_]|-){0,62}(?:\.[^\W_](?:[^\W_]|-){0,62}){1,10}")
+# Backwards. Latin letters go with those of ASCII; other scripts only if they stand before the @, since
+# some are written without a blank before an address.
+_BEFORE = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u00c0-\u024f-]{1,65}"
+    rf"|(?:[^\W_]|[{MARKS}])(?:[^\W_]|[{MARKS}._+-]){{0,64}}"
+)
+_LABEL = rf"[^\W_](?:[^\W_]|[{MARKS}-]){{0,62}}"
+_BEHIND = re.compile(rf"{_LABEL}(?:\.{_LABEL})+(?![^\W_])")
 _QUOTES = "'`*/|{}=!#?$%^&~"
 
 
@@ -54,13 +64,12 @@ def _emails(text: str) -> Iterator[Datum]:
     at = text.find("@")
     while at >= 0:
         # Reversed, the longest run before the @ is a match from the start: nothing is tried twice.
-        before = _BEFORE.match(text[max(0, at - _LOCAL) : at][::-1])
+        before = _BEFORE.match(text[max(0, at - _LOCAL - 1) : at][::-1])
         behind = _BEHIND.match(text, at + 1, at + 1 + _DOMAIN)
-        if before is not None and behind is not None:
+        if before is not None and behind is not None and len(before.group()) <= _LOCAL:
             local = before.group()[::-1].lstrip(_QUOTES + ".")
             labels = behind.group().rstrip("-").split(".")
-            longer = at - before.end() > 0 and _BEFORE.match(text[at - before.end() - 1]) is not None
-            if _is_local(local) and _is_host(labels) and not longer:
+            if _is_local(local) and _is_host(labels):
                 yield Datum("email", at - len(local), at + 1 + len(".".join(labels)), 1.0)
         at = text.find("@", at + 1)
 
@@ -71,16 +80,25 @@ def _is_local(local: str) -> bool:
 
 def _is_host(labels: list[str]) -> bool:
     top = labels[-1]
-    named = (top.isalpha() and len(top) >= 2) or top.startswith("xn--")
+    # Of letters and their marks.
+    named = (len(top) >= 2 and not re.search(r"[\d-]", top)) or top.startswith("xn--")
     return named and not any(label.endswith("-") for label in labels)
 
 
 # --- card numbers ---
 
-_CARD = re.compile(
-    r"(?<![0-9])(?:[0-9]{13,19}"
-    r"|[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]{4}(?:[ -]?[0-9]{3})?"
-    r"|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5})(?![0-9])"
+_GAP = r"[\s.-]{1,3}"
+# Where a number or a group of one begins, but for what stands behind a decimal point.
+_GROUP = re.compile(r"(?<![0-9])(?<![0-9]\.)[0-9]{4}")
+# How a card number goes on, the likeliest first: what follows one may be its year or its check code.
+_CARDS = tuple(
+    re.compile(rf"{form}(?![0-9])(?!\.[0-9])")
+    for form in (
+        r"[0-9]{13,19}",
+        rf"[0-9]{{4}}(?:{_GAP}[0-9]{{4}}){{3}}",
+        rf"[0-9]{{4}}(?:{_GAP}[0-9]{{4}}){{3}}{_GAP}?[0-9]{{3}}",
+        rf"[0-9]{{4}}{_GAP}[0-9]{{6}}{_GAP}[0-9]{{4,5}}",
+    )
 )
 _ISSUED = (
     (re.compile(r"4"), (13, 16, 19)),  # Visa
@@ -101,11 +119,20 @@ def luhn(digits: str) -> bool:
 
 
 def _cards(text: str) -> Iterator[Datum]:
-    for match in _CARD.finditer(text):
-        digits = match.group().replace(" ", "").replace("-", "")
-        issued = any(begins.match(digits) and len(digits) in lengths for begins, lengths in _ISSUED)
-        if issued and luhn(digits):
-            yield Datum("card_number", *match.span(), 1.0)
+    end = 0
+    for group in _GROUP.finditer(text):
+        if group.start() < end:
+            continue
+        for match in (form.match(text, group.start()) for form in _CARDS):
+            if match is not None and _is_card(re.sub("[^0-9]", "", match.group())):
+                end = match.end()
+                yield Datum("card_number", *match.span(), 1.0)
+                break
+
+
+def _is_card(digits: str) -> bool:
+    issued = any(begins.match(digits) and len(digits) in lengths for begins, lengths in _ISSUED)
+    return issued and luhn(digits)
 
 
 # --- IBAN ---
@@ -123,7 +150,7 @@ _IBAN_LENGTHS = {
     "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
 }  # fmt: skip
 
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,29}")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,29}))")
 
 
 def mod97(iban: str) -> bool:
@@ -134,21 +161,21 @@ def mod97(iban: str) -> bool:
 
 def _ibans(text: str) -> Iterator[Datum]:
     for match in _IBAN.finditer(text):
-        length = _IBAN_LENGTHS.get(match.group()[:2])
-        end = None if length is None else _end_of(match.group(), length)
+        length = _IBAN_LENGTHS.get(match.group(1)[:2].upper())
+        end = None if length is None else _end_of(match.group(1), length)
         if end is None:
             continue
         follows = text[match.start() + end : match.start() + end + 1]
         whole = not (follows.isascii() and follows.isalnum())
-        if whole and mod97(match.group()[:end].replace(" ", "")):
+        if whole and mod97(re.sub("[ -]", "", match.group(1)[:end])):
             yield Datum("iban", match.start(), match.start() + end, 1.0)
 
 
 def _end_of(written: str, length: int) -> int | None:
-    """Behind which character of `written` there are `length` that are no blanks."""
+    """Behind which character of `written` there are `length` that are no blanks and no hyphens."""
     seen = 0
     for index, char in enumerate(written):
-        seen += char != " "
+        seen += char not in " -"
         if seen == length:
             return index + 1
     return None
@@ -156,36 +183,40 @@ def _end_of(written: str, length: int) -> int | None:
 
 # --- phone numbers ---
 
+# With what may stand between two digits.
+_BETWEEN = r"[ \t./-]{1,2}"
 _PHONE = re.compile(
-    r"(?<![0-9A-Za-z+])(?:\+|00)(?=[1-9(])(?:[0-9()]|[ ./-](?=[0-9(])){6,24}(?<=[0-9])(?![0-9])"
+    rf"(?<![0-9A-Za-z+])\(?(?:\+|00(?:{_BETWEEN})?)(?=[1-9(])"
+    rf"(?:[0-9()]|{_BETWEEN}(?=[0-9(])){{6,24}}(?<=[0-9])(?![0-9])"
 )
 
 
 def _phones(text: str) -> Iterator[Datum]:
-    for tried, match in enumerate(_PHONE.finditer(text)):
-        if tried == MOST_PHONES:
+    at = 0
+    for _ in range(MOST_PHONES):
+        match = _PHONE.search(text, at)
+        if match is None:
             return
-        length = _dialled(match.group())
-        if length:
-            yield Datum("phone", match.start(), match.start() + length, 0.95)
+        start, end = _dialled(text, *match.span())
+        if end > start:
+            yield Datum("phone", start, end, 0.95)
+        at = max(end, match.start() + 2)
 
 
-def _dialled(written: str) -> int:
-    """How many characters of `written` are a phone number; 0 if none are."""
-    # What stands behind a blank may be a number of its own: "+49 30 901820 24 hours".
-    cuts = [match.start() for match in _GAP.finditer(written)][-2:]
-    for end in (len(written), *reversed(cuts)):
-        part = written[:end]
+def _dialled(text: str, start: int, end: int) -> tuple[int, int]:
+    """Where between the two there is a phone number; nowhere if both are the same."""
+    start += text[start] == "(" and ")" not in text[start:end]
+    # What stands behind a blank may be a number of its own: "+1 650 253 0000 24 hours".
+    cuts = [start + match.start() for match in re.finditer(_BETWEEN, text[start:end])][-2:]
+    for behind in (end, *reversed(cuts)):
+        written = text[start:behind].lstrip("(").replace("\t", " ")
         try:
-            number = phonenumbers.parse(f"+{part[2:]}" if part.startswith("00") else part, None)
+            number = phonenumbers.parse(f"+{written[2:]}" if written.startswith("00") else written, None)
         except phonenumbers.NumberParseException:
             continue
         if phonenumbers.is_valid_number(number):
-            return end
-    return 0
-
-
-_GAP = re.compile(r"[ ./-]+")
+            return start, behind
+    return start, start
 
 
 def _overlaps(datum: Datum, taken: list[tuple[int, int]]) -> bool:

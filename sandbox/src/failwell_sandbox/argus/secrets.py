@@ -12,6 +12,7 @@ Leaked secrets in a text: formats that services document, each checked as far as
     sendgrid_key             `SG.`, 22 and 43 characters
     twilio_key               `SK` and 32 hexadecimal digits
     pypi_token               `pypi-` and a macaroon for pypi.org
+    argus_key                `sk_`, `rsk_` and 32 characters: our own
     jwt                      three parts of base64url, of which the first is JSON with an `alg`
     private_key              `-----BEGIN ... PRIVATE KEY-----`
     assigned_secret          `password = ...`, `api_key: "..."`, by the value's entropy
@@ -105,6 +106,7 @@ _FORMATS = (
     _Format("stripe_key", _plain(r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,200}")),
     _Format("sendgrid_key", _plain(r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}")),
     _Format("twilio_key", _plain(r"SK[0-9a-f]{32}")),
+    _Format("argus_key", _plain(r"r?sk_[A-Za-z0-9]{32}")),
     _Format("pypi_token", _plain(r"pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,1000}")),
     # The dot is no boundary here: what stands behind one is a part of something begun before.
     _Format(

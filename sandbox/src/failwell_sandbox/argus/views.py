@@ -6,9 +6,13 @@ characters of no width between the letters, with letters of another script that 
 full width, in mathematical bold. A `View` takes that back, character by character, and knows for
 each character of what is left at which index of the text it was.
 
-    plain   invisible characters dropped, compatibility forms and accents taken away (NFKD),
-            all digits those of ASCII: for secrets and numbers, which have a case
+    plain   invisible characters dropped, compatibility forms and accents taken away (NFKD), all
+            digits, blanks and dashes those of ASCII: for secrets and numbers, which have a case
     folded  the same without case, look-alikes as the Latin letters they look like: for names
+
+Accents are the marks that people leave out without writing another word: those of Latin, Greek and
+Cyrillic, the vowel points of Hebrew and Arabic. The vowel signs of Indic scripts and of Thai, and
+the marks that make another kana, are no accents: they stay.
 
 Everything is looked up by character, in a table that is filled once: the time is linear.
 
@@ -19,6 +23,7 @@ Source:
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable
@@ -27,17 +32,40 @@ from functools import lru_cache
 # One character becomes so many at the most.
 MOST_PARTS = 4
 
-# Lower-case letters that look like the Latin ones below them.
+# Lower-case letters that look like the Latin ones below them, and those that are Latin ones with a
+# stroke or two in one, which have no other form in Unicode.
 _LOOK_ALIKES = str.maketrans(
-    "аеорсухіјѕԁһӏԛԝѵкмтвнґӕ" "αορνιυκτχγѡεηωρβ" "օոսցհզք" "ıſɡɑ",
-    "aeopcyxijsdhlqwvkmtbhræ" "aopviuktxywenwpb" "onughqp" "isga",
-)  # fmt: skip
+    "аеорсухіјѕԁһӏԛԝѵкмтвнґ" "αορνιυκτχγѡεηωρβ" "օոսցհզք" "ıſɡɑ" "øłđħŧ",
+    "aeopcyxijsdhlqwvkmtbhr" "aopviuktxywenwpb" "onughqp" "isga" "oldht",
+) | str.maketrans({"æ": "ae", "ӕ": "ae", "œ": "oe"})  # fmt: skip
 
-# What a reader does not see, besides the category Cf: fillers and the selectors of variants.
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {
+# What a reader does not see, besides the category Cf: fillers, the selectors of variants, and the
+# bar that makes an Arabic word longer.
+_INVISIBLE = frozenset("\u034f\u0640\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {
     *map(chr, range(0xFE00, 0xFE10)),
     *map(chr, range(0x180B, 0x180E)),
+    *map(chr, range(0xE0100, 0xE01F0)),
 }
+
+# Latin, Greek and Cyrillic; Hebrew; Arabic; Syriac; for all of them; around a sign; halves.
+_ACCENTS = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+    "\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed"
+    "\u0711\u0730-\u074a\u1ab0-\u1ace\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]"
+)
+
+
+def _every_mark() -> str:
+    """The characters that belong to the letter before them, for a class of a regular expression."""
+    # Above, there are only selectors of variants, which nobody sees.
+    marks = [code for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M"]
+    ends = [n for n, code in enumerate(marks) if n + 1 == len(marks) or marks[n + 1] != code + 1]
+    starts = [0, *(n + 1 for n in ends[:-1])]
+    return "".join(f"{chr(marks[a])}-{chr(marks[b])}" for a, b in zip(starts, ends, strict=True))
+
+
+# `\w` has letters and digits alone; in many scripts the half of a word is marks.
+MARKS = _every_mark()
 
 
 class View:
@@ -118,8 +146,11 @@ def folded(text: str) -> View:
 def _plain(char: str) -> str:
     if "\x20" <= char < "\x7f":
         return char
-    if char in _INVISIBLE or unicodedata.category(char) == "Cf":
+    category = unicodedata.category(char)
+    if category == "Cf" or char in _INVISIBLE:
         return ""
+    if category in ("Zs", "Pd") or char == "\N{MINUS SIGN}":
+        return " " if category == "Zs" else "-"
     kept = ""
     for part in unicodedata.normalize("NFKD", char):
         if _is_accent(part):
@@ -136,5 +167,5 @@ def _folded(char: str) -> str:
 
 
 def _is_accent(char: str) -> bool:
-    """Whether `char` is an accent of the letter before it, Latin, Greek or Cyrillic."""
-    return "\u0300" <= char <= "\u036f"
+    """Whether `char` is one that the letter before it may be written without."""
+    return _ACCENTS.match(char) is not None
