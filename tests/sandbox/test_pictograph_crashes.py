@@ -268,3 +268,20 @@ def test_training_without_what_it_needs_says_what_to_install(
 
     assert (failed["status"], failed["error"]["code"]) == ("failed", "not_installed")
     assert "failwell-sandbox[learning]" in failed["error"]["message"]
+
+
+def test_what_a_process_says_before_it_breaks_off_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from failwell_sandbox.pictograph import jobs
+
+    monkeypatch.setattr(jobs, "MOST_ATTEMPTS", 1)
+    (tmp_path / "PIL.py").write_text("raise RuntimeError('the machine has no memory left')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with here(tmp_path / "state") as (pictograph, _):
+        pictograph.annotated("boxes", images=1)
+        asked = {"dataset_name": "boxes", "export_name": "v1", "pipeline_type": "yolox"}
+        failed = pictograph.ended(f"/v1/training/{pictograph.made('POST', '/v1/training', asked)['id']}")
+
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "abandoned")
+    assert "the machine has no memory left" in caplog.text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -54,11 +56,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_all_datasets_are_listed_page_by_page(run: Run) -> None:
-    other = {**DATASET, "id": "ds_2", "name": "sky", "image_count": 0}
+    other = {**DATASET, "id": "ds_2", "name": "sky", "image_count": 1}
     script = [answer(200, page(DATASET, next_cursor="c")), answer(200, page(other))]
     status, out, _ = run("datasets", "list", script=script)
 
-    assert (status, out) == (0, "ds_1  street  2 images\nds_2  sky     0 images\n")
+    assert (status, out) == (0, "ds_1  street  2 images\nds_2  sky     1 image\n")
 
 
 def test_datasets_as_json_are_one_document(run: Run) -> None:
@@ -67,6 +69,17 @@ def test_datasets_as_json_are_one_document(run: Run) -> None:
     assert (status, err) == (0, "")
     assert [dataset["name"] for dataset in json.loads(out)] == ["street"]
     assert json.loads(run("datasets", "list", "--json", script=[answer(200, page())])[1]) == []
+
+
+def test_no_datasets_are_no_lines_and_a_word_about_it(run: Run) -> None:
+    assert run("datasets", "list", script=[answer(200, page())]) == (0, "", "There are no datasets yet.\n")
+
+
+def test_what_would_steer_a_terminal_is_shown_and_not_done(run: Run) -> None:
+    odd = {**DATASET, "name": "a\x1b[2J\nb\u202e"}
+    _, out, _ = run("datasets", "list", script=[answer(200, page(odd))])
+
+    assert out == "ds_1  a\\x1b[2J\\nb\\u202e  2 images\n"
 
 
 def test_a_folder_is_uploaded_and_counted(run: Run, tmp_path: Path) -> None:
@@ -102,6 +115,64 @@ def test_a_folder_that_is_uploaded_in_part_is_status_1_and_names_the_rest(run: R
     assert (status, err, told["type"], told["failed"]) == (1, "", "FolderUploadError", 1)
 
 
+def test_of_many_files_that_failed_some_are_named_and_the_others_counted(run: Run, tmp_path: Path) -> None:
+    for number in range(23):
+        (tmp_path / f"{number:02}.png").write_bytes(b"x")
+    store = Store()
+    store.fail = lambda name: answer(409, refusal("image_exists", "It is there.", image_id="img_1"))
+    upload = ("upload", "street", str(tmp_path))
+    _, _, err = run(*upload, script=repeat(store))
+
+    assert err.count("It is there.") == 20
+    assert err.endswith(
+        "and 3 more, which --json lists\n0 uploaded, 23 failed\n"
+        "--skip-existing leaves out what the service has.\n"
+    )
+    assert "leaves out" not in run(*upload, "--skip-existing", script=repeat(store))[2]
+
+
+def test_what_every_file_fails_with_is_said_once(run: Run, tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+    store = Store()
+    url = "https://pictograph.example/billing/upgrade"
+    for status, hint in ((401, "The API key is read from PICTOGRAPH_API_KEY."), (402, f"Top up at: {url}")):
+        store.fail = lambda name, status=status: (  # type: ignore[misc]  # each round has its status
+            answer(status, refusal("no", "No.", upgrade_url=url))
+        )
+        _, _, err = run("upload", "street", str(tmp_path), "--concurrency", "1", script=repeat(store))
+        lines = err.splitlines()
+        assert lines[0].startswith(f"pictograph: No. ({status}")
+        assert lines[1:] == [hint, "0 uploaded, 1 failed, 4 not tried"]
+
+
+def test_a_folder_without_images_says_so(run: Run, tmp_path: Path) -> None:
+    status, out, err = run("upload", "street", str(tmp_path), script=repeat(Store()))
+
+    assert (status, out) == (0, "0 uploaded\n")
+    assert "There are no images in the folder" in err
+
+
+def test_a_file_whose_name_is_no_text_is_a_failure_of_its_own(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    odd = os.fsencode(tmp_path) + b"/\xff\n.png"
+    try:
+        Path(os.fsdecode(odd)).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    store = Store()
+    upload = ("upload", "street", str(tmp_path))
+    status, _, err = run(*upload, script=repeat(store))
+
+    assert (status, err) == (
+        1,
+        "\\udcff\\n.png: name '\\udcff\\n.png' is not UTF-8: call the image something else\n"
+        "1 uploaded, 1 failed\n",
+    )
+    told = json.loads(run(*upload, "--json", "--skip-existing", script=repeat(store))[1])["error"]
+    assert (told["skipped"], told["failed"], told["files"][1]["path"]) == (1, 1, "\udcff\n.png")
+
+
 TRAINING = [
     answer(200, DATASET),
     answer(201, EXPORT),
@@ -134,9 +205,62 @@ def test_a_run_that_goes_on_is_status_3_and_named(run: Run) -> None:
     status, out, err = run("train", "street", "--timeout", "3", script=script)
 
     assert (status, out) == (3, "")
-    assert err.endswith("It goes on: run_1\n")
+    assert err.endswith("The run goes on. To wait for it: pictograph wait run_1\n")
     told = json.loads(run("train", "street", "--timeout", "3", "--json", script=script)[1])["error"]
     assert (told["type"], told["run_id"]) == ("PollTimeoutError", "run_1")
+
+
+def test_a_run_that_goes_on_is_waited_for_by_its_id(run: Run) -> None:
+    status, out, err = run("wait", "run_1", script=TRAINING[4:])
+
+    assert (status, out) == (0, "mdl_1  street-yolox  person, road\n")
+    assert err == "run_1  running  50%\nrun_1  completed  100%\n"
+    told = json.loads(run("wait", "run_1", "--json", script=TRAINING[4:])[1])
+    assert (told["run"]["id"], told["model"]["id"]) == ("run_1", "mdl_1")
+
+
+def test_a_run_that_failed_is_status_1_and_named(run: Run) -> None:
+    failed = {**RUN, "status": "failed", "error": {"code": "one_class", "message": "There is one label."}}
+    status, out, _ = run("wait", "run_1", "--json", script=[answer(200, failed)])
+    told = json.loads(out)["error"]
+
+    assert (status, told["type"], told["error_code"]) == (1, "JobFailedError", "one_class")
+    assert told["run_id"] == "run_1"
+
+
+def test_a_training_that_is_begun_again_with_its_key_is_the_same_request(run: Run) -> None:
+    sent: list[Any] = []
+
+    def noted(order: Any) -> Any:
+        sent.append(order.request)
+        return TRAINING[len(sent) - 1]
+
+    run("train", "street", "--idempotency-key", "mine", script=repeat(noted))
+
+    keys = [request.headers.get("idempotency-key") for request in sent if request.method == "POST"]
+    assert keys == ["mine-export", "mine-run"]
+
+
+def test_ctrl_c_names_the_run_that_goes_on(run: Run) -> None:
+    script = [*TRAINING[:5], KeyboardInterrupt()]
+
+    for command, answers in ((("train", "street"), script), (("wait", "run_1"), script[4:])):
+        status, out, err = run(*command, script=answers)
+        assert (status, out) == (130, "")
+        assert err.endswith(
+            "pictograph: interrupted\nThe run goes on. To wait for it: pictograph wait run_1\n"
+        )
+        status, out, err = run(*command, "--json", script=answers)
+        assert (status, err, json.loads(out)["error"]["run_id"]) == (130, "", "run_1")
+
+
+def test_ctrl_c_says_how_an_upload_goes_on(run: Run, tmp_path: Path) -> None:
+    status, _, err = run("upload", "street", str(tmp_path), script=[KeyboardInterrupt()])
+
+    assert (status, err) == (
+        130,
+        "pictograph: interrupted\nRun it again with --skip-existing for the rest.\n",
+    )
 
 
 def test_a_call_that_failed_is_status_1_and_says_why(run: Run) -> None:
@@ -179,6 +303,41 @@ def test_what_cannot_be_used_is_status_2(run: Run, monkeypatch: pytest.MonkeyPat
 
 def test_ctrl_c_is_status_130(run: Run) -> None:
     assert run("datasets", "list", script=[KeyboardInterrupt()])[0] == 130
+
+
+def test_a_key_that_is_not_known_is_status_1_and_says_where_it_is_from(run: Run) -> None:
+    status, _, err = run("datasets", "list", script=[answer(401, refusal("api_key_invalid", "Unknown."))])
+
+    assert (status, err.splitlines()[1:]) == (1, ["The API key is read from PICTOGRAPH_API_KEY."])
+
+
+def test_letters_that_the_output_has_not_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PICTOGRAPH_API_KEY", KEY)
+    names = ("stra\N{LATIN SMALL LETTER SHARP S}e", "\N{GRINNING FACE}")
+    found = page(*({**DATASET, "name": name} for name in names))
+
+    def make(**settings: Any) -> Client:
+        engine = ScriptedEngine([answer(200, found)], FakeClock(START))
+        return Client(**{**settings, "base_url": BASE}, engine=engine, clock=FakeClock(START))
+
+    monkeypatch.setattr(cli, "Client", make)
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        for arguments in (["datasets", "list"], ["datasets", "list", "--json"]):
+            written = io.BytesIO()
+            monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+            assert cli.main(arguments) == 0
+            text = written.getvalue().decode(encoding)
+            if "--json" in arguments:
+                assert tuple(dataset["name"] for dataset in json.loads(text)) == names
+            else:
+                assert text.count("\n") == 2
+
+
+def test_a_program_without_output_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+
+    assert cli.main(["upload", "street", "/nowhere/at/all"]) == 2
 
 
 def test_it_can_be_run_as_a_program() -> None:

@@ -503,3 +503,44 @@ def test_the_command_line_does_it_all(service: Any, tmp_path: Path) -> None:
     assert name in [dataset["name"] for dataset in run("datasets", "list")[1]]
     status, told = run("train", name)
     assert (status, told["error"]["type"], told["error"]["status_code"]) == (1, "ValidationError", 422)
+
+
+@pytest.fixture
+def program(service: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in a process of its own, with standard output as told."""
+    environ = {**os.environ, "PICTOGRAPH_API_KEY": service.keys.full, "PICTOGRAPH_BASE_URL": service.url,
+               "NO_PROXY": "127.0.0.1"}  # fmt: skip
+
+    def run(*arguments: str, stdout: Any = subprocess.PIPE, **also: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pictograph.cli", *arguments], stdout=stdout, stderr=subprocess.PIPE,
+            text=True, env=environ | also, timeout=100, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_nobody_at_the_other_end_of_the_pipe_is_no_failure(program: Any, dataset: Dataset) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    told = program("datasets", "list", stdout=writing)
+    os.close(writing)
+
+    assert (told.returncode, told.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_result_that_cannot_be_written_is_status_1(program: Any, dataset: Dataset) -> None:
+    with open("/dev/full", "w") as full:
+        told = program("datasets", "list", stdout=full)
+
+    assert told.returncode == 1
+    assert told.stderr.startswith("pictograph: the result cannot be written: ")
+
+
+def test_a_key_that_opens_nothing_is_told_in_two_lines(program: Any, service: Any) -> None:
+    ran = program("datasets", "list", PICTOGRAPH_API_KEY=service.keys.revoked)
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.splitlines()[1:] == ["The API key is read from PICTOGRAPH_API_KEY."]
+    assert service.keys.revoked not in ran.stderr

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -18,6 +19,9 @@ log = logging.getLogger("failwell_sandbox")
 
 # A task that says nothing for so long is stuck, seconds.
 SILENCE = 600.0
+
+# Lines of what a process says before it ends without a result, for the log.
+LAST_WORDS = 20
 
 # A line of a job's process is an image's annotations at the most.
 MOST_LINE = 64 * 1024 * 1024
@@ -47,6 +51,7 @@ class Child:
         self._task = json.dumps(task).encode() + b"\n"
         self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._process: subprocess.Popen[bytes] | None = None
+        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._threads: list[threading.Thread] = []
 
     async def __aenter__(self) -> Self:
@@ -56,6 +61,7 @@ class Child:
         self._threads = [
             threading.Thread(target=self._hand_over, name="pictograph-task", daemon=True),
             threading.Thread(target=self._listen, args=(loop,), name="pictograph-said", daemon=True),
+            threading.Thread(target=self._keep_last_words, name="pictograph-words", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -71,7 +77,7 @@ class Child:
         for thread in self._threads:
             thread.join()
         process.wait()
-        for pipe in (process.stdin, process.stdout):
+        for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
@@ -89,6 +95,9 @@ class Child:
         except TimeoutError:
             return None
         if said is None:
+            await asyncio.to_thread(self._threads[-1].join, 1.0)  # what it has said may still be on its way
+            words = "\n".join(self._last_words)
+            log.error("the process of a job ended without a result: %s", words or "it said nothing")
             raise ChildFailedError("crashed", "The process ended without a result.")
         if "failed" in said and "image" not in said:
             raise ChildFailedError(said["failed"]["code"], said["failed"]["message"])
@@ -102,7 +111,7 @@ class Child:
             [sys.executable, "-m", "failwell_sandbox.pictograph.work"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for whoever waits for it
             # It is one of several, on a machine that serves meanwhile.
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -123,6 +132,13 @@ class Child:
                 loop.call_soon_threadsafe(self._said.put_nowait, json.loads(line))
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._said.put_nowait, None)
+
+    def _keep_last_words(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        with suppress(OSError, ValueError):
+            while line := self._process.stderr.readline(MOST_LINE):
+                self._last_words.append(line.decode(errors="replace").rstrip())
 
 
 async def result_of(task: Mapping[str, Any], seconds: float) -> dict[str, Any]:

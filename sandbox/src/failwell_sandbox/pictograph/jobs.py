@@ -40,6 +40,10 @@ LOOK_EVERY = 0.25
 # A job whose process, or whose service, died so often is no longer taken up.
 MOST_ATTEMPTS = 5
 
+# After the first time, seconds; twice as long after each further one. What ails a machine, such as
+# too little memory, is seldom over at once.
+PAUSE = 0.5
+
 # Images of an export that are read at once.
 IMAGES_AT_ONCE = 50
 
@@ -62,6 +66,8 @@ _RENEW = f"UPDATE jobs SET held_until = {{now}} + ?, progress = ?, state = ? {_O
 _GIVE_BACK = f"""
 UPDATE jobs SET status = 'queued', holder = NULL, held_until = NULL, attempts = attempts - 1 {_OURS}
 """  # noqa: S608  # constant words
+
+_BROKE_OFF = f"UPDATE jobs SET holder = NULL, held_until = {{now}} + ? {_OURS}"  # noqa: S608  # constant words
 
 _END = f"""
 UPDATE jobs SET status = ?, state = ?, error = ?, finished_at = {{now}}, holder = NULL {_OURS}
@@ -201,14 +207,10 @@ class Jobs:
             raise
         except ChildFailedError as exc:
             if exc.code == "crashed":
-                # Nobody holds it from now on, so that it is taken up again, if not for ever.
+                # Nobody holds it from now on, and it is taken up again after a while, if not for ever.
                 log.warning("job %s broke off, attempt %d", job.id, job.attempts)
-                await self._database.write(
-                    lambda db: db.execute(
-                        f"UPDATE jobs SET status = 'queued', holder = NULL {_OURS}",  # noqa: S608  # constant words
-                        job.seq, job.holder,
-                    )
-                )  # fmt: skip
+                pause = PAUSE * 2 ** (job.attempts - 1)
+                await self._database.write(lambda db: db.execute(_BROKE_OFF, pause, job.seq, job.holder))
                 return
             await self._fail(job, exc.code, str(exc))
         except JobFailedError as exc:

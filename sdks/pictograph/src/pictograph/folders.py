@@ -38,6 +38,9 @@ HOPELESS = (AuthError, ForbiddenError, PaymentRequiredError)
 OUTAGE = (NetworkError, RequestTimeoutError, ServerError)
 OUTAGE_FILES = 32
 
+# The service's word for a name that is taken.
+IMAGE_EXISTS = "image_exists"
+
 # Seconds that a file waits in all for the limits of its key, besides the retries of its calls.
 PATIENCE = 1800.0
 
@@ -299,7 +302,7 @@ def _image_there(error: ConflictError) -> Stored | None:
     """The image that has the name already, if that is what the conflict is about."""
     told = error.failure.details
     image_id, size, sha256 = told.get("image_id"), told.get("size"), told.get("sha256")
-    if error.error_code != "image_exists" or not isinstance(size, int):
+    if error.error_code != IMAGE_EXISTS or not isinstance(size, int):
         return None
     if not isinstance(image_id, str) or not isinstance(sha256, str):
         return None

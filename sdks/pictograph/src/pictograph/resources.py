@@ -908,6 +908,9 @@ def upload_operation(
     idempotency_key: str | None,
 ) -> Operation[Image]:
     """Upload the file at `path`, which is there."""
+    for what, text in (("name", name), ("folder", folder)):
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise check.refused(f"{what} {text[:200]!r} is not UTF-8: call the image something else")
     return Operation(
         "POST",
         f"/v1/datasets/{check.segment('dataset_id', dataset_id)}/images",
