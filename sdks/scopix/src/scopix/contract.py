@@ -71,7 +71,7 @@ CONTRACT = Contract(
              means="The request does not fit the state, or the idempotency key had another body."),
         Rule(ScopixError, status=409, effect=Effect.UNKNOWN, retry=True,
              means="The first request with this idempotency key is still being carried out."),
-        Rule(ValidationError, status=(422, 400, 405, 413, 415), means="The request was refused as it is."),
+        Rule(ValidationError, status=(422, 400, 405, 413, 415, 416), means="The request is wrong."),
         Rule(RateLimitError, status=429, retry=True, means="Too many requests with this key."),
         Rule(ServerError, status=range(500, 600), means="The service failed."),
         Rule(ScopixError, means="Any other answer that is a failure."),

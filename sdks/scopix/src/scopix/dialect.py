@@ -9,6 +9,10 @@ How the Scopix API spells an error.
 `code` and `message` are always there. `details.errors` says which fields are at fault, where fields
 are, and `details.retry_after` repeats the header of that name for whoever reads no headers: the data
 of an `event: error` is the same object.
+
+Codes are in capitals, one for each of the document's classes. A code that is not, because a part of the
+service that knows nothing of Scopix has refused the call, is written as the document's for the status,
+and goes into `details.reason`: `AUTH_ERROR` because of "api_key_revoked".
 """
 
 from __future__ import annotations
@@ -31,6 +35,23 @@ if TYPE_CHECKING:
 
     from failwell.answer import Answer
     from failwell.failure import Failure
+
+
+# The document's codes, by the status that means the same.
+_CODES = {
+    401: "AUTH_ERROR",
+    402: "PAYMENT_REQUIRED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "CONFLICT",
+    429: "RATE_LIMIT",
+    **dict.fromkeys((400, 405, 413, 415, 416, 422), "VALIDATION_ERROR"),
+}
+# Two that mean more than their status.
+_REASONS = {
+    "idempotency_mismatch": "IDEMPOTENCY_CONFLICT",
+    "idempotency_in_flight": "IDEMPOTENCY_IN_FLIGHT",
+}
 
 
 class Envelope:
@@ -64,8 +85,13 @@ class Envelope:
             details["retry_after"] = failure.retry_after
         if failure.fields:
             details["errors"] = written_fields(failure.fields, list, path="path", message="message")
+        code = failure.code
+        if code is None or not code.isupper():
+            if code is not None:
+                details.setdefault("reason", code)
+            code = _REASONS.get(code or "") or _code_of(failure.status) or code
         error = {
-            "code": failure.code,
+            "code": code,
             # Without a sentence there would be nothing to read: a body of Scopix's always has one.
             "message": failure.message or "The request failed.",
             "details": details or None,
@@ -73,6 +99,12 @@ class Envelope:
         return JSON, json_bytes(
             without_none({"error": without_none(error), "request_id": failure.request_id})
         )
+
+
+def _code_of(status: int | None) -> str | None:
+    if status is not None and status >= 500:
+        return "SERVER_ERROR"
+    return _CODES.get(status or 0)
 
 
 def _seconds(value: object) -> float | None:

@@ -6,7 +6,7 @@ The exceptions of the Scopix API. Which answer is which stands in `scopix.contra
     │   └── MissingKeyError           there is no API key, or it cannot be one: nothing was sent
     ├── ScopixPermissionError         403
     ├── ResourceNotFoundError         404
-    ├── ValidationError               400, 405, 413, 415, 422
+    ├── ValidationError               400, 405, 413, 415, 416, 422
     │   └── ScopixValueError          an argument cannot be used: nothing was sent
     │       ├── ScopixTypeError       it has the wrong type: nothing was sent
     │       └── ScopixConfigurationError  a setting cannot be used: nothing was sent
