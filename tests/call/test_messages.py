@@ -34,6 +34,19 @@ def test_a_body_is_text_and_json() -> None:
         Response(200, content=b"<").json()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_json_that_is_nested_too_deeply_is_none(encoding: str) -> None:
+    with pytest.raises(ValueError, match="nested too deeply") as caught:
+        Response(200, content=("[" * 100_000).encode(encoding)).json()
+
+    assert caught.value.__context__ is None  # whose traceback would be as deep
+
+
+def test_json_with_blanks_around_it_and_in_another_encoding_is_read() -> None:
+    assert Response(200, content=b' {"a": 1}\n').json() == {"a": 1}
+    assert Response(200, content='{"a": 1}'.encode("utf-16")).json() == {"a": 1}
+
+
 def test_what_ends_up_in_tracebacks_shows_no_content() -> None:
     secret = "s3cr3t"
     shown = [
