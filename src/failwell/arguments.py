@@ -66,12 +66,14 @@ class Arguments:
 
     # --- one value ---
 
-    def text(self, name: str, value: object, *, empty: bool = True) -> str:
-        """A string; `empty` says whether it may be empty or blank."""
+    def text(self, name: str, value: object, *, empty: bool = True, longest: int | None = None) -> str:
+        """A string of at most `longest` characters; `empty` says whether it may be empty or blank."""
         if not isinstance(value, str):
             raise self.wrong_type(name, value, "a string")
         if not empty and not value.strip():
             raise self.refused(f"{name} is empty")
+        if longest is not None and len(value) > longest:
+            raise self.refused(f"{name} has {len(value)} characters; it has {longest} or less")
         return value
 
     def whole(self, name: str, value: object, *, least: int = LEAST, most: int = MOST) -> int:
@@ -176,13 +178,20 @@ class Arguments:
         return given if check is None else [check(f"{name}[{n}]", item) for n, item in enumerate(given)]
 
     def texts(
-        self, name: str, value: object, *, least: int = 0, most: int | None = None, empty: bool = True
+        self,
+        name: str,
+        value: object,
+        *,
+        least: int = 0,
+        most: int | None = None,
+        empty: bool = True,
+        longest: int | None = None,
     ) -> list[str]:
-        """A list of strings; `empty` says whether one may be empty or blank."""
+        """A list of strings, each as `text` has it with `empty` and `longest`."""
         return self.items(
             name,
             value,
-            lambda each, item: self.text(each, item, empty=empty),
+            lambda each, item: self.text(each, item, empty=empty, longest=longest),
             wanted="a list of strings",
             least=least,
             most=most,
