@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -437,3 +439,22 @@ def test_more_keys_than_are_remembered_have_their_own_limits(
 
     assert limits == ["5", "6", "7"] * 2
     assert len(here.service._known) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+def test_workers_that_were_forked_give_different_request_ids(tmp_path: Path) -> None:
+    source = (
+        "import os\n"
+        "from failwell.service.gates import new_request_id\n"
+        "for _ in range(3):\n"
+        "    if os.fork() == 0:\n"
+        "        os.write(1, (new_request_id() + '\\n').encode())\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "os.write(1, (new_request_id() + '\\n').encode())\n"
+    )
+    said = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
+    ids = said.split()
+
+    assert len(set(ids)) == 4
+    assert all(re.fullmatch(r"req_[0-9a-f]{24}", one) for one in ids)

@@ -106,6 +106,17 @@ def test_the_record_holds_nothing_of_the_secret_part() -> None:
     assert len(digest(key)) == 32
 
 
+@pytest.mark.parametrize("keys", [AGO, BEARER, KeyFormat("rsk_", also=("sk_", "x+_"), scheme="A (b")])
+@pytest.mark.parametrize("around", ["{}", " {}\t", "{} ", "x{}", "{}x", "{},", "{} {}", ""])
+def test_a_key_is_read_from_a_header_in_one_go_as_step_by_step(keys: KeyFormat, around: str) -> None:
+    key = keys.new()
+    for scheme in (f"{keys.scheme} ", f"{keys.scheme.upper()} ", "Basic ", "", f"{keys.scheme}  "):
+        value = around.format(scheme + key, key)
+        presented = keys.presented(value)
+        public = keys.public_part(presented) if keys.well_formed(presented) else ""
+        assert keys.read(value) == (presented, public)
+
+
 @pytest.mark.parametrize(
     ("expires_at", "now", "expired"),
     [(None, 1e12, False), (100.0, 99.9, False), (100.0, 100.0, True), (100.0, 101.0, True)],
@@ -115,7 +126,10 @@ def test_a_key_is_over_at_its_time(expires_at: float | None, now: float, expired
 
 
 def found_as(store: SQLiteStore, public: str) -> StoredKey | None:
-    key, decision = asyncio.run(store.admit(public, lambda _: None))
+    async def admitted() -> Any:
+        return await store.admit(public, lambda _: None)
+
+    key, decision = asyncio.run(admitted())
     assert decision is None
     return key
 

@@ -182,8 +182,11 @@ def test_a_locked_file_of_limits_is_busy_for_all_of_a_turn(tmp_path: Path, store
 def test_a_closed_store_lets_nobody_in(store: SQLiteStore) -> None:
     store.close()
 
+    async def admitted() -> None:
+        await store.admit("key_00000000", lambda key: None)
+
     with pytest.raises(sqlite3.ProgrammingError):
-        asyncio.run(store.admit("key_00000000", lambda key: None))
+        asyncio.run(admitted())
 
 
 def test_no_more_keys_are_remembered_than_that(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,18 +80,27 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             return b"".join(chunks)
 
 
-def again(body: bytes, receive: Receive) -> Receive:
-    """`receive` for a handler that reads the body we have read already."""
-    given = False
+class Again:
+    """
+    `receive` for a handler that reads the body we have read already.
 
-    async def receive_again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
+    Args:
+        body: It, whole.
+        receive: The server's, for what comes after it.
+    """
+
+    # Not a closure: each request makes one of these, and few ask it anything.
+    __slots__ = ("_body", "_receive")
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        body, self._body = self._body, None
+        if body is None:
+            return await self._receive()
         return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again
 
 
 def limited(receive: Receive, limit: int, whole: Callable[[], None], gone: Callable[[], None]) -> Receive:

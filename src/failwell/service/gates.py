@@ -26,6 +26,7 @@ import asyncio
 import logging
 import math
 import os
+import random
 import re
 import time
 from dataclasses import replace
@@ -34,8 +35,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 from failwell.dialects.problem import BLANK, Problem
 from failwell.errors import CallError, ConfigurationError, UsageError
 from failwell.service.bodies import (
+    Again,
     ClientGoneError,
-    again,
     announces_body,
     check_announced,
     headers_of,
@@ -90,6 +91,12 @@ MOST_UNDECLARED = 1000
 # How many keys are remembered.
 MOST_KNOWN = 4096
 
+# Asking the system for chance with each request would take twice as long.
+_identities = random.Random()  # noqa: S311  # a request id is no secret
+if hasattr(os, "register_at_fork"):
+    # Or workers would give the same ids.
+    os.register_at_fork(after_in_child=_identities.seed)
+
 # RFC 9110, section 9.2.1.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -108,14 +115,13 @@ class _Asker:
     def __init__(self, service: Service, exchange: Exchange, scope: Scope) -> None:
         keys = service.keys
         value = exchange.headers.get(service._key_header)
-        presented = "" if value is None else keys.presented(value.decode("latin-1"))
+        presented, public = ("", "") if value is None else keys.read(value.decode("latin-1"))
         self._service = service
         self._scope = scope
         self._presented = presented
-        self.public = self.fault = ""
-        if keys.well_formed(presented):
-            self.public = keys.public_part(presented)
-        else:
+        self.public = public
+        self.fault = ""
+        if not public:
             self.fault = "api_key_malformed" if presented else "api_key_missing"
 
     def __call__(self, key: StoredKey | None) -> Counted | None:
@@ -292,7 +298,12 @@ class Service:
                     await self._not_known(exchange, scope, asker.fault)
                 key, exchange.decision = await self.store.admit(asker.public, asker)
                 self._let_through(exchange, operation, key, asker.fault)
-            await self._pass(exchange, operation, scope, receive, outgoing, announced=announced)
+            if operation.ungated and not announced and scope["method"] in _SAFE:
+                exchange.unread = False
+                await self.app(scope, Again(b"", receive), outgoing.send)
+                outgoing.expect_started()
+            else:
+                await self._pass(exchange, operation, scope, receive, outgoing, announced=announced)
         except ClientGoneError:
             return
         except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001  # somebody has to answer
@@ -347,7 +358,7 @@ class Service:
             if announced or scope["method"] not in _SAFE:
                 exchange.body = await read_body(receive, limit)
             exchange.unread = False
-            receive = again(exchange.body, receive)
+            receive = Again(exchange.body, receive)
         if operation.parse is not None:
             exchange.input = operation.parse(exchange.body)
         if operation.idempotency is not None:
@@ -560,7 +571,12 @@ class Service:
             sent = value.decode("latin-1")
             if _REQUEST_ID.fullmatch(sent):
                 return sent
-        return f"req_{os.urandom(12).hex()}"
+        return new_request_id()
+
+
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return f"req_{_identities.getrandbits(96):024x}"
 
 
 def _counted(subject: str, limits: Sequence[Limit]) -> Counted | None:

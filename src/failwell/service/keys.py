@@ -58,6 +58,7 @@ class KeyFormat:
     _form: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _public: slice = field(init=False, repr=False, compare=False)
     _opening: str = field(init=False, repr=False, compare=False)
+    _whole: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if min(self.lengths, default=0) - self.public < LEAST_SECRET:
@@ -70,7 +71,9 @@ class KeyFormat:
         begins = "|".join(map(re.escape, (self.prefix, *self.also)))
         object.__setattr__(self, "_form", re.compile(f"(?:{begins})(?:{rests})"))
         object.__setattr__(self, "_public", slice(len(self.prefix) + self.public))
-        object.__setattr__(self, "_opening", f"{self.scheme} ")
+        object.__setattr__(self, "_opening", opening := f"{self.scheme} " if self.scheme else "")
+        whole = f"{re.escape(opening)}({self._form.pattern})"
+        object.__setattr__(self, "_whole", re.compile(whole))
 
     def new(self, prefix: str | None = None) -> str:
         """A fresh key of the longest form, that begins with `prefix`, by default the first of them."""
@@ -84,6 +87,17 @@ class KeyFormat:
     def public_part(self, key: str) -> str:
         """What may be written into logs and looked up in an index."""
         return key[self._public]
+
+    def read(self, value: str) -> tuple[str, str]:
+        """
+        The key in a header value, as `presented`, and its public part; that is empty if it is none of ours.
+        """
+        found = self._whole.fullmatch(value)
+        if found is not None:  # as nearly every key is sent
+            key = found[1]
+            return key, key[self._public]
+        key = self.presented(value)
+        return key, self.public_part(key) if self.well_formed(key) else ""
 
     def presented(self, value: str) -> str:
         """

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ class Operation:
             code, a code of the wording, or a status; for the reference and for `check`. What the
             gates refuse goes without saying.
         documented: Whether the OpenAPI document shows it.
+        ungated: Whether nothing stands between the limit and the handler of a request without a
+            body: no input to parse, no idempotency key, no credits.
 
     Raises:
         TypeError: of what there may be several of, there is one that is in no list.
@@ -84,9 +87,13 @@ class Operation:
     max_body_bytes: int | None = None
     raises: tuple[Raised, ...] = ()
     documented: bool = True
+    # Worked out once: it is asked with each request.
+    ungated: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_several(tiers=self.tiers, final=self.final, debits=self.debits, raises=self.raises)
+        asks = self.parse is not None or self.idempotency is not None or self.debits or self.streamed
+        object.__setattr__(self, "ungated", not asks)
 
 
 def check_several(**values: object) -> None:
@@ -124,14 +131,14 @@ class OperationTable:
         self.operations = tuple(operations)
         self._fixed: dict[str, dict[str, Operation]] = {}
         # Not by path: of two templates for one request, the earlier row is the one.
-        self._templates: list[tuple[re.Pattern[str], dict[str, Operation]]] = []
+        self._templates: list[tuple[Callable[[str], re.Match[str] | None], dict[str, Operation]]] = []
         last = ""
         for operation in self.operations:
             if "{" not in operation.path:
                 by_method = self._fixed.setdefault(operation.path, {})
             else:
                 if operation.path != last:
-                    self._templates.append((pattern_of(operation.path), {}))
+                    self._templates.append((pattern_of(operation.path).fullmatch, {}))
                 last, by_method = operation.path, self._templates[-1][1]
             # Of two rows for one request the earlier is the one, as it is for the framework:
             # else one row's gates would guard the other's handler.
@@ -156,15 +163,15 @@ class OperationTable:
         matched = self._matches.get((method, path))
         if matched is not None:
             return matched
-        allowed = set(self._fixed.get(path, ()))
-        for pattern, by_method in self._templates:
-            found = pattern.fullmatch(path)
+        others: list[Iterable[str]] = []
+        for fullmatch, by_method in self._templates:
+            found = fullmatch(path)
             if found is not None:
                 operation = by_method.get(method)
                 if operation is not None:
                     return Match(operation, found.groupdict())
-                allowed.update(by_method)
-        return Match(None, allowed=tuple(sorted(allowed)))
+                others.append(by_method)
+        return Match(None, allowed=tuple(sorted({*self._fixed.get(path, ()), *chain(*others)})))
 
 
 # Starlette's convertors: what a name in a template stands for.

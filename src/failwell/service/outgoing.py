@@ -64,13 +64,12 @@ class OwnFields:
         """
         check_status(status)
         decision = exchange.decision
-        names = self._names[decision is not None, status >= 400]
-        fields = sendable(headers, without=names)
+        failed = status >= 400
+        fields = [] if decision is None else decision.headers(self._limits)
         fields.append((self._id_header, exchange.request_id.encode("latin-1")))
-        if decision is not None:
-            fields += decision.headers(self._limits)
-        if status >= 400:
+        if failed:
             fields.append((b"cache-control", b"no-store"))
+        fields += sendable(headers, without=self._names[decision is not None, failed])
         return fields
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from typing import TypeAlias
 
     from failwell.answer import Answer
@@ -46,7 +46,7 @@ class Store(Protocol):
 
     levels: frozenset[Level]
 
-    async def admit(self, public: str, counting: Counting, /) -> Admitted:
+    def admit(self, public: str, counting: Counting, /) -> Awaitable[Admitted]:
         """
         The key with this public part, as it is now, and its request counted, in one trip.
 
