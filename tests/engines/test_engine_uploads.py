@@ -7,6 +7,7 @@ import io
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from failwell.call.messages import Broken, Phase, Reason, Response, Send
 from failwell.call.operation import Upload
 from failwell.engines import open_engine
 from failwell.engines.base import Connections
-from failwell.engines.bodies import PIECE_BYTES, Body, body_of
+from failwell.engines.bodies import PIECE_BYTES, Body, BodyError, body_of
 
 Make = Callable[..., Send]
 MakeBody = Callable[[Any], Body]
@@ -340,19 +341,121 @@ def test_a_brought_client_whose_auth_asks_twice_sends_the_file_twice(
     assert [r.partition(b"\r\n\r\n")[2] for r in server.requests] == [path.read_bytes()] * 2
 
 
-@pytest.mark.parametrize("between", ["pieces", "tries"])
-def test_what_is_read_after_a_try_is_over_does_not_say_why_it_was_lost(
-    upload: MakeBody, large: Path, between: str
+LOST = Broken(Phase.SENT, Reason.RESET, OSError("reset"))
+OVER = "the try is over"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("next_try", [False, True])
+def test_what_is_asked_for_when_its_try_is_over_says_nothing_of_any_try(
+    upload: MakeBody, large: Path, begun: bool, next_try: bool
 ) -> None:
-    body = upload(large)
-    body.begin(time.monotonic() + 20)
+    """A thread of the engine still holds the pieces, or comes only now."""
+    told: list[int] = []
+    sent: Iterator[bytes] = iter(())
+    body = upload(Upload(large, progress=lambda sent, total: told.append(sent)))
+    late = iter(body)
+    if begun:
+        next(late)
+    assert body.told(LOST) is LOST
+    if next_try:
+        body.begin(time.monotonic() + 20)
+        sent = iter(body)
+        next(sent)
+
+    with pytest.raises(BodyError, match=OVER):
+        next(late)
+
+    if next_try:
+        assert PIECE_BYTES + sum(map(len, sent)) == LARGE
+        assert told == list(range(PIECE_BYTES, LARGE + 1, PIECE_BYTES))
+    else:
+        assert told == []
+    assert body.told(LOST) is LOST
+
+
+def test_what_fails_because_its_try_was_ended_is_not_why_it_was_lost(upload: MakeBody) -> None:
+    class Ended(Iterator[bytes]):
+        def __next__(self) -> bytes:
+            body.close()
+            raise LookupError("there is nothing more")
+
+    body = upload(Upload(Ended(), size=1000))
+    with pytest.raises(BodyError, match=OVER):
+        next(iter(body))
+
+    assert body.told(LOST) is LOST
+
+
+def test_an_iterator_is_spent_when_its_first_piece_is_waited_for(upload: MakeBody) -> None:
+    """What it gives then may go to a try that is over, and be missing from the next."""
+
+    class Slow(Iterator[bytes]):
+        def __next__(self) -> bytes:
+            spent.append(body.spent)
+            return b"piece"
+
+    spent: list[bool] = []
+    body = upload(Slow())
     pieces = iter(body)
-    if between == "pieces":
-        next(pieces)
-    lost = Broken(Phase.SENT, Reason.RESET, OSError("reset"))
 
-    body.close()  # while a thread of the engine still holds the pieces
-    with pytest.raises(Exception, match="the try is over"):
-        next(pieces)
+    assert not body.spent
+    assert next(pieces) == b"piece"
+    assert spent == [True]
 
-    assert body.told(lost) is lost
+
+def test_an_iterator_that_a_try_comes_too_late_for_is_left_to_the_next(upload: MakeBody) -> None:
+    body = upload(Upload(part for part in (b"one ", b"two")))
+    late = iter(body)
+    body.begin(time.monotonic() + 20)
+    with pytest.raises(BodyError, match=OVER):
+        next(late)
+
+    assert list(body) == [b"one ", b"two"]
+
+
+def test_an_opened_file_that_an_old_try_still_reads_is_sent_whole_by_the_next(upload: MakeBody) -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() == PIECE_BYTES and not going_on.is_set():
+                reading.set()
+                assert going_on.wait(20)
+            return super().read(size)
+
+    reading, going_on = threading.Event(), threading.Event()
+    data = random.Random("opened").randbytes(3 * PIECE_BYTES + 1)
+    body = upload(Slow(data))
+    old, sent = iter(body), b""
+    next(old)
+
+    def read_on() -> None:
+        with contextlib.suppress(BodyError):
+            next(old)
+
+    def send() -> None:
+        nonlocal sent
+        sent = b"".join(body)
+
+    first, second = threading.Thread(target=read_on), threading.Thread(target=send)
+    first.start()
+    assert reading.wait(20)
+    body.begin(time.monotonic() + 20)
+    second.start()
+    going_on.set()
+    first.join(20)
+    second.join(20)
+
+    assert sent == data
+
+
+def test_what_progress_raises_at_the_end_is_raised_as_it_is(upload: MakeBody) -> None:
+    """Some engines have all they want before they ask for the end of a body."""
+
+    def stop(sent: int, total: int | None) -> None:
+        raise LookupError("enough")
+
+    body = upload(Upload(io.BytesIO(b"small"), progress=stop))
+    next(iter(body))
+
+    with pytest.raises(LookupError, match="enough"):
+        body.told(Response(200, [], b""))

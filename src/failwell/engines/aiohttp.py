@@ -483,14 +483,14 @@ class _Pieces(aiohttp.Payload):
     _autoclose = True  # whoever gave it closes it
 
     def __init__(self, body: Streamed) -> None:
-        super().__init__(body)
+        super().__init__(body.awaited)  # of this try, whenever they are asked for
         self._size = body.size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("what is sent in pieces is not kept")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        async with aclosing(aiter(self._value.awaited)) as pieces:
+        async with aclosing(aiter(self._value)) as pieces:
             async for piece in pieces:
                 try:
                     await writer.write(piece)

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
-from threading import Lock
+from threading import Lock, RLock
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from failwell.errors import ArgumentTypeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
-    from typing import Any, BinaryIO, TypeAlias
+    from typing import Any, TypeAlias
 
     Progress: TypeAlias = Callable[[int, int | None], object] | None
 
@@ -78,127 +78,30 @@ class Body:
     Attributes:
         size: Bytes in all; None if that is not known.
         digests: Whether its digest is wanted.
-        awaited: The same pieces, for whoever awaits.
-        spent: Whether some of it was taken, and it cannot be sent again.
     """
 
     def __init__(self, source: _Source, progress: Progress = None, digests: bool = False) -> None:
         self.size = source.size
         self.digests = digests
-        self.spent = False
-        self.awaited = _Awaited(self)
         self._source = source
         self._progress = progress
-        self._deadline = inf
-        self._reader: Any = None
-        self._over = False
-        self._failed: BodyError | None = None
-        self._cause: Exception | None = None
-        self._raised: Exception | None = None
-        self._taken = self._told = 0
+        self._try = _Try(source, progress, inf)
 
     def __repr__(self) -> str:
         return f"<Body of {'unknown size' if self.size is None else f'{self.size} bytes'}>"
 
     def __iter__(self) -> Iterator[bytes]:
-        reader = self._begin()
-        try:
-            while piece := self._had(reader.read):
-                self._take(piece)
-                yield piece
-                self._tell()
-        finally:
-            reader.close()
+        return self._try.pieces()  # of this try, even if they are first asked for when it is over
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        reader = self._begin()
-        try:
-            while pieces := await self._awaited_pieces(reader):
-                for piece in pieces:
-                    self._take(piece)
-                    yield piece
-                    self._tell()
-        finally:
-            await _let_go(reader)
+    @property
+    def awaited(self) -> AsyncIterable[bytes]:
+        """The same pieces, for whoever awaits."""
+        return _Awaited(self._try)
 
-    async def _awaited_pieces(self, reader: Any) -> list[bytes]:
-        """What comes next; empty at the end."""
-        if isinstance(reader, _AwaitedReader):
-            return list(filter(None, [await self._had_awaited(reader)]))
-        if self._source.quick:
-            return list(filter(None, [self._had(reader.read)]))
-        from anyio.to_thread import run_sync
-
-        # A file of ours is closed when its read is over; somebody else's pipe may keep a thread for long.
-        if not self._source.ours:
-            return list(filter(None, [await run_sync(self._had, reader.read, abandon_on_cancel=True)]))
-        return await run_sync(self._had_some, reader)
-
-    def _had_some(self, reader: Any) -> list[bytes]:
-        pieces: list[bytes] = []
-        while len(pieces) < _READ_AHEAD and (piece := self._had(reader.read)):
-            pieces.append(piece)
-        return pieces
-
-    def _begin(self) -> Any:
-        """A reader that stands at the start."""
-        self._taken = self._told = 0
-        if self.spent:
-            raise self._fail(Reason.SOURCE, "an iterator can be sent only once")
-        self._reader = reader = self._had(self._source.open)
-        if self._over:  # an engine's thread may come when its try was given up
-            reader.close()
-            raise _OverError
-        return reader
-
-    def _had(self, get: Callable[[], Any]) -> Any:
-        """What `get` brings; a `BodyError` if it brings none."""
-        if monotonic() >= self._deadline:
-            raise self._fail(Reason.DEADLINE, "the deadline passed while the body was sent")
-        try:
-            return get()
-        except _OverError:
-            raise
-        except Exception as exc:
-            raise self._from(exc) from exc
-
-    async def _had_awaited(self, reader: _AwaitedReader) -> bytes:
-        from anyio import fail_after
-
-        left = self._deadline - monotonic()
-        try:
-            with fail_after(None if left == inf else max(0.0, left)):
-                return await reader.read()
-        except Exception as exc:
-            if isinstance(exc, TimeoutError) and monotonic() >= self._deadline:
-                raise self._fail(Reason.DEADLINE, "the deadline passed while the body was sent") from None
-            raise self._from(exc) from exc
-
-    def _from(self, exc: Exception) -> BodyError:
-        if isinstance(exc, BodyError):
-            return self._fail(exc.reason, str(exc))
-        self._cause = exc
-        if isinstance(exc, OSError):
-            return self._fail(Reason.SOURCE, f"{self._source.name} cannot be read: {exc.strerror or exc}")
-        return self._fail(Reason.SOURCE, f"{self._source.name} raised {type(exc).__name__}: {exc}")
-
-    def _fail(self, reason: Reason, text: str) -> BodyError:
-        self._failed = error = BodyError(reason, text)
-        return error
-
-    def _take(self, piece: bytes) -> None:
-        self._taken += len(piece)
-        self.spent = not self._source.rewinds
-
-    def _tell(self) -> None:
-        """Tell of the pieces that were sent."""
-        self._told = self._taken
-        if self._progress is not None:
-            try:
-                self._progress(self._taken, self.size)
-            except Exception as exc:
-                self._raised = exc  # `told` raises it, whatever an engine makes of the next one
-                raise BodyError(Reason.SOURCE, "progress raised") from exc
+    @property
+    def spent(self) -> bool:
+        """Whether it was begun to be taken, and cannot be sent again."""
+        return self._source.spent
 
     def begin(self, deadline: float) -> None:
         """
@@ -207,10 +110,8 @@ class Body:
         Args:
             deadline: Monotonic seconds at which the try is over.
         """
-        self._deadline = deadline
-        self._over = False
-        self._failed = self._cause = None
-        self._taken = self._told = 0
+        self._try.close()
+        self._try = _Try(self._source, self._progress, deadline)
 
     def told(self, result: Response | Broken) -> Response | Broken:
         """
@@ -219,24 +120,11 @@ class Body:
         Raises:
             Exception: what `progress` raised.
         """
-        self.close()
-        if self._raised is not None:
-            raise self._raised
-        if isinstance(result, Response):
-            if self._told < self._taken == self.size:
-                self._tell()  # some engines do not ask for more when all was had
-            return result
-        if self._failed is not None and result.phase is not Phase.ANSWERED:
-            self._failed.__cause__ = self._cause  # which libraries drop on the way
-            return Broken(result.phase, self._failed.reason, self._failed)
-        return result
+        return self._try.told(result)
 
     def close(self) -> None:
         """End a try: close what it opened."""
-        self._over = True
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
+        self._try.close()
 
     def digest(self, deadline: float) -> str | None:
         """
@@ -265,7 +153,8 @@ class Body:
                 if found is None:
                     return None
         finally:
-            reading.close()
+            with suppress(ValueError):  # cancelled while the thread reads; it ends with its step
+                reading.close()
         return found
 
     def _digesting(self, deadline: float) -> Generator[str]:
@@ -286,7 +175,7 @@ class Body:
                 if number % _DIGEST_PIECES == 0:
                     yield ""
         except (BodyError, OSError, TypeError) as exc:
-            refusal = UsageError(f"content: {self._from(exc)}")
+            refusal = UsageError(f"content: {_why(exc, self._source.name)}")
         else:
             yield f"sha-256=:{b64encode(found.digest()).decode()}:"
             return
@@ -296,21 +185,207 @@ class Body:
         raise refusal
 
 
-class _Awaited:
-    """The pieces of a body, for whoever awaits; each iteration is one try."""
+class _Try:
+    """
+    One try of one body: what it reads, how much of it, and why it ended.
 
-    def __init__(self, body: Body) -> None:
-        self._body = body
+    A thread of an engine, or one that reads a file, may outlive the try it works for. So each try has
+    an object of its own, which the next one never meets; and what is done for a reader that is not
+    the current one any more is neither counted, nor told, nor taken for a reason.
+
+    Args:
+        source: Where the pieces come from.
+        progress: See `Upload`.
+        deadline: Monotonic seconds at which it is over.
+    """
+
+    def __init__(self, source: _Source, progress: Progress, deadline: float) -> None:
+        self._source = source
+        self._progress = progress
+        self._deadline = deadline
+        # Held while `progress` is called, too: it is never called after the end.
+        self._lock = RLock()
+        self._over = False
+        self._reader: Any = None
+        self._failed: BodyError | None = None
+        self._cause: BaseException | None = None
+        self._raised: Exception | None = None
+        self._taken = self._told = 0
+
+    def pieces(self) -> Iterator[bytes]:
+        """The pieces from the start. They may be asked for twice, one time after the other."""
+        reader = self._begin()
+        try:
+            while piece := self._had(reader):
+                self._take(reader, piece)
+                yield piece
+                self._tell(reader)
+        finally:
+            self._let_go(reader)
+            reader.close()
+
+    async def awaited_pieces(self) -> AsyncIterator[bytes]:
+        """As `pieces`, for whoever awaits."""
+        reader = self._begin()
+        try:
+            while pieces := await self._awaited_pieces(reader):
+                for piece in pieces:
+                    self._take(reader, piece)
+                    yield piece
+                    self._tell(reader)
+        finally:
+            self._let_go(reader)
+            if isinstance(reader, _AwaitedReader):
+                await reader.aclose()
+            else:
+                reader.close()
+
+    async def _awaited_pieces(self, reader: Any) -> list[bytes]:
+        """What comes next; empty at the end."""
+        if isinstance(reader, _AwaitedReader):
+            return list(filter(None, [await self._had_awaited(reader)]))
+        if self._source.quick:
+            return list(filter(None, [self._had(reader)]))
+        from anyio.to_thread import run_sync
+
+        # A file of ours is closed when its read is over; somebody else's pipe may keep a thread for long.
+        if not self._source.ours:
+            return list(filter(None, [await run_sync(self._had, reader, abandon_on_cancel=True)]))
+        return await run_sync(self._had_some, reader)
+
+    def _had_some(self, reader: Any) -> list[bytes]:
+        pieces: list[bytes] = []
+        while len(pieces) < _READ_AHEAD and (piece := self._had(reader)):
+            pieces.append(piece)
+        return pieces
+
+    def _begin(self) -> Any:
+        """A reader that stands at the start, and is the current one."""
+        source = self._source
+        with self._lock:
+            if self._over:  # an engine's thread may come when its try was given up
+                raise _OverError
+            self._reader = None
+            self._taken = self._told = 0
+            if source.spent:
+                raise self._fail(None, Reason.SOURCE, "an iterator can be sent only once")
+            self._check_time(None)
+            try:
+                self._reader = reader = source.open()
+            except Exception as exc:
+                raise self._from(None, exc) from exc
+            # Before a piece is asked for: whoever waits for one may get it when the try is over.
+            source.spent = not source.rewinds
+            return reader
+
+    def _had(self, reader: Any) -> bytes:
+        """The next piece, b"" at the end; a `BodyError` if there is none to be had."""
+        self._check_time(reader)
+        try:
+            piece: bytes = reader.read()
+        except _OverError:
+            raise
+        except Exception as exc:
+            raise self._from(reader, exc) from exc
+        return piece
+
+    async def _had_awaited(self, reader: _AwaitedReader) -> bytes:
+        from anyio import fail_after
+
+        left = self._deadline - monotonic()
+        try:
+            with fail_after(None if left == inf else max(0.0, left)):
+                return await reader.read()
+        except Exception as exc:
+            if isinstance(exc, TimeoutError):
+                self._check_time(reader)
+            raise self._from(reader, exc) from exc
+
+    def _check_time(self, reader: Any) -> None:
+        if self._reader is not reader:
+            raise _OverError
+        if monotonic() >= self._deadline:
+            late = "the deadline passed while the body was sent"
+            raise self._fail(reader, Reason.DEADLINE, late) from None
+
+    def _from(self, reader: Any, exc: Exception) -> BodyError:
+        reason = exc.reason if isinstance(exc, BodyError) else Reason.SOURCE
+        return self._fail(reader, reason, _why(exc, self._source.name), exc)
+
+    def _fail(self, reader: Any, reason: Reason, text: str, cause: Exception | None = None) -> BodyError:
+        """Note why the try ends, unless it has ended."""
+        with self._lock:
+            if self._over or self._reader is not reader:
+                return _OverError()
+            self._cause = None if isinstance(cause, BodyError) else cause
+            self._failed = error = BodyError(reason, text)
+            return error
+
+    def _take(self, reader: Any, piece: bytes) -> None:
+        with self._lock:
+            if self._reader is not reader:
+                raise _OverError
+            self._taken += len(piece)
+
+    def _tell(self, reader: Any) -> None:
+        """Tell of the pieces that were sent."""
+        with self._lock:
+            if self._reader is not reader:
+                raise _OverError
+            self._told = self._taken
+            if self._progress is not None:
+                try:
+                    self._progress(self._taken, self._source.size)
+                except Exception as exc:
+                    self._raised = exc  # `told` raises it, whatever an engine makes of the next one
+                    raise BodyError(Reason.SOURCE, "progress raised") from exc
+
+    def _let_go(self, reader: Any) -> None:
+        with self._lock:
+            if self._reader is reader:
+                self._reader = None
+
+    def told(self, result: Response | Broken) -> Response | Broken:
+        """As `Body.told`."""
+        self.close()
+        if isinstance(result, Response) and self._told < self._taken == self._source.size:
+            with suppress(BodyError):  # what it stands for is raised below
+                self._tell(None)  # some engines do not ask for more when all was had
+        if self._raised is not None:
+            raise self._raised
+        if isinstance(result, Response):
+            return result
+        if self._failed is not None and result.phase is not Phase.ANSWERED:
+            self._failed.__cause__ = self._cause  # which libraries drop on the way
+            return Broken(result.phase, self._failed.reason, self._failed)
+        return result
+
+    def close(self) -> None:
+        """End it: close what it opened."""
+        with self._lock:
+            self._over = True
+            reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+
+class _Awaited:
+    """The pieces of a try, for whoever awaits."""
+
+    def __init__(self, of: _Try) -> None:
+        self._try = of
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._body._pieces()
+        return self._try.awaited_pieces()
 
 
-async def _let_go(reader: Any) -> None:
-    if isinstance(reader, _AwaitedReader):
-        await reader.aclose()
-    else:
-        reader.close()
+def _why(exc: Exception, name: str) -> str:
+    """What to say of an exception that came up in the place of a piece."""
+    if isinstance(exc, BodyError):
+        return str(exc)
+    if isinstance(exc, OSError):
+        return f"{name} cannot be read: {exc.strerror or exc}"
+    return f"{name} raised {type(exc).__name__}: {exc}"
 
 
 class _Source:
@@ -321,6 +396,7 @@ class _Source:
         name: What it is called in an error.
         size: Bytes in all; None if that is not known.
         rewinds: Whether it can be read again from the start.
+        spent: Whether it was opened, and cannot be again.
         quick: Whether a piece of it is had without waiting.
         ours: Whether what is opened is closed here.
         open: Gives a reader that stands at the start.
@@ -329,6 +405,7 @@ class _Source:
     name: str
     size: int | None = None
     rewinds = True
+    spent = False
     quick = False
     ours = True
     open: Callable[[], Any]
@@ -439,40 +516,62 @@ class _Opened(_Source):
         except (OSError, AttributeError, ValueError):
             self.quick = self.rewinds  # in memory
         self.open = self._open
+        self._lock = Lock()
+        self._last: _OpenedReader | None = None
 
     def _open(self) -> Any:
-        if self.rewinds:
-            self._file.seek(self._start)
-        return _OpenedReader(self._file, self.name, self.size, self._mark)
+        return _OpenedReader(self, self.size, self._start, self._mark)
+
+    def read(self, reader: _OpenedReader, at: int, size: int) -> bytes:
+        """
+        Up to so many bytes for `reader`, which is there.
+
+        A thread may still read for a try that is over: the file stands where its last reader left it.
+        """
+        with self._lock:
+            if reader.closed:
+                raise _OverError
+            if self.rewinds and self._last is not reader:
+                self._file.seek(at)
+            self._last = reader
+            return _bytes(self._file.read(size))
+
+    def check(self, mark: _Mark) -> None:
+        """Refuse a file that is not what it was."""
+        mark.check(os.fstat(self._file.fileno()), self.name)
 
 
 class _OpenedReader:
-    def __init__(self, file: BinaryIO, name: str, size: int | None, mark: _Mark | None) -> None:
-        self._file = file
-        self._name = name
+    def __init__(self, source: _Opened, size: int | None, start: int, mark: _Mark | None) -> None:
+        self.closed = False
+        self._source = source
         self._left = size
+        self._at = start
         self._mark = mark
         self._check()
 
     def _check(self) -> None:
         if self._mark is not None:
-            self._mark.check(os.fstat(self._file.fileno()), self._name)
+            self._source.check(self._mark)
 
     def read(self) -> bytes:
-        if self._left is None:
-            return _bytes(self._file.read(PIECE_BYTES))
-        if not self._left:
+        if self._left == 0:
             return b""
-        piece = _bytes(self._file.read(min(PIECE_BYTES, self._left)))
+        size = PIECE_BYTES if self._left is None else min(PIECE_BYTES, self._left)
+        piece = self._source.read(self, self._at, size)
+        if self._left is None:
+            return piece
         if not piece:
-            raise BodyError(Reason.SOURCE, f"{self._name} ends {self._left} bytes before its end")
+            raise BodyError(Reason.SOURCE, f"{self._source.name} ends {self._left} bytes before its end")
+        self._at += len(piece)
         self._left -= len(piece)
         if not self._left:
             self._check()
         return piece
 
     def close(self) -> None:
-        """Nothing: whoever opened the file closes it."""
+        """Read no more; whoever opened the file closes it."""
+        self.closed = True
 
 
 class _Iterated(_Source):

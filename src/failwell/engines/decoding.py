@@ -15,6 +15,7 @@ from failwell.call.messages import Reason
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 ACCEPT_ENCODING = "gzip, deflate"
 
@@ -93,6 +94,88 @@ def decoded(body: bytes, coding: str, limit_bytes: int) -> bytes:
             raise UndecodableError(Reason.ENCODING, f"content coding {name[:40]!r} was not asked for")
         body = _inflated(body, name, limit_bytes)
     return body
+
+
+# What comes out at once, at most, of a body that is read piece by piece.
+_PIECE_BYTES = 256 * 1024
+
+
+class Undoing:
+    """
+    Undoes the content coding of a body that is read piece by piece.
+
+    Args:
+        coding: The `Content-Encoding` field value.
+
+    Raises:
+        UndecodableError: it is a coding we did not ask for, or more than one.
+    """
+
+    def __init__(self, coding: str) -> None:
+        names = [name for name in coding.lower().replace(" ", "").split(",") if name and name != "identity"]
+        if len(names) > 1 or not _WBITS.keys() >= set(names):
+            raise UndecodableError(Reason.ENCODING, f"content coding {coding[:40]!r} was not asked for")
+        self._coding = names[0] if names else ""
+        self._waiting = b""
+        self._stream: Any = None
+        self._members = 0
+
+    def take(self, data: bytes) -> None:
+        """Take a piece as it was received."""
+        self._waiting += data
+
+    def give(self) -> bytes:
+        """
+        What comes out next; b"" until more is taken.
+
+        Raises:
+            UndecodableError: it is damaged, or followed by something else.
+        """
+        if not self._coding:
+            data, self._waiting = self._waiting, b""
+            return data
+        while self._waiting:
+            if self._stream is None and not self._begin():
+                return b""
+            try:
+                piece: bytes = self._stream.decompress(self._waiting, _PIECE_BYTES)
+            except zlib.error as exc:
+                raise UndecodableError(Reason.ENCODING, f"damaged {self._coding} body: {exc}") from None
+            if self._stream.eof:
+                self._waiting = self._stream.unused_data
+                self._stream = None
+            else:
+                self._waiting = self._stream.unconsumed_tail
+            if piece:
+                return piece
+        return b""
+
+    def end(self) -> None:
+        """
+        The body is over.
+
+        Raises:
+            UndecodableError: the coding says that more was to come.
+        """
+        if self._stream is not None or self._waiting:
+            raise UndecodableError(Reason.ENCODING, f"{self._coding} body ends before its end")
+
+    def _begin(self) -> bool:
+        """Make ready for the beginning, or for the next member of a gzip file; False to wait for more."""
+        waiting = self._waiting
+        if self._members and not waiting.strip(b"\0"):
+            self._waiting = b""  # padding, which gzip itself ignores
+            return False
+        if self._members and self._coding == "deflate":
+            raise UndecodableError(Reason.ENCODING, "bytes after the end of a deflate body")
+        if len(waiting) < 2:
+            return False
+        wbits = _WBITS[self._coding]
+        if self._coding == "deflate" and not _has_zlib_header(waiting):
+            wbits = -zlib.MAX_WBITS  # as above
+        self._stream = zlib.decompressobj(wbits)
+        self._members += 1
+        return True
 
 
 def _inflated(body: bytes, coding: str, limit_bytes: int) -> bytes:

@@ -200,7 +200,8 @@ class _Family:
         """`builder` with a body that is sent in pieces."""
         if body.size is not None:
             builder = builder.header("content-length", str(body.size))
-        return builder.body_stream(body.awaited if self._awaits else body)
+        # Now, while it is of this try: Rust's thread may ask for the first piece when that is over.
+        return builder.body_stream(body.awaited if self._awaits else iter(body))
 
     def _begin(self, answer: Any, request: Request) -> int | Broken | None:
         """The bytes of body that `answer` announces, None if it does not say; how it breaks at once."""
