@@ -33,7 +33,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("shop", "shop_errors"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    import shop  # type: ignore[import-not-found]
+    import shop
 
     yield shop
     for name in ("shop", "shop_errors"):
@@ -88,7 +88,7 @@ def test_lists_that_differ_are_found(shop: ModuleType, homes: dict[str, tuple[st
 
 
 def test_a_name_that_cannot_be_had_is_found(shop: ModuleType) -> None:
-    import shop_errors  # type: ignore[import-not-found]
+    import shop_errors
 
     del shop_errors.ShopError
     vars(shop).pop("ShopError", None)

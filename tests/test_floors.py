@@ -64,7 +64,7 @@ def imports(name: str, *, early: bool = False) -> Iterator[str]:
     while left:
         node = left.pop()
         if _is_type_checking(node):
-            left += node.orelse  # type: ignore[attr-defined]
+            left += node.orelse
             continue
         if early and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             continue

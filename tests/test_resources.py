@@ -326,7 +326,7 @@ class Strange(Resource):
     """Whose functions say otherwise what they return."""
 
     @operation
-    def odd(self) -> Operation:  # type: ignore[type-arg]
+    def odd(self) -> Operation:
         return Operation("GET", "/", lambda r: None)
 
 

@@ -231,7 +231,7 @@ def test_a_circuit_closed_while_somebody_asked_admits() -> None:
 )
 def test_a_number_out_of_range_is_refused_by_name(numbers: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(numbers))):
-        BreakerPolicy(**numbers)  # type: ignore[arg-type]
+        BreakerPolicy(**numbers)
 
 
 class Diagram(RuleBasedStateMachine):

@@ -849,7 +849,7 @@ def test_an_engines_exception_that_quotes_a_secret_is_left_behind(deep: bool) ->
 def test_an_engines_exception_with_a_secret_among_its_attributes_is_left_behind() -> None:
     """Where a redirect led is on the exceptions of httpx, and a server may put anything there."""
     cause = OSError("refused")
-    cause.request = "<Request GET https://api.example/s3cr3t-value>"  # type: ignore[attr-defined]
+    cause.request = "<Request GET https://api.example/s3cr3t-value>"
 
     made = failed(play(flow(secrets=("s3cr3t-value",), max_attempts=1), [broken("refused", cause=cause)]))
 

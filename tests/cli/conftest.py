@@ -43,7 +43,7 @@ def failwell(
 
     def call(*arguments: str, piped: bytes | None = None) -> Outcome:
         stdin = io.TextIOWrapper(io.BytesIO(piped or b""))
-        stdin.isatty = lambda: piped is None  # type: ignore[method-assign]
+        stdin.isatty = lambda: piped is None
         monkeypatch.setattr(sys, "stdin", stdin)
         status = run(list(arguments))
         caught = capsys.readouterr()

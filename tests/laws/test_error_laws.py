@@ -108,7 +108,7 @@ def test_1_it_comes_back_as_the_same_class_with_equal_facts(cls: type[Error], fa
 def test_1_it_does_so_if_it_was_made_by_its_documented_constructor(cls: type[Error], way: str) -> None:
     error = constructed(cls)
     error.add_note("seen by the worker")
-    error.custom = {"list": [1, "two"]}  # type: ignore[attr-defined]
+    error.custom = {"list": [1, "two"]}
     back = WAYS[way](error)
 
     assert facts(back) == facts(error)
@@ -133,12 +133,12 @@ def _made(cls: type[Error]) -> Error:
 def test_1_an_unknown_class_comes_back_as_its_nearest_known_base(cls: type[Error], way: str) -> None:
     module = types.ModuleType("sdk_that_is_gone")
 
-    class GoneError(cls):  # type: ignore[misc, valid-type]
+    class GoneError(cls):
         def __init__(self, only: str) -> None:
             self.only = only
 
     GoneError.__module__, GoneError.__qualname__ = module.__name__, "GoneError"
-    module.GoneError = GoneError  # type: ignore[attr-defined]
+    module.GoneError = GoneError
     sys.modules[module.__name__] = module
     try:
         error = with_failure(GoneError, Failure(message="It broke", status=503))
@@ -151,12 +151,12 @@ def test_1_an_unknown_class_comes_back_as_its_nearest_known_base(cls: type[Error
     assert type(back) is cls
     assert str(back) == str(error)
     if isinstance(back, CallError):
-        assert back.failure == error.failure  # type: ignore[attr-defined]
+        assert back.failure == error.failure
 
 
 @CALLS
 def test_1_a_class_whose_constructor_forgot_the_facts_has_some(cls: type[CallError]) -> None:
-    class HastyError(cls):  # type: ignore[misc, valid-type]
+    class HastyError(cls):
         def __init__(self, *_: Any) -> None:
             pass
 
@@ -219,7 +219,7 @@ def test_2_a_service_that_repeats_the_credential_puts_it_nowhere(package: str, d
     )
     causes = st.sampled_from([OSError(f"key {secret}?"), OSError("key?")])
     if data.draw(st.booleans()):
-        said = broken("cut", status=said.status, raw_headers=said.raw_headers, cause=data.draw(causes))  # type: ignore[assignment]
+        said = broken("cut", status=said.status, raw_headers=said.raw_headers, cause=data.draw(causes))
     _check(package, said, secret, credentials={"authorization": f"Bearer {secret}"})
 
 

@@ -72,8 +72,8 @@ class World:
             "final": frozenset({409}),
         }
         self.operations = (
-            Operation("POST", "/things", self.create, **post),  # type: ignore[arg-type]
-            Operation("POST", "/things/{thing_id}/poke", self.create, **post),  # type: ignore[arg-type]
+            Operation("POST", "/things", self.create, **post),
+            Operation("POST", "/things/{thing_id}/poke", self.create, **post),
             Operation("GET", "/things", self.listed, scope="things:read"),
             Operation("GET", "/open", self.listed, public=True),
             Operation("GET", "/alive", self.listed, public=True, while_draining=True),

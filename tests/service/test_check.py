@@ -179,7 +179,7 @@ async def raises_what_it_caught(request: Request) -> Response:
 
 
 async def raises_what_is_not_enough(request: Request) -> Response:
-    raise InsufficientCreditsError(None, 5)  # type: ignore[arg-type]
+    raise InsufficientCreditsError(None, 5)
 
 
 raises_in_a_lambda = lambda request: service.refuse("name_taken")  # noqa: E731
@@ -225,7 +225,7 @@ class Slotted:
 
     async def direct(self, request: Request) -> Response:
         self.ledger.debit()
-        self.empty.debit()  # type: ignore[attr-defined]
+        self.empty.debit()
         return Response()
 
 
@@ -308,7 +308,7 @@ def made_here() -> Any:
 
 async def asks_itself(request: Request) -> Response:
     again = request and raises_a_class
-    if again and (named := OddError("odd")):  # type: ignore[truthy-bool]
+    if again and (named := OddError("odd")):
         raise named
     return await asks_itself(request)
 

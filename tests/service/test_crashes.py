@@ -55,7 +55,7 @@ def test_many_calls_with_one_key_have_one_effect(kind: str, level: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_calls_that_wait_for_each_other_are_all_answered(kind: str) -> None:
     """Nobody is told of a conflict who has the time to wait for the answer."""
-    seen = storm(shared(kind), LEVELS[kind][0], calls=80, wait=60.0)  # type: ignore[arg-type]
+    seen = storm(shared(kind), LEVELS[kind][0], calls=80, wait=60.0)
 
     assert (80, 0, []) == (seen.answered, seen.in_flight, seen.others)
 
@@ -77,7 +77,7 @@ def test_the_page_says_what_is_promised() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_process_may_die_at_any_moment(kind: str) -> None:
     """Not only where somebody thought of it: each a little later than the one before."""
-    outcomes = scatter(fresh(kind), LEVELS[kind][0], kills=16, apart=0.003)  # type: ignore[arg-type]
+    outcomes = scatter(fresh(kind), LEVELS[kind][0], kills=16, apart=0.003)
 
     assert [] == [outcome for outcome in outcomes if outcome.faults]
 

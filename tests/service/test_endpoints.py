@@ -215,7 +215,7 @@ def test_its_handlers_are_checked(store: SQLiteStore) -> None:
 
 def test_without_gates_nothing_is_served() -> None:
     async def ask() -> None:
-        await Endpoints()({"type": "http", "method": "GET", "path": "/x"}, None, None)  # type: ignore[arg-type]
+        await Endpoints()({"type": "http", "method": "GET", "path": "/x"}, None, None)
 
     with pytest.raises(KeyError, match="failwell"):
         asyncio.run(ask())

@@ -248,7 +248,7 @@ def test_what_is_mounted_and_has_no_handling_of_its_own_is_left_alone(tmp_path: 
 
 def test_a_convertor_of_ones_own_is_refused() -> None:
     app = Starlette(routes=[Route("/a/{name}", _endpoint)])
-    app.routes[0].path = "/a/{name:odd}"  # type: ignore[attr-defined]
+    app.routes[0].path = "/a/{name:odd}"
 
     with pytest.raises(failwell.ConfigurationError, match="'odd'"):
         operations_of(app)

@@ -328,7 +328,7 @@ def test_what_is_no_request_is_passed_through(here: World) -> None:
         seen.append(scope["type"])
 
     here.service.app = app
-    asyncio.run(here.service({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
+    asyncio.run(here.service({"type": "lifespan"}, None, None))
 
     assert seen == ["lifespan"]
 

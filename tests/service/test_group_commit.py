@@ -332,16 +332,16 @@ def test_a_limit_that_cannot_be_counted_leaves_the_others_uncounted(store: SQLit
     """One transaction: its failure is everybody's, and nobody is charged for it."""
     good = "good", [Limit(9, 60.0)]
     bad = "bad", [Limit(9, 60.0)]
-    usual, store._take = store._take, None  # type: ignore[method-assign, assignment]
+    usual, store._take = store._take, None
 
     def take(db: Any, subject: str, limits: Any, many: int) -> Any:
         if subject == "bad":
             raise sqlite3.OperationalError("disk I/O error")
         return usual(db, subject, limits, many)
 
-    store._take = take  # type: ignore[method-assign]
+    store._take = take
     failed = admit(store, ("nobody", lambda _: good), ("nobody", lambda _: bad))
-    store._take = usual  # type: ignore[method-assign]
+    store._take = usual
     found = admit(store, ("nobody", lambda _: good))
 
     assert ["disk I/O error"] * 2 == [str(error) for error in failed]
@@ -352,7 +352,7 @@ def test_keys_that_cannot_be_read_are_an_error_of_all_who_ask(store: SQLiteStore
     def broken(publics: Any) -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
-    store._keys_now = broken  # type: ignore[method-assign]
+    store._keys_now = broken
     failed = admit(store, *[("nobody", lambda _: None)] * 2)
 
     assert ["disk I/O error"] * 2 == [str(error) for error in failed]

@@ -658,7 +658,7 @@ def test_who_was_too_slow_answers_with_the_outcome_of_who_took_over(tmp_path: Pa
 
     with world(tmp_path, lease=0.03) as here:
         # It is not heard of any more.
-        here.store.renew = not_renewed  # type: ignore[method-assign]
+        here.store.renew = not_renewed
         fast, slow = asyncio.run(overtaken(here))
         assert here.things() == ["a"]
 
@@ -686,10 +686,10 @@ def test_who_was_overtaken_by_a_failure_is_told_to_come_back(here: World) -> Non
             await here.store.release(heir)
             return await look_up(wanted)
 
-        here.store.look_up = after_the_heir_failed  # type: ignore[method-assign]
+        here.store.look_up = after_the_heir_failed
         gate.set()
         answer = await slow
-        here.store.look_up = look_up  # type: ignore[method-assign]
+        here.store.look_up = look_up
         return answer
 
     answer = asyncio.run(overtaken())

@@ -397,7 +397,7 @@ def test_a_hook_that_settles_and_is_believed_once(tmp_path: Path) -> None:
         return False
 
     with place(tmp_path, fine, idempotency="at_most_once", settle=settle) as here:
-        here.store.settle = never_settled  # type: ignore[method-assign]
+        here.store.settle = never_settled
         usual, here.service.app = here.service.app, _killed
         with pytest.raises(Killed):
             here.run()
@@ -631,9 +631,9 @@ def test_a_record_that_cannot_be_written_leaves_the_outcome_to_be_settled(tmp_pa
 
     with place(tmp_path, fine, idempotency="at_most_once") as here:
         usual = here.store.record
-        here.store.record = busy  # type: ignore[method-assign]
+        here.store.record = busy
         first = here.run()
-        here.store.record = usual  # type: ignore[method-assign]
+        here.store.record = usual
         in_flight = here.run()
         here.clock.now += 30.0
         unknown = here.run()
@@ -660,7 +660,7 @@ def test_a_heartbeat_goes_on_after_a_beat_that_was_not_possible(tmp_path: Path) 
 
     with place(tmp_path, handler, idempotency="resumable") as here:
         here.service._deduplication._lease = 0.003
-        here.store.renew = renew  # type: ignore[method-assign]
+        here.store.renew = renew
         answer = here.run()
 
     assert answer.status == 200

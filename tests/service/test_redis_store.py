@@ -846,7 +846,7 @@ async def _answers_in_cluster(store: RedisStore) -> bool:
 
 async def _every_call(store: RedisStore, kept: StoredKey, clock: Clock) -> None:
     for subject in ("", "}", "{}", "a{b}c", "%7D"):
-        assert (await store.admit(kept.public, lambda key, s=subject: (s, [MINUTE])))[0] == kept  # type: ignore[misc]
+        assert (await store.admit(kept.public, lambda key, s=subject: (s, [MINUTE])))[0] == kept
     claim = claim_of()
     await store.claim(claim, lease=30, keep=500, take_over=False)
     assert await store.renew(claim, lease=30)

@@ -238,7 +238,7 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(key: str, config_
 def test_arguments_are_strings_with_something_in_them(config_home: Path) -> None:
     for name in ("api_key", "base_url", "profile"):
         with pytest.raises(ArgumentTypeError, match=name):
-            resolve(**{name: 7}, environ=_env(config_home))  # type: ignore[arg-type]
+            resolve(**{name: 7}, environ=_env(config_home))
         with pytest.raises(ConfigurationError, match=f"{name} is empty"):
             resolve(**{name: ""}, environ=_env(config_home))
 
