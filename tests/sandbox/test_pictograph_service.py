@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -99,6 +100,20 @@ def test_a_viewer_reads_a_member_writes_and_only_an_admin_deletes_datasets(
     is_refusal(pictograph("GET", path), 404, NotFoundError, "dataset_not_found")
 
 
+def test_no_write_of_all_is_open_to_a_viewer(pictograph: Pictograph, sandbox: Sandbox) -> None:
+    paths = pictograph.made("GET", "/openapi.json")["paths"]
+    writes = [
+        (method.upper(), re.sub(r"{\w+}", "any_1", path))
+        for path, methods in paths.items()
+        for method in methods
+        if method in ("post", "put", "patch", "delete")
+    ]
+    assert len(writes) >= 11
+    for method, path in writes:
+        answer = pictograph(method, path, {}, key=sandbox.pictograph.keys.read_only)
+        is_refusal(answer, 403, ForbiddenError, "insufficient_role")
+
+
 def test_a_suspended_organisation_is_a_403(pictograph: Pictograph, sandbox: Sandbox) -> None:
     answer = pictograph("GET", "/v1/datasets", key=sandbox.pictograph.keys.suspended)
     is_refusal(answer, 403, ForbiddenError, "tenant_suspended")
@@ -106,9 +121,11 @@ def test_a_suspended_organisation_is_a_403(pictograph: Pictograph, sandbox: Sand
 
 def test_each_tier_has_its_limit_and_a_key_may_have_its_own(pictograph: Pictograph, sandbox: Sandbox) -> None:
     free = sandbox.pictograph.new_key(tier="free", role="viewer")
+    pro = sandbox.pictograph.new_key(tier="pro", role="viewer")
     once = sandbox.pictograph.new_key(limit=Limit(1, 3600.0))
 
     assert pictograph("GET", "/v1/datasets", key=free).headers["x-ratelimit-limit"] == "60"
+    assert pictograph("GET", "/v1/datasets", key=pro).headers["x-ratelimit-limit"] == "600"
     assert pictograph("GET", "/v1/datasets").headers["x-ratelimit-limit"] == "60000"
     assert pictograph("GET", "/v1/datasets", key=once).status == 200
     refused: RateLimitError = is_refusal(
@@ -198,6 +215,30 @@ def test_a_write_is_done_once_for_a_key_and_the_key_holds_its_body(
     other = pictograph("POST", "/v1/datasets", {"name": f"{name}-other"}, headers=key)
     is_refusal(other, 409, ConflictError, "idempotency_conflict")
     assert sandbox.pictograph.effects(name=name) == 1
+
+
+def test_a_key_holds_for_24_hours(pictograph: Pictograph, sandbox: Sandbox) -> None:
+    name, key = f"a-day-{uuid4()}", {"Idempotency-Key": str(uuid4())}
+    first = pictograph("POST", "/v1/datasets", {"name": name}, headers=key)
+
+    def an_hour_of_the_day_later(hours: float) -> Answer:
+        """Ask again when the record is that old."""
+        sandbox.pictograph.database.write_blocking(
+            lambda db: db.execute(
+                "UPDATE failwell_idempotency SET expires_at = {now} + ? WHERE request_id = ?",
+                (24 - hours) * 3600.0, first.headers["x-request-id"],
+            )
+        )  # fmt: skip
+        return pictograph("POST", "/v1/datasets", {"name": name}, headers=key)
+
+    (ends,) = sandbox.pictograph.database.read_blocking(
+        "SELECT expires_at - {now} FROM failwell_idempotency WHERE request_id = ?",
+        first.headers["x-request-id"],
+    )
+    assert 23.9 < ends[0] / 3600 < 24.1
+    assert an_hour_of_the_day_later(23.9).body == first.body
+    # The key is new again, and the request a second one.
+    is_refusal(an_hour_of_the_day_later(24.1), 409, ConflictError, "dataset_exists")
 
 
 def test_an_upload_is_done_once_for_a_key_and_the_key_holds_the_file(

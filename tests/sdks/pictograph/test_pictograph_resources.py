@@ -32,11 +32,8 @@ from pictograph_answers import (
 )
 
 import pictograph
-from failwell import Operation
-from failwell.call.operation import Upload
 from failwell.testing import answer, broken
 from pictograph import Annotation, BBox, Point
-from pictograph.client import _time_to_upload
 from pictograph.exceptions import (
     ConflictError,
     JobFailedError,
@@ -47,6 +44,7 @@ from pictograph.exceptions import (
     PollTimeoutError,
     ServerError,
 )
+from pictograph.resources import _time_to_upload
 
 Play = Callable[..., Went]
 
@@ -256,10 +254,7 @@ def test_a_file_that_may_not_be_read_is_refused(
 
 
 def test_a_file_that_is_gone_before_it_is_asked_about_has_the_time_of_any_call(tmp_path: Path) -> None:
-    upload = Upload(str(tmp_path / "gone.jpg"))
-    operation = Operation("POST", "/", lambda response: None, content=upload)
-
-    assert _time_to_upload(operation, 50.0) is None
+    assert _time_to_upload(str(tmp_path / "gone.jpg"), 50.0) == 50.0
 
 
 def test_a_file_comes_back_as_its_bytes_and_only_whole(play: Play) -> None:

@@ -18,16 +18,16 @@ wait (`Retry-After`) that does not fit, what it answered is raised, because it s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import failwell
 from failwell import settings
 from failwell.call.budget import RetryBudget
-from failwell.call.operation import Operation, Upload
+from failwell.call.operation import Operation
 from failwell.call.retry import DocumentedWaits
+from failwell.redaction import Secret
 from failwell.resources import SDK, AsyncSDK, awaiting, operation
 from pictograph import __version__
 from pictograph.contract import CONTRACT
@@ -53,11 +53,10 @@ from pictograph.resources import (
 )
 
 if TYPE_CHECKING:
+    from failwell.call.messages import Response
     from failwell.clock import Clock
     from failwell.engines.base import Connections
     from failwell.telemetry import Listener
-
-T = TypeVar("T")
 
 BASE_URL = "https://api.pictograph.io"
 KEY_VARIABLE = "PICTOGRAPH_API_KEY"
@@ -70,39 +69,9 @@ TIMEOUT = 60.0
 # Three waits of 120 s, and four tries around them.
 DEADLINE = 600.0
 
-# An upload has a second more for so many bytes: what a connection of half a megabit carries.
-BYTES_PER_SECOND = 64 * 1024
 
-
-class Client(SDK):
-    """
-    Calls the Pictograph API, blocking. Safe to share between threads.
-
-    Args:
-        api_key: By default the environment's `PICTOGRAPH_API_KEY`.
-        base_url: Where the API is; by default the environment's `PICTOGRAPH_BASE_URL`, else Pictograph's.
-        timeout: Seconds for each wait within a try; connecting has at most 5 of them.
-        max_retries: How often a call is tried again; 0 for a single try.
-        deadline: Seconds for a whole call, all tries and waits included; None for no limit. An upload
-            has more, by its size.
-        engine: What carries requests out, as for `failwell.Client`.
-        connections: How it connects.
-        listeners: Called with each `failwell.telemetry.Event`.
-        clock: The time to go by; for tests.
-
-    Attributes:
-        datasets: Create, list, find, export and delete datasets.
-        images: Upload, list, download and delete images.
-        annotations: Save and list what is annotated in an image.
-        training: Start, watch and cancel training runs.
-        models: What training has made; ask it what it sees.
-        exports: The files that training learns from.
-        auto_annotation: Annotate many images in a batch.
-
-    Raises:
-        ConfigurationError: the key, the base URL or the engine is missing or cannot be used.
-        PictographValueError: another setting cannot be used.
-    """
+class _Settings:
+    """What both clients are told when they are made: one signature for the twins."""
 
     def __init__(
         self,
@@ -117,17 +86,70 @@ class Client(SDK):
         listeners: Sequence[Listener] = (),
         clock: Clock | None = None,
     ) -> None:
+        """
+        A client with these settings.
+
+        Args:
+            api_key: By default the environment's `PICTOGRAPH_API_KEY`.
+            base_url: Where the API is; by default the environment's `PICTOGRAPH_BASE_URL`, else
+                Pictograph's.
+            timeout: Seconds for each wait within a try; connecting has at most 5 of them.
+            max_retries: How often a call is tried again; 0 for a single try.
+            deadline: Seconds for a whole call, all tries and waits included; None for no limit. An upload
+                has more, by its size.
+            engine: What carries requests out, as for `failwell.Client` and `failwell.AsyncClient`.
+            connections: How it connects.
+            listeners: Called with each `failwell.telemetry.Event`.
+            clock: The time to go by; for tests.
+
+        Raises:
+            ConfigurationError: the key, the base URL or the engine is missing or cannot be used.
+            PictographValueError: another setting cannot be used.
+        """
         api_key = settings.masked(api_key)  # this frame is in the traceback of a setting that is refused
-        self._client = _Client(
-            _url(base_url),
-            **_settings(api_key, timeout, max_retries),
+        key = settings.api_key(api_key, variable=KEY_VARIABLE, check=check)
+        tries = settings.max_attempts(max_retries, check=check)
+        self._open(
+            base_url=settings.setting(
+                "base_url", base_url, variable=URL_VARIABLE, default=BASE_URL, check=check
+            ),
+            contract=CONTRACT,
+            credentials={"authorization": Secret(f"Bearer {key}")},
+            headers={"user-agent": settings.user_agent("pictograph", __version__)},
+            retry=DocumentedWaits(max_attempts=tries, max_retry_after=MAX_RETRY_AFTER),
+            # The document promises each call its retries, however many calls fail at once.
+            budget=RetryBudget(retry_cost=0, throttle_cost=0),
+            timeouts=settings.timeouts(timeout, check=check),
+            name="pictograph",
             deadline=deadline,
             engine=engine,
             connections=connections,
             listeners=listeners,
             clock=clock,
         )
-        self._client.patience = deadline
+
+    def _open(self, **told: Any) -> None:
+        """Make the failwell client that is told this, and the resources on it."""
+        raise NotImplementedError
+
+
+class Client(_Settings, SDK):
+    """
+    Calls the Pictograph API, blocking. Safe to share between threads.
+
+    Attributes:
+        datasets: Create, list, find, export and delete datasets.
+        images: Upload, list, download and delete images.
+        annotations: Save and list what is annotated in an image.
+        training: Start, watch and cancel training runs.
+        models: What training has made; ask it what it sees.
+        exports: The files that training learns from.
+        auto_annotation: Annotate many images in a batch.
+    """
+
+    def _open(self, **told: Any) -> None:
+        self._client = _Client(**told)
+        self._client.patience = told["deadline"]
         self.datasets = Datasets(self._client)
         self.images = Images(self._client)
         self.annotations = Annotations(self._client)
@@ -142,21 +164,9 @@ class Client(SDK):
         return Operation("GET", "/v1/organization", Organization.from_response)
 
 
-class AsyncClient(AsyncSDK):
+class AsyncClient(_Settings, AsyncSDK):
     """
     Calls the Pictograph API, awaiting, under asyncio or trio.
-
-    Args:
-        api_key: By default the environment's `PICTOGRAPH_API_KEY`.
-        base_url: Where the API is; by default the environment's `PICTOGRAPH_BASE_URL`, else Pictograph's.
-        timeout: Seconds for each wait within a try; connecting has at most 5 of them.
-        max_retries: How often a call is tried again; 0 for a single try.
-        deadline: Seconds for a whole call, all tries and waits included; None for no limit. An upload
-            has more, by its size.
-        engine: What carries requests out, as for `failwell.AsyncClient`.
-        connections: How it connects.
-        listeners: Called with each `failwell.telemetry.Event`.
-        clock: The time to go by; for tests.
 
     Attributes:
         datasets: Create, list, find, export and delete datasets.
@@ -166,36 +176,11 @@ class AsyncClient(AsyncSDK):
         models: What training has made; ask it what it sees.
         exports: The files that training learns from.
         auto_annotation: Annotate many images in a batch.
-
-    Raises:
-        ConfigurationError: the key, the base URL or the engine is missing or cannot be used.
-        PictographValueError: another setting cannot be used.
     """
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        base_url: str | None = None,
-        timeout: float = TIMEOUT,
-        max_retries: int = MAX_RETRIES,
-        deadline: float | None = DEADLINE,
-        engine: Any = "httpx",
-        connections: Connections | None = None,
-        listeners: Sequence[Listener] = (),
-        clock: Clock | None = None,
-    ) -> None:
-        api_key = settings.masked(api_key)  # this frame is in the traceback of a setting that is refused
-        self._client = _AwaitingClient(
-            _url(base_url),
-            **_settings(api_key, timeout, max_retries),
-            deadline=deadline,
-            engine=engine,
-            connections=connections,
-            listeners=listeners,
-            clock=clock,
-        )
-        self._client.patience = deadline
+    def _open(self, **told: Any) -> None:
+        self._client = _AwaitingClient(**told)
+        self._client.patience = told["deadline"]
         self.datasets = AsyncDatasets(self._client)
         self.images = AsyncImages(self._client)
         self.annotations = AsyncAnnotations(self._client)
@@ -217,13 +202,9 @@ class _Client(failwell.Client):
 
     patience: float | None = None
 
-    def call(
-        self, operation: Operation[T], *, idempotency_key: str | None = None, deadline: float | None = None
-    ) -> T:
-        if deadline is None:
-            deadline = _time_to_upload(operation, self.patience)
+    def _run(self, *call: Any, **told: Any) -> Response:
         try:
-            return super().call(operation, idempotency_key=idempotency_key, deadline=deadline)
+            return super()._run(*call, **told)
         except PictographCallError as error:
             late = _out_of_time(error)
             if late is None:
@@ -241,13 +222,9 @@ class _AwaitingClient(failwell.AsyncClient):
 
     patience: float | None = None
 
-    async def call(
-        self, operation: Operation[T], *, idempotency_key: str | None = None, deadline: float | None = None
-    ) -> T:
-        if deadline is None:
-            deadline = _time_to_upload(operation, self.patience)
+    async def _run(self, *call: Any, **told: Any) -> Response:
         try:
-            return await super().call(operation, idempotency_key=idempotency_key, deadline=deadline)
+            return await super()._run(*call, **told)
         except PictographCallError as error:
             late = _out_of_time(error)
             if late is None:
@@ -262,34 +239,3 @@ def _out_of_time(error: PictographCallError) -> RequestTimeoutError | None:
         return None
     message = f"The time allowed was over before another try: {error.headline()}"
     return RequestTimeoutError.from_failure(replace(failure, message=message))
-
-
-def _time_to_upload(operation: Operation[Any], patience: float | None) -> float | None:
-    """Seconds for an upload: what any call has, and more by the size of the file; None for no upload."""
-    upload = operation.content
-    if patience is None or not isinstance(upload, Upload) or not isinstance(upload.source, str):
-        return None
-    try:
-        return patience + os.path.getsize(upload.source) / BYTES_PER_SECOND
-    except OSError:  # whoever reads it says so
-        return None
-
-
-def _url(given: object) -> str:
-    return settings.setting("base_url", given, variable=URL_VARIABLE, default=BASE_URL, check=check)
-
-
-def _settings(api_key: object, timeout: object, max_retries: object) -> dict[str, Any]:
-    """What is the same for both clients."""
-    key = settings.api_key(api_key, variable=KEY_VARIABLE, check=check)
-    tries = settings.max_attempts(max_retries, check=check)
-    return {
-        "contract": CONTRACT,
-        "credentials": {"authorization": f"Bearer {key}"},
-        "headers": {"user-agent": settings.user_agent("pictograph", __version__)},
-        "retry": DocumentedWaits(max_attempts=tries, max_retry_after=MAX_RETRY_AFTER),
-        # The document promises each call its retries, however many calls fail at once.
-        "budget": RetryBudget(retry_cost=0, throttle_cost=0),
-        "timeouts": settings.timeouts(timeout, check=check),
-        "name": "pictograph",
-    }

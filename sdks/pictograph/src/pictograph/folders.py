@@ -97,6 +97,7 @@ class Folder:
 
     Attributes:
         dataset_id: Where to.
+        patience: Seconds that the client allows for a call; None for no limit.
         stored: What the service has, by folder and name.
 
     Raises:
@@ -121,6 +122,7 @@ class Folder:
         self.size = sum(file.size for file in self._files)
         self.workers = min(most, self.total)
         self.dataset_id = ""
+        self.patience: float | None = None
         self.stored: dict[tuple[str, str], Stored] = {}
         self._results: list[FileResult | None] = [None] * self.total
         self._errors: dict[int, Exception] = {}
@@ -266,6 +268,7 @@ def uploaded(
         folder=file.folder,
         progress=progress,
         idempotency_key=None,
+        patience=plan.patience,
     )
     try:
         image = yield from _at_the_service_s_pace(send)

@@ -38,6 +38,10 @@ MAX_LIMIT = 1000
 
 # The document: what is at most so many seconds is waited for.
 MAX_RETRY_AFTER = 120.0
+
+# An upload has a second more for so many bytes: what a connection of half a megabit carries.
+BYTES_PER_SECOND = 64 * 1024
+
 ENDED = ("completed", "failed", "cancelled")
 
 _DATASET_ID = re.compile(r"ds_[0-9A-Za-z_-]+")
@@ -190,6 +194,7 @@ class Images(Resource):
             folder=check.text("folder", folder),
             progress=progress,
             idempotency_key=idempotency_key,
+            patience=patience_of(self._client),
         )
 
     @operation
@@ -906,8 +911,14 @@ def upload_operation(
     folder: str,
     progress: Callable[[int, int | None], object] | None,
     idempotency_key: str | None,
+    patience: float | None,
 ) -> Operation[Image]:
-    """Upload the file at `path`, which is there."""
+    """
+    Upload the file at `path`, which is there.
+
+    Args:
+        patience: Seconds for a call that uploads nothing; None for no limit.
+    """
     for what, text in (("name", name), ("folder", folder)):
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise check.refused(f"{what} {text[:200]!r} is not UTF-8: call the image something else")
@@ -919,4 +930,19 @@ def upload_operation(
         content=Upload(path, digest=True, progress=progress),
         headers={"content-type": "application/octet-stream"},
         idempotency_key=idempotency_key,
+        deadline=_time_to_upload(path, patience),
     )
+
+
+def patience_of(client: object) -> float | None:
+    """Seconds that a client of ours allows for a call; None for no limit."""
+    patience: float | None = getattr(client, "patience", None)
+    return patience
+
+
+def _time_to_upload(path: str, patience: float | None) -> float | None:
+    """Seconds for an upload: what any call has, and more by the size of the file."""
+    try:
+        return None if patience is None else patience + os.path.getsize(path) / BYTES_PER_SECOND
+    except OSError:  # whoever reads it says so
+        return patience

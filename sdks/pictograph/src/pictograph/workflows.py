@@ -27,6 +27,7 @@ from pictograph.resources import (
     create_run,
     find_dataset,
     get_model,
+    patience_of,
     time_to_wait,
     wait_for_export,
     wait_for_run,
@@ -87,6 +88,7 @@ def upload_folder(
     plan = Folder(
         folder, concurrency=concurrency, skip_existing=skip_existing, recursive=recursive, into=into
     )
+    plan.patience = patience_of(client._client)
     with told(progress, plan.total, plan.size) as tell:
         plan.dataset_id = client._client.perform(find_dataset(check.text("dataset", dataset, empty=False))).id
         if skip_existing:
@@ -115,6 +117,7 @@ async def upload_folder_async(
             folder, concurrency=concurrency, skip_existing=skip_existing, recursive=recursive, into=into
         )
     )
+    plan.patience = patience_of(client._client)
     with told(progress, plan.total, plan.size) as tell:
         found = find_dataset(check.text("dataset", dataset, empty=False))
         plan.dataset_id = (await client._client.perform(found)).id
