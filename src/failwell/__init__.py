@@ -69,6 +69,13 @@ if TYPE_CHECKING:
     from failwell.failure import FieldError as FieldError
     from failwell.failure import RateLimit as RateLimit
     from failwell.interop import understand as understand
+    from failwell.operations.batches import Batch as Batch
+    from failwell.operations.batches import BatchItem as BatchItem
+    from failwell.operations.batches import BatchResult as BatchResult
+    from failwell.operations.parts import Part as Part
+    from failwell.operations.parts import PartUpload as PartUpload
+    from failwell.operations.parts import UploadSession as UploadSession
+    from failwell.operations.parts import WholeFile as WholeFile
     from failwell.operations.polling import Poll as Poll
     from failwell.operations.polling import PollPolicy as PollPolicy
     from failwell.redaction import Secret as Secret
@@ -120,6 +127,8 @@ _HOMES = {
     ),
     "failwell.failure": ("Attempt", "Effect", "Failure", "FieldError", "RateLimit"),
     "failwell.interop": ("understand",),
+    "failwell.operations.batches": ("Batch", "BatchItem", "BatchResult"),
+    "failwell.operations.parts": ("Part", "PartUpload", "UploadSession", "WholeFile"),
     "failwell.operations.polling": ("Poll", "PollPolicy"),
     "failwell.redaction": ("Secret",),
 }

@@ -14,11 +14,12 @@ import platform
 import random as _random
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from json import JSONEncoder
 from json import encoder as json_encoder
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import quote, urlencode, urlsplit
 
 from failwell.call.breaker import Breaker, Circuit
@@ -44,11 +45,14 @@ from failwell.errors import (
 )
 from failwell.failure import Failure
 from failwell.headers import http_date, rate_limit, request_id
+from failwell.operations.batches import Batch
+from failwell.operations.parts import Means, PartUpload, part_steps
 from failwell.operations.polling import Look, Looked, Poll, poll_flow
-from failwell.operations.steps import Done
+from failwell.operations.steps import Done, Locally, Together
 from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url, secrets_in_url
 from failwell.telemetry import Event, Kind, log_wait
 from failwell.version import __version__
+from failwell.workers import in_tasks, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,11 +62,14 @@ if TYPE_CHECKING:
     from failwell.call.operation import Content
     from failwell.call.pacing import Pacer
     from failwell.clock import Clock
+    from failwell.operations.batches import BatchCrew, BatchResult
     from failwell.operations.polling import PollFlow
-    from failwell.operations.steps import Steps
+    from failwell.operations.steps import Order, Steps
+    from failwell.operations.together import Crew
     from failwell.telemetry import Listener
 
 T = TypeVar("T")
+In = TypeVar("In")
 
 DEFAULT_DEADLINE = 60.0
 
@@ -282,10 +289,43 @@ class _Setup:
         wall = (http_date(date) if date else None) or datetime.fromtimestamp(self.clock.unix(), UTC)
         self.pacing.learn(rate_limit(result.headers, wall), self.clock.monotonic(), wall)
 
-    def poll_flow(self, poll: Poll[T]) -> PollFlow[T]:
-        """The flow that decides how `poll` is waited for."""
+    def poll_flow(self, poll: Poll[T], crew: Crew | None) -> PollFlow[T]:
+        """The flow that decides how `poll` is waited for, within the time that `crew` has."""
         now = self.clock.monotonic()
+        if crew is not None and (left := crew.left(now)) < inf:
+            timeout = min(left, inf if poll.policy.timeout is None else poll.policy.timeout)
+            poll = replace(poll, policy=replace(poll.policy, timeout=max(0.0, timeout)))
         return poll_flow(poll, self.contract, now=now, epoch=self.clock.unix() - now)
+
+    def batch_crew(self, batch: Batch[In, T], outer: Crew | None) -> BatchCrew[In, T]:
+        """Who sends `batch`."""
+        try:
+            return batch.begin(
+                self.contract,
+                now=self.clock.monotonic(),
+                keyed=self._idempotency,
+                max_retry_after=self.retry.max_retry_after,
+                outer=outer,
+            )
+        except UsageError as exc:
+            raise _refusal(self.contract, exc) from None
+
+    def part_steps(self, upload: PartUpload[T]) -> Steps[T]:
+        """The steps that send `upload`."""
+        now = self.clock.monotonic()
+        means = Means(self.contract, self.retry, self.budget, self.random, self._idempotency, now)
+        return part_steps(upload, means)
+
+    def within(self, stated: float | None, crew: Crew | None) -> float | None:
+        """Seconds a call may take for which `stated` are allowed, if it is part of what `crew` does."""
+        if crew is None or (left := crew.left(self.clock.monotonic())) == inf:
+            return stated
+        return max(0.0, min(left, self._deadline if stated is None else stated))
+
+    def throttled(self, crew: Crew | None, effect: Sleep) -> None:
+        """Tell `crew` of a wait that the service asked for with a 429."""
+        if crew is not None and effect.after is not None and effect.after.status == 429:
+            crew.throttled(self.clock.monotonic(), effect.seconds)
 
     def parsed(self, operation: Operation[T], call: Call, response: Response) -> T:
         """
@@ -560,11 +600,14 @@ class Client:
                 running, for `JobFailedError`, or for what went wrong with looking.
             UsageError: an argument cannot be used. Nothing was sent.
         """
-        flow = self._setup.poll_flow(poll)
+        return self._poll(poll, None)
+
+    def _poll(self, poll: Poll[T], crew: Crew | None) -> T:
+        flow = self._setup.poll_flow(poll, crew)
         try:
             effect = next(flow)
             while True:
-                looked = self._looked(effect)
+                looked = self._looked(effect, crew)
                 try:
                     effect = flow.send(looked)
                 except StopIteration as done:
@@ -573,35 +616,57 @@ class Client:
         finally:
             flow.close()
 
-    def perform(self, order: Operation[T] | Poll[T] | Steps[T]) -> T:
+    @overload
+    def perform(self, order: Batch[In, T]) -> BatchResult[In, T]: ...
+    @overload
+    def perform(self, order: Operation[T] | Poll[T] | PartUpload[T] | Steps[T]) -> T: ...
+    def perform(self, order: Any) -> Any:
         """
-        Carry out an operation, wait for a job, or do the steps of a generator.
+        Carry out an operation, wait for a job, send a batch or a file in parts, or do the steps of a
+        generator.
 
         Args:
             order: What to do; see `failwell.operations.steps`.
+
+        Returns:
+            What it brings; of a batch a `BatchResult`, whether or not its items succeeded.
 
         Raises:
             CallError: a step did not succeed, and the generator did not take care of it.
             UsageError: an argument cannot be used.
         """
+        return self._perform(order, None)
+
+    def _perform(self, order: Any, crew: Crew | None) -> Any:
+        """Do `order`, as part of what `crew` does."""
+        setup = self._setup
         if isinstance(order, Operation):
-            return self.call(order)
+            call = _call_of(setup, order, None, setup.within(order.deadline, crew))
+            return setup.parsed(order, call, self._run(call, order.scope, crew))
         if isinstance(order, Poll):
-            return self.poll(order)
+            return self._poll(order, crew)
+        if isinstance(order, Batch):
+            self._together(setup.batch_crew(order, crew))
+            return order.result
+        if isinstance(order, PartUpload):
+            order = setup.part_steps(order)
         try:
             try:
                 step = next(order)
                 while True:
-                    step = order.send(self._done(step))
+                    step = order.send(self._done(step, crew))
             except StopIteration as done:
-                result: T = done.value
-                return result
+                return done.value
             except UsageError as exc:
-                raise _refusal(self._setup.contract, exc) from None
+                raise _refusal(setup.contract, exc) from None
         finally:
             order.close()
 
-    def _looked(self, effect: Look[Any] | Sleep) -> Looked:
+    def _together(self, crew: Crew) -> None:
+        """Let as many as `crew` wants do what it says."""
+        in_threads(crew, lambda order: self._perform(order, crew), self._setup.clock)
+
+    def _looked(self, effect: Look[Any] | Sleep, crew: Crew | None) -> Looked:
         """Act on one effect of a poll."""
         setup = self._setup
         if isinstance(effect, Sleep):
@@ -610,25 +675,35 @@ class Client:
         operation = effect.operation
         try:
             call = _call_of(setup, operation, None, effect.deadline)
-            response = self._run(call, operation.scope)
+            response = self._run(call, operation.scope, crew)
             result = setup.parsed(operation, call, response)
         except CallError as exc:
             return Looked(setup.clock.monotonic(), error=exc)
         return Looked(setup.clock.monotonic(), result, response)
 
-    def _done(self, step: Operation[Any] | Poll[Any] | Sleep) -> Done:
+    def _done(self, step: Order, crew: Crew | None) -> Done:
         """Act on one step."""
-        clock = self._setup.clock
+        setup, clock = self._setup, self._setup.clock
         if isinstance(step, Sleep):
-            clock.sleep(step.seconds)
+            setup.throttled(crew, step)
+            clock.sleep(setup.within(step.seconds, crew) or 0.0)
             return Done(clock.monotonic())
+        if isinstance(step, Locally):
+            try:
+                return Done(clock.monotonic(), step.work())
+            except Exception as exc:  # noqa: BLE001  # it is raised in the steps
+                return Done(clock.monotonic(), error=exc)
+        if isinstance(step, Together):
+            step.crew.outer = crew
+            self._together(step.crew)
+            return Done(clock.monotonic(), step.crew)
         try:
-            result = self.perform(step)
+            result = self._perform(step, crew)
         except CallError as exc:
             return Done(clock.monotonic(), error=exc)
         return Done(clock.monotonic(), result)
 
-    def _run(self, call: Call, scope: str) -> Response:
+    def _run(self, call: Call, scope: str, crew: Crew | None = None) -> Response:
         """Drive the flow to its response, blocking in the engine."""
         if self._closed:
             raise _refusal(self._setup.contract, UsageError("this client was closed; make a new one"))
@@ -665,6 +740,7 @@ class Client:
                 else:
                     assert type(effect) is Sleep
                     _announce(setup, effect, watch)
+                    setup.throttled(crew, effect)
                     setup.clock.sleep(effect.seconds)
                 reply = Reply(setup.clock.monotonic(), result, body is not None and body.spent)
                 try:
@@ -848,11 +924,14 @@ class AsyncClient:
                 running, for `JobFailedError`, or for what went wrong with looking.
             UsageError: an argument cannot be used. Nothing was sent.
         """
-        flow = self._setup.poll_flow(poll)
+        return await self._poll(poll, None)
+
+    async def _poll(self, poll: Poll[T], crew: Crew | None) -> T:
+        flow = self._setup.poll_flow(poll, crew)
         try:
             effect = next(flow)
             while True:
-                looked = await self._looked(effect)
+                looked = await self._looked(effect, crew)
                 try:
                     effect = flow.send(looked)
                 except StopIteration as done:
@@ -861,35 +940,57 @@ class AsyncClient:
         finally:
             flow.close()
 
-    async def perform(self, order: Operation[T] | Poll[T] | Steps[T]) -> T:
+    @overload
+    async def perform(self, order: Batch[In, T]) -> BatchResult[In, T]: ...
+    @overload
+    async def perform(self, order: Operation[T] | Poll[T] | PartUpload[T] | Steps[T]) -> T: ...
+    async def perform(self, order: Any) -> Any:
         """
-        Carry out an operation, wait for a job, or do the steps of a generator.
+        Carry out an operation, wait for a job, send a batch or a file in parts, or do the steps of a
+        generator.
 
         Args:
             order: What to do; see `failwell.operations.steps`.
+
+        Returns:
+            What it brings; of a batch a `BatchResult`, whether or not its items succeeded.
 
         Raises:
             CallError: a step did not succeed, and the generator did not take care of it.
             UsageError: an argument cannot be used.
         """
+        return await self._perform(order, None)
+
+    async def _perform(self, order: Any, crew: Crew | None) -> Any:
+        """Do `order`, as part of what `crew` does."""
+        setup = self._setup
         if isinstance(order, Operation):
-            return await self.call(order)
+            call = _call_of(setup, order, None, setup.within(order.deadline, crew))
+            return setup.parsed(order, call, await self._run(call, order.scope, crew))
         if isinstance(order, Poll):
-            return await self.poll(order)
+            return await self._poll(order, crew)
+        if isinstance(order, Batch):
+            await self._together(setup.batch_crew(order, crew))
+            return order.result
+        if isinstance(order, PartUpload):
+            order = setup.part_steps(order)
         try:
             try:
                 step = next(order)
                 while True:
-                    step = order.send(await self._done(step))
+                    step = order.send(await self._done(step, crew))
             except StopIteration as done:
-                result: T = done.value
-                return result
+                return done.value
             except UsageError as exc:
-                raise _refusal(self._setup.contract, exc) from None
+                raise _refusal(setup.contract, exc) from None
         finally:
             order.close()
 
-    async def _looked(self, effect: Look[Any] | Sleep) -> Looked:
+    async def _together(self, crew: Crew) -> None:
+        """Let as many as `crew` wants do what it says."""
+        await in_tasks(crew, lambda order: self._perform(order, crew), self._setup.clock)
+
+    async def _looked(self, effect: Look[Any] | Sleep, crew: Crew | None) -> Looked:
         """Act on one effect of a poll."""
         setup = self._setup
         if isinstance(effect, Sleep):
@@ -898,25 +999,37 @@ class AsyncClient:
         operation = effect.operation
         try:
             call = _call_of(setup, operation, None, effect.deadline)
-            response = await self._run(call, operation.scope)
+            response = await self._run(call, operation.scope, crew)
             result = setup.parsed(operation, call, response)
         except CallError as exc:
             return Looked(setup.clock.monotonic(), error=exc)
         return Looked(setup.clock.monotonic(), result, response)
 
-    async def _done(self, step: Operation[Any] | Poll[Any] | Sleep) -> Done:
+    async def _done(self, step: Order, crew: Crew | None) -> Done:
         """Act on one step."""
-        clock = self._setup.clock
+        setup, clock = self._setup, self._setup.clock
         if isinstance(step, Sleep):
-            await clock.asleep(step.seconds)
+            setup.throttled(crew, step)
+            await clock.asleep(setup.within(step.seconds, crew) or 0.0)
             return Done(clock.monotonic())
+        if isinstance(step, Locally):
+            from anyio.to_thread import run_sync
+
+            try:
+                return Done(clock.monotonic(), await run_sync(step.work, abandon_on_cancel=True))
+            except Exception as exc:  # noqa: BLE001  # it is raised in the steps
+                return Done(clock.monotonic(), error=exc)
+        if isinstance(step, Together):
+            step.crew.outer = crew
+            await self._together(step.crew)
+            return Done(clock.monotonic(), step.crew)
         try:
-            result = await self.perform(step)
+            result = await self._perform(step, crew)
         except CallError as exc:
             return Done(clock.monotonic(), error=exc)
         return Done(clock.monotonic(), result)
 
-    async def _run(self, call: Call, scope: str) -> Response:
+    async def _run(self, call: Call, scope: str, crew: Crew | None = None) -> Response:
         """Drive the flow to its response, awaiting the engine."""
         if self._closed:
             raise _refusal(self._setup.contract, UsageError("this client was closed; make a new one"))
@@ -953,6 +1066,7 @@ class AsyncClient:
                 else:
                     assert type(effect) is Sleep
                     _announce(setup, effect, watch)
+                    setup.throttled(crew, effect)
                     await setup.clock.asleep(effect.seconds)
                 reply = Reply(setup.clock.monotonic(), result, body is not None and body.spent)
                 try:
@@ -998,7 +1112,7 @@ def _call_of(
     setup: _Setup, operation: Operation[Any], idempotency_key: str | None, deadline: float | None
 ) -> Call:
     try:
-        return setup.call(
+        call = setup.call(
             operation.method,
             operation.path,
             operation.params,
@@ -1010,6 +1124,8 @@ def _call_of(
         )
     except UsageError as exc:
         raise _refusal(setup.contract, exc) from None
+    call.max_attempts = operation.max_attempts
+    return call
 
 
 def _refusal(contract: object, error: UsageError) -> UsageError:

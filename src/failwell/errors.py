@@ -712,10 +712,31 @@ class UploadError(OperationError):
     The parts named in `failure.details` are stored.
 
     ## What to do
-    Resume; only what is missing is sent.
+    Resume, with `upload_id` if the file went in parts; only what is missing is sent.
     """
 
     kind = "upload"
+
+    @property
+    def stage(self) -> str | None:
+        """How far it came, in the SDK's words; None for a file that does not go in parts."""
+        return self.failure.details.get("stage")
+
+    @property
+    def upload_id(self) -> str | None:
+        """What to resume; None if the upload was not begun, or the file does not go in parts."""
+        return self.failure.details.get("upload_id")
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The numbers of the parts that the service has."""
+        return tuple(self.failure.details.get("parts", ()))
+
+    @property
+    def bytes_safe(self) -> int:
+        """How many bytes the service has."""
+        found = self.failure.details.get("bytes")
+        return found if isinstance(found, int) else 0
 
 
 class BatchError(OperationError, ExceptionGroup[Exception]):  # type: ignore[misc]  # both have a `message`; ours wins
@@ -730,6 +751,19 @@ class BatchError(OperationError, ExceptionGroup[Exception]):  # type: ignore[mis
     """
 
     kind = "batch"
+
+    # What became of each item, a `failwell.BatchResult`; None for an error that came from elsewhere. It
+    # stays in this process: what was sent, and what it brought, need not be fit to travel.
+    result: Any = None
+
+    @property
+    def partial_results(self) -> list[Any]:
+        """What those items brought that succeeded, in order; empty for an error that came from elsewhere."""
+        return [] if self.result is None else self.result.partial_results
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "result"}
+        return _restore, (_lineage(type(self)), self.args, state)
 
     def __new__(cls, message: str, exceptions: Sequence[Exception], **_: Any) -> Self:
         return ExceptionGroup.__new__(cls, message, list(exceptions))

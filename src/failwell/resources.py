@@ -17,7 +17,8 @@ The methods of an SDK, declared once for its blocking and its awaiting client.
             self.runs = Runs(self._client)
 
 What a decorated function returns says what to do: an `Operation` for one call, a `Poll` for a job to
-wait for, a generator of steps for work of several calls. The method does it and gives the result.
+wait for, a `PartUpload` for a file in parts, a generator of steps for work of several calls. The
+method does it and gives the result.
 Type checkers see its parameters, and `Run` as what it gives: in the twin, what is awaited.
 
 An argument that is refused raises the class the contract names, before anything is sent, and no
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from failwell.call.operation import Operation
 from failwell.errors import UsageError
+from failwell.operations.parts import PartUpload
 from failwell.operations.polling import Poll
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 # What a decorated function says that it returns.
-_ORDERS = ("Operation[", "Poll[", "Steps[")
+_ORDERS = ("Operation[", "PartUpload[", "Poll[", "Steps[")
 
 
 class Resource:
@@ -114,7 +116,7 @@ class AsyncSDK(AsyncResource):
 
 
 def operation(
-    build: Callable[Concatenate[R, P], Operation[T] | Poll[T] | Generator[Any, Done, T]],
+    build: Callable[Concatenate[R, P], Operation[T] | PartUpload[T] | Poll[T] | Generator[Any, Done, T]],
 ) -> Callable[Concatenate[R, P], T]:
     """A blocking method that does what `build` returns."""
 
@@ -165,7 +167,7 @@ def _result_of(annotation: Any) -> Any:
     if isinstance(annotation, str):
         is_order = annotation.startswith(_ORDERS) and annotation.endswith("]")
         return annotation.partition("[")[2][:-1] if is_order else annotation
-    is_order = get_origin(annotation) in (Operation, Poll, Generator)
+    is_order = get_origin(annotation) in (Operation, PartUpload, Poll, Generator)
     return get_args(annotation)[-1] if is_order else annotation
 
 

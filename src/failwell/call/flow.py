@@ -68,6 +68,10 @@ class Call:
         key: The idempotency key that is on the wire; None if there is none.
         secrets: Values that must not be kept, even if the service repeats them.
         credentials: Names of headers that carry them.
+        opens: Statuses whose answer is wanted with its body unread.
+        until: Monotonic seconds at which the reading of it must be over.
+        idle: Seconds that may pass between two pieces of it; None for the client's read timeout.
+        max_attempts: Tries in all; None for what the retry policy says.
     """
 
     request: Request
@@ -76,6 +80,10 @@ class Call:
     key: str | None = None
     secrets: tuple[str, ...] = ()
     credentials: frozenset[str] = ALWAYS_CREDENTIALS
+    opens: frozenset[int] = frozenset()
+    until: float = inf
+    idle: float | None = None
+    max_attempts: int | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.request!r}>"
@@ -119,6 +127,9 @@ def call_flow(
     """
     began, deadline = now, now + call.deadline
     request, contract, retry = call.request, call.contract, policies.retry
+    timeouts = policies.timeouts if call.idle is None else replace(policies.timeouts, read=call.idle)
+    if call.max_attempts is not None:
+        retry = replace(retry, max_attempts=call.max_attempts)
     attempts: list[Attempt] = []
     effect = Effect.NOT_SENT
     last: CallError | None = None
@@ -140,7 +151,7 @@ def call_flow(
 
         # 2. One attempt. Whoever ends the call here must give a probe's place back.
         try:
-            reply = yield Send(request, policies.timeouts, deadline, len(attempts) + 1)
+            reply = yield Send(request, timeouts, deadline, len(attempts) + 1, call.opens, call.until)
             started, now, result = now, reply.now, reply.result
             succeeded = type(result) is Response and result.status in contract.success
             if circuit is not None:

@@ -62,6 +62,7 @@ class Operation(Generic[T]):
         scope: What the breaker judges by itself, within the host; "" for the whole host.
         deadline: Seconds for the whole call; None for the client's.
         idempotency_key: Sent with every try; by default a write gets one by itself.
+        max_attempts: Tries in all; None for what the client's retry policy says.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Operation(Generic[T]):
     deadline: float | None = None
     idempotency_key: str | None = None
     content: Content | None = None
+    max_attempts: int | None = None
 
     def __repr__(self) -> str:
         # A traceback that shows locals must not show what was passed.

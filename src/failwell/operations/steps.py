@@ -19,15 +19,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
 from failwell.call.messages import Response, Sleep
 from failwell.call.operation import Operation
-from failwell.errors import CallError
 from failwell.operations.polling import Poll
 
+if TYPE_CHECKING:
+    from failwell.operations.batches import Batch, BatchResult
+    from failwell.operations.parts import PartUpload
+    from failwell.operations.together import Crew
+
 T = TypeVar("T")
-Order: TypeAlias = Operation[Any] | Poll[Any] | Sleep
+In = TypeVar("In")
+Order: TypeAlias = (
+    "Operation[Any] | Poll[Any] | Sleep | Locally[Any] | Together | Batch[Any, Any] | PartUpload[Any]"
+)
 Steps: TypeAlias = Generator[Order, "Done", T]
 
 
@@ -44,12 +51,42 @@ class Done:
 
     now: float
     result: Any = None
-    error: CallError | None = None
+    error: Exception | None = None
 
 
-def do(order: Operation[T] | Poll[T]) -> Steps[T]:
+@dataclass(frozen=True, slots=True)
+class Locally(Generic[T]):
     """
-    Carry out one operation, or wait for one job, as a step: `result = yield from do(...)`.
+    Effect: do what needs no service and may take a while, such as reading a file.
+
+    Attributes:
+        work: Called in a thread where others would have to wait for it. What it raises is raised in the
+            steps.
+    """
+
+    work: Callable[[], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """
+    Effect: do several things at once.
+
+    Attributes:
+        crew: Says what, and learns how each of them ended.
+    """
+
+    crew: Crew
+
+
+@overload
+def do(order: Batch[In, T]) -> Steps[BatchResult[In, T]]: ...
+@overload
+def do(order: Operation[T] | Poll[T] | PartUpload[T] | Locally[T]) -> Steps[T]: ...
+def do(order: Any) -> Steps[Any]:
+    """
+    Carry out one operation, wait for one job, send a batch or a file in parts, as a step:
+    `result = yield from do(...)`.
 
     Raises:
         CallError: it did not succeed.
@@ -57,8 +94,18 @@ def do(order: Operation[T] | Poll[T]) -> Steps[T]:
     done = yield order
     if done.error is not None:
         raise done.error
-    result: T = done.result
-    return result
+    return done.result
+
+
+def locally(work: Callable[[], T]) -> Steps[T]:
+    """
+    What `work` returns, as a step: it reads files, or computes for long, and nobody waits for it who
+    need not.
+
+    Raises:
+        Exception: what `work` raises.
+    """
+    return (yield from do(Locally(work)))
 
 
 def pause(seconds: float) -> Steps[float]:
@@ -83,7 +130,7 @@ def every_item(page_after: Callable[[Any], Operation[Any]]) -> Steps[list[Any]]:
     cursor = None
     while True:
         operation = page_after(cursor)
-        page = yield from do(replace(operation, parse=_unseen(operation.parse, seen)))
+        page: Any = yield from do(replace(operation, parse=_unseen(operation.parse, seen)))
         items.extend(page.items)
         cursor = page.next_cursor
         if cursor is None:
