@@ -6,11 +6,12 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from failwell import errors
-from failwell.call.messages import Timeouts
+from failwell import Operation, errors
+from failwell.call.messages import Response, Timeouts
 from failwell.call.retry import RetryPolicy
 from failwell.client import AsyncClient, Client
 from failwell.contract import Contract, Rule
@@ -60,6 +61,17 @@ TOY = Contract(
     ],
     broken={errors.TransportError: ToyNetworkError},
 )
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What the service gives back."""
+
+    id: str
+
+
+def _thing(answer: Response) -> Thing:
+    return Thing(answer.json()["id"])
 
 
 class ToyService:
@@ -138,6 +150,7 @@ class Toy(Subject):
     title = "Toy"
     contract = TOY
     exceptions: tuple[type[BaseException], ...] = (
+        ToyError,
         ToyAuthError,
         ToyNotFoundError,
         ToyConflictError,
@@ -168,18 +181,16 @@ class Toy(Subject):
             deadline=settings.deadline,
             breaker=False,
             idempotency=settings.keyed,
-            connections=Connections(trust_env=False),
+            connections=Connections(trust_env=False, verify=settings.verify),
             listeners=settings.listeners,
             random=settings.random,
         )
 
     def call(self, client: Any, call: Call) -> Any:
         if call.kind is Kind.READ:
-            return client.request("GET", "/things")
-        return client.request("POST", "/things", json={"name": call.marker}, idempotency_key=call.key)
-
-    def id_of(self, value: Any) -> str | None:
-        return str(json.loads(value.content)["id"])
+            return client.call(Operation("GET", "/things", _thing))
+        write = Operation("POST", "/things", _thing, json={"name": call.marker})
+        return client.call(write, idempotency_key=call.key)
 
     def ids_of(self, marker: str) -> Sequence[str] | None:
         return self.service.ids_of(marker)

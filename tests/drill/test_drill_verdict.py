@@ -50,12 +50,21 @@ LIMITED = Scenario(
 
 EXACT = replace(LIMITED, expect=replace(LIMITED.expect, own=ToyRateLimitError))
 SAYS = replace(LOST, expect=replace(LOST.expect, says=("reset",)))
+CANCELLED = replace(LOST, expect=Expect(cancelled=True, effects=frozenset({0})))
+ENDED = replace(LOST, expect=replace(LOST.expect, ends_connections=True))
+SMALL = replace(LOST, expect=replace(LOST.expect, max_bytes=10))
+FRESH = replace(REPEATED, expect=replace(REPEATED.expect, fresh=True))
 
 
 def request(number: int, *, key: str | None = "k", at: float = 10.0, effects: int = 0) -> WireRequest:
     return WireRequest(
         number, MAIN, number, False, at, "POST", "/things", idempotency_key=key, effects=effects
     )
+
+
+def sent(**facts: object) -> WireRequest:
+    """A request without a key, with what is special about it."""
+    return replace(request(1, key=None), **facts)  # type: ignore[arg-type]
 
 
 def repeated() -> Evidence:
@@ -116,8 +125,16 @@ def verdict(scenario: Scenario, evidence: Evidence) -> Row:
     return judge(Toy(), scenario, "sync", evidence)
 
 
+def cancelled() -> Evidence:
+    """The same for CANCELLED."""
+    evidence = lost()
+    evidence.client = ClientWitness(began=10.0, ended=10.1, error="asyncio.exceptions.CancelledError")
+    return evidence
+
+
 @pytest.mark.parametrize(
-    ("scenario", "evidence"), [(REPEATED, repeated()), (LOST, lost()), (LIMITED, limited())]
+    ("scenario", "evidence"),
+    [(REPEATED, repeated()), (LOST, lost()), (LIMITED, limited()), (CANCELLED, cancelled()), (ENDED, lost())],
 )
 def test_what_went_as_it_has_to_passes(scenario: Scenario, evidence: Evidence) -> None:
     row = verdict(scenario, evidence)
@@ -167,6 +184,14 @@ def ledger_with(*ids: str) -> Callable[[Evidence], None]:
 @pytest.mark.parametrize(
     ("code", "scenario", "evidence", "lie"),
     [
+        pytest.param("FD-outcome", CANCELLED, lost(), client_with(), id="not the cancellation"),
+        pytest.param("FD-outcome", CANCELLED, lost(), returned_instead, id="went on when it was cancelled"),
+        pytest.param("FD-reuse", FRESH, repeated(), wire_with(sent(reused=True), sent()), id="used it again"),
+        pytest.param("FD-reuse", ENDED, lost(), client_with(connections_ended=False), id="left it open"),
+        pytest.param(
+            "FD-leak", LOST, lost(), wire_with(sent(elsewhere=True, credentials=True)), id="told a stranger"
+        ),
+        pytest.param("FD-size", SMALL, lost(), wire_with(sent(bytes_out=11)), id="took it all"),
         pytest.param("FD-outcome", REPEATED, repeated(), raised_instead, id="raised where success is due"),
         pytest.param("FD-outcome", LOST, lost(), returned_instead, id="swallowed the error"),
         pytest.param("FD-hang", LOST, lost(), client_with(ended=None), id="never came back"),

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -35,6 +36,9 @@ from failwell_sandbox.storage import Storage, kind_of, run_of, sqlite_file
 LIMITED = Limit(3, 3.0)
 
 START_SECONDS = 15.0
+
+# For work that takes longer than an event loop may be held up: so many requests' at once, in each process.
+WORK_THREADS = 8
 
 # Each is a process with connections of its own: a slip of the finger is not to start a thousand.
 MOST_WORKERS = 64
@@ -128,6 +132,7 @@ class RunningService:
         database: Database,
         drain: Callable[[bool], None],
         service: Service | None = None,
+        threads: ThreadPoolExecutor | None = None,
     ) -> None:
         self.name = name
         self.url = url
@@ -137,6 +142,7 @@ class RunningService:
         self.service = service
         self._storage = storage
         self._drain = drain
+        self._threads = threads
 
     def __repr__(self) -> str:
         return f"<RunningService {self.name} {self.url}>"
@@ -214,6 +220,31 @@ class RunningService:
         """Keep the database to ourselves, as a backup does: writes get a 503, reads go on."""
         with self._storage.locked():
             yield
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """
+        Every thread for long work is taken, as by other requests: what needs one waits, the rest goes on.
+
+        Raises:
+            RuntimeError: worker processes do the work, whose threads are out of reach.
+        """
+        if self._threads is None:
+            raise RuntimeError("only a sandbox with one worker can be kept busy")
+        taken, free = threading.Semaphore(0), threading.Event()
+
+        def work() -> None:
+            taken.release()
+            free.wait()
+
+        try:
+            for _ in range(WORK_THREADS):
+                self._threads.submit(work)
+            for _ in range(WORK_THREADS):
+                taken.acquire()
+            yield
+        finally:
+            free.set()
 
 
 class Sandbox:
@@ -337,11 +368,11 @@ def running(
             )
             for name in services
         ]
-        crew, drains, served_here = _at_work(stack, opened, workers, wait=wait, lease=lease)
+        crew, drains, served_here, threads = _at_work(stack, opened, workers, wait=wait, lease=lease)
         started = {
             each.name: RunningService(
                 each.name, each.url, each.keys, each.storage, each.store, each.database, drains[each.name],
-                served_here.get(each.name),
+                served_here.get(each.name), threads,
             )
             for each in opened
         }  # fmt: skip
@@ -393,7 +424,7 @@ def _opened(
 
 def _at_work(
     stack: ExitStack, opened: Sequence[_Opened], workers: int, *, wait: float, lease: float
-) -> tuple[Workers | None, dict[str, Callable[[bool], None]], dict[str, Service]]:
+) -> tuple[Workers | None, dict[str, Callable[[bool], None]], dict[str, Service], ThreadPoolExecutor | None]:
     """Let the services be served: by a thread, or by processes; how to drain each; those of the thread."""
     if workers == 1:
         listening = [
@@ -403,9 +434,10 @@ def _at_work(
             )
             for each in opened
         ]
-        stack.enter_context(served(listening))
+        threads = stack.enter_context(served(listening))
         here = {each.name: service for each, (service, _) in zip(opened, listening, strict=True)}
-        return None, {name: partial(setattr, service, "draining") for name, service in here.items()}, here
+        drains = {name: partial(setattr, service, "draining") for name, service in here.items()}
+        return None, drains, here, threads
     orders = {
         "wait": wait,
         "lease": lease,
@@ -414,7 +446,7 @@ def _at_work(
         },
     }
     crew = stack.enter_context(closing(Workers(workers, orders, [each.sock for each in opened])))
-    return crew, {each.name: partial(crew.drain, each.name) for each in opened}, {}
+    return crew, {each.name: partial(crew.drain, each.name) for each in opened}, {}, None
 
 
 def serve(
@@ -499,8 +531,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[None]:
-    """All services on one thread with one event loop, ready when the block begins."""
+def served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[ThreadPoolExecutor]:
+    """All services on one thread with one event loop, ready when the block begins; gives its work threads."""
+    threads = ThreadPoolExecutor(WORK_THREADS, thread_name_prefix="failwell-sandbox-work")
     servers = [
         (
             uvicorn.Server(
@@ -526,7 +559,7 @@ def served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[None]
 
     def work() -> None:
         try:
-            asyncio.run(_serve_all(servers))
+            asyncio.run(_serve_all(servers, threads))
         except BaseException as exc:  # noqa: BLE001  # raised again by whoever waits
             failed.append(exc)
 
@@ -534,7 +567,7 @@ def served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[None]
     thread.start()
     try:
         _wait_until_started([server for server, _ in servers], thread, failed)
-        yield
+        yield threads
     finally:
         for service, _ in listening:
             service.draining = True
@@ -543,7 +576,10 @@ def served(listening: Sequence[tuple[Service, socket.socket]]) -> Iterator[None]
         thread.join()
 
 
-async def _serve_all(servers: Sequence[tuple[uvicorn.Server, socket.socket]]) -> None:
+async def _serve_all(
+    servers: Sequence[tuple[uvicorn.Server, socket.socket]], threads: ThreadPoolExecutor
+) -> None:
+    asyncio.get_running_loop().set_default_executor(threads)
     await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in servers))
 
 

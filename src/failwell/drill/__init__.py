@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from failwell.drill.clients import known, load
+from failwell.drill.plan import Scenario
 from failwell.drill.rehearsal import listening, rehearse
-from failwell.drill.scenarios import Scenario, called, catalogue
+from failwell.drill.scenarios import called, catalogue
 from failwell.drill.subject import MODES, Mode, Subject
 from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge
 from failwell.errors import UsageError
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 # Most of a rehearsal is waiting for sockets; more at once would starve timeouts on two cores.
-WORKERS = 6
+WORKERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,8 @@ def _plan(chosen: Sequence[Subject], only: Sequence[str] | None, modes: Sequence
         (subject, scenario, mode)
         for subject in chosen
         for scenario in everything[subject.name]
-        for mode in subject.modes
-        if mode in modes
+        for mode in scenario.modes or subject.modes
+        if mode in modes and mode in subject.modes
     ]
     if not plan:
         raise UsageError(
@@ -209,8 +210,8 @@ def _rehearse_all(
         rows[index] = row
         tell(Progress(len(rows), len(plan), row))
 
-    alone = [i for i, (_, scenario, _) in enumerate(plan) if scenario.alone]
-    together = [i for i in _longest_first(plan) if i not in set(alone)]
+    alone = {i for i, (subject, scenario, _) in enumerate(plan) if scenario.alone and subject.apart() is None}
+    together = [i for i in _longest_first(plan) if i not in alone]
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="drill") as pool:
         futures = {pool.submit(_one, plan[i], services, seed): i for i in together}
         try:
@@ -219,7 +220,7 @@ def _rehearse_all(
         except BaseException:  # Ctrl-C: what has not begun is not begun
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    for i in alone:
+    for i in sorted(alone):
         finished(i, _one(plan[i], services, seed))
     return rows
 
@@ -234,7 +235,14 @@ def _one(rehearsal: Rehearsal, services: dict[str, str], seed: int) -> Row:
     if scenario.missing:
         return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[scenario.missing])
     began = time.monotonic()
-    evidence = rehearse(subject, scenario, mode, services[subject.name], seed=seed)
+    apart = subject.apart() if scenario.alone else None
+    if apart is None:
+        evidence = rehearse(subject, scenario, mode, services[subject.name], seed=seed)
+    else:
+        with apart.running() as service:
+            # What is arranged has to be that service's, so the scenario is taken from its subject.
+            theirs = next(s for s in catalogue(apart) if s.id == scenario.id)
+            evidence = rehearse(apart, theirs, mode, service, seed=seed)
     row = judge(subject, scenario, mode, evidence)
     row.seconds = time.monotonic() - began
     return row

@@ -39,10 +39,23 @@ class Action(str, Enum):
     SILENCE = "nothing more is said"
     FIN = "the connection is closed"
     RST = "the connection is reset"
+    EXPIRED = "the certificate has expired"
+    WRONG_HOST = "the certificate is another host's"
+    SLOW_NAME = "the look-up of the name takes long"
     GARBAGE = "the answer is not HTTP"
     ANSWER = "a gateway answers in the service's place"
     DRIP = "the answer trickles"
     BAD_CHUNK = "a chunk's length is no number"
+    LATE = "the answer is sent after the client has left"
+    LARGE_HEADER = "a header of 200 kB"
+    LARGE_BODY = "the answer is larger than any client takes"
+    REPLACE = "something in between puts another body in the answer's place"
+    CUT_GZIP = "the compressed body is cut, its length is right"
+    BAD_GZIP = "the compressed body is damaged"
+    INFLATE = "a small compressed body becomes a huge one"
+    EARLY_HINTS = "a 103 comes before the answer"
+    TWICE = "the answer is sent twice"
+    TRAILING = "more bytes follow than were announced"
 
     __str__ = str.__str__
 
@@ -77,6 +90,8 @@ class Fault:
         headers: The headers that a gateway answers with.
         body: The body that a gateway answers with.
         retry_date: Seconds from now for a `Retry-After` that is a date, made when it is sent.
+        until_close: Whether the answer's end is the connection's, and nothing says its length.
+        leads_to: Where a redirect leads: "self", or "elsewhere", which is another origin.
         clock_skew: Seconds by which the gateway's clock, its `Date` and that date, is ahead.
     """
 
@@ -95,6 +110,8 @@ class Fault:
     body: bytes = b""
     retry_date: float | None = None
     clock_skew: float = 0.0
+    until_close: bool = False
+    leads_to: str = ""
 
     @property
     def on_connection(self) -> bool:
@@ -154,6 +171,11 @@ def dns() -> Fault:
     return Fault("unknown name", Action.UNKNOWN_NAME, Moment.NAME, Faithful.KERNEL)
 
 
+def slow_dns(seconds: float) -> Fault:
+    """The look-up is held up in this process, before the resolver is asked: no resolver is slow on demand."""
+    return Fault("slow name", Action.SLOW_NAME, Moment.NAME, Faithful.SIMULATED, gap=seconds)
+
+
 def refuse() -> Fault:
     """The port is taken, so that nobody else can take it, and nobody listens on it."""
     return Fault("refused", Action.REFUSE, Moment.CONNECT, Faithful.KERNEL)
@@ -172,6 +194,16 @@ def tls_plaintext() -> Fault:
 def tls_untrusted() -> Fault:
     """A certificate for the right host by an authority nobody knows, made for this run."""
     return Fault("untrusted certificate", Action.UNTRUSTED, Moment.HANDSHAKE)
+
+
+def tls_expired() -> Fault:
+    """A certificate by an authority that the client trusts, expired last year."""
+    return Fault("expired certificate", Action.EXPIRED, Moment.HANDSHAKE)
+
+
+def tls_wrong_host() -> Fault:
+    """A certificate by an authority that the client trusts, for another host."""
+    return Fault("another host's certificate", Action.WRONG_HOST, Moment.HANDSHAKE)
 
 
 def tls_stall() -> Fault:
@@ -218,6 +250,11 @@ def lose_answer(by: Action = Action.FIN) -> Fault:
     return Fault(f"answer lost after commit, {how}", by, Moment.ANSWERED, Faithful.KERNEL)
 
 
+def late_answer() -> Fault:
+    """The service does what it was asked; its answer is sent when the client has given up."""
+    return Fault("answer after the client left", Action.LATE, Moment.ANSWERED, Faithful.KERNEL)
+
+
 # --- damaged answers -------------------------------------------------------------------------
 
 
@@ -250,6 +287,78 @@ def cut_chunked(after_bytes: int | None = None) -> Fault:
 def bad_chunk(after_bytes: int | None = None) -> Fault:
     """The service's answer in chunks, the second with a length that is no number."""
     return Fault("bad chunk length", Action.BAD_CHUNK, Moment.BODY, after_bytes=after_bytes, chunked=True)
+
+
+def cut_until_close() -> Fault:
+    """The service's answer without a length, as HTTP/1.0 had it: half of it, then the end."""
+    return Fault("cut, no length announced", Action.FIN, Moment.BODY, until_close=True)
+
+
+def stall() -> Fault:
+    """The service's answer stops in the middle of its body, and the connection stays."""
+    return Fault("body stalls", Action.SILENCE, Moment.BODY, Faithful.KERNEL)
+
+
+def large_header() -> Fault:
+    """The service's answer with one header of 200 kB more."""
+    return Fault("200 kB header", Action.LARGE_HEADER, Moment.HEADERS)
+
+
+def large_body() -> Fault:
+    """An answer that announces a gigabyte, and begins to send it."""
+    return Fault("body of 1 GB announced", Action.LARGE_BODY, Moment.HEADERS)
+
+
+def inflated_body() -> Fault:
+    """An answer in chunks whose 80 kB are 80 MB when the compression is undone."""
+    return Fault("80 kB that are 80 MB", Action.INFLATE, Moment.HEADERS)
+
+
+def cut_gzip() -> Fault:
+    """The service's answer compressed, half of it, with the Content-Length of that half."""
+    return Fault("compressed body cut", Action.CUT_GZIP, Moment.HEADERS)
+
+
+def bad_gzip() -> Fault:
+    """The service's answer compressed, some bytes of it turned over."""
+    return Fault("compressed body damaged", Action.BAD_GZIP, Moment.HEADERS)
+
+
+def replaced(body: bytes, content_type: str = "application/json", *, name: str) -> Fault:
+    """
+    The service does what it was asked; its status arrives with another body.
+
+    Args:
+        body: What arrives instead.
+        content_type: What it says it is.
+        name: For tables.
+    """
+    headers = {"Content-Type": content_type}
+    return Fault(name, Action.REPLACE, Moment.HEADERS, headers=headers, body=body)
+
+
+# --- surprises on the connection -------------------------------------------------------------
+
+
+def early_hints() -> Fault:
+    """`103 Early Hints` (RFC 8297) before the service's answer."""
+    return Fault("103 before the answer", Action.EARLY_HINTS, Moment.HEADERS)
+
+
+def unasked_upgrade() -> Fault:
+    """`101 Switching Protocols` to a client that asked for none."""
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    return Fault("101, unasked", Action.ANSWER, Moment.REQUEST, status=101, headers=headers)
+
+
+def answered_twice() -> Fault:
+    """The service's answer, and at once the same again: whoever keeps the connection reads it next."""
+    return Fault("answer sent twice", Action.TWICE, Moment.HEADERS)
+
+
+def trailing_bytes() -> Fault:
+    """The service's answer, and twenty bytes more than its Content-Length says."""
+    return Fault("more bytes than announced", Action.TRAILING, Moment.HEADERS)
 
 
 def drip(gap: float, pieces: int = 20) -> Fault:
@@ -295,4 +404,18 @@ def answer(
         body=page.encode(),
         retry_date=retry_date,
         clock_skew=clock_skew,
+    )
+
+
+def redirect(status: int, leads_to: str = "self") -> Fault:
+    """
+    A gateway in front sends the client elsewhere; the service is not asked.
+
+    Args:
+        status: 301, 302, 307 or 308.
+        leads_to: "self" for the same address, "elsewhere" for another origin on this machine.
+    """
+    where = "to another origin" if leads_to == "elsewhere" else "to itself"
+    return Fault(
+        f"{status} {where}", Action.ANSWER, Moment.REQUEST, status=status, leads_to=leads_to, body=b"moved\n"
     )

@@ -46,6 +46,8 @@ class WireRequest:
         target: Path and query.
         idempotency_key: What the idempotency header held.
         bytes_in: Length of its body.
+        elsewhere: Whether it came to the other origin, to which a redirect leads.
+        credentials: Whether a header of it held an API key.
         fault: The name of the fault planned for it, if one was.
         fired: Whether that fault acted.
         asked: When the service was asked; None if it was not.
@@ -68,6 +70,8 @@ class WireRequest:
     target: str
     idempotency_key: str | None = None
     bytes_in: int = 0
+    elsewhere: bool = False
+    credentials: bool = False
     fault: str | None = None
     fired: bool = False
     asked: float | None = None

@@ -23,11 +23,12 @@ from urllib.parse import urlsplit
 
 import h11
 
-from failwell.drill import watch
+from failwell.drill import certificates, watch
+from failwell.drill.certificates import LOOPBACK
+from failwell.drill.damage import Headers, damaged, head
 from failwell.drill.faults import Action, Fault, Moment, Schedule
 from failwell.drill.journal import Journal, WireConnection, WireRequest
 
-LOOPBACK = "127.0.0.1"
 # Fields that belong to one hop (RFC 9110, section 7.6.1), and the framing, which is done anew.
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
@@ -37,8 +38,8 @@ SERVICE_TIMEOUT = 20.0  # seconds for the service to answer the proxy
 # Long enough for a client to read what was sent before it meets the damage: what it can know by
 # then is part of what is rehearsed, and must not depend on which bytes shared a packet.
 BEFORE_DAMAGE = 0.05
-
-Headers = Sequence[tuple[bytes, bytes]]
+# What is wrong with a certificate; the handshake is otherwise the ordinary one.
+_CERTIFICATES = (Action.UNTRUSTED, Action.EXPIRED, Action.WRONG_HOST)
 
 
 class FaultProxy:
@@ -49,6 +50,7 @@ class FaultProxy:
         upstream: The service's base URL, `http://` only.
         idempotency_header: Where keys are found, lower case.
         count_effects: Called after each answer of the service; its result is kept in the journal.
+        secrets: The API keys, to see which requests carry one.
 
     Attributes:
         journal: What was seen.
@@ -60,6 +62,7 @@ class FaultProxy:
         *,
         idempotency_header: str = "idempotency-key",
         count_effects: Callable[[], int | None] | None = None,
+        secrets: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         parts = urlsplit(upstream)
         if parts.scheme != "http" or not parts.hostname:
@@ -69,6 +72,8 @@ class FaultProxy:
         self._path = parts.path.rstrip("/")
         self._key_header = idempotency_header.encode("ascii")
         self._count_effects = count_effects
+        self._secrets = secrets
+        self._elsewhere: socket.socket | None = None  # another origin, for redirects
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.bind((LOOPBACK, 0))  # bound, not listening: connections are refused
         self.port: int = self._listener.getsockname()[1]
@@ -115,6 +120,10 @@ class FaultProxy:
             raise RuntimeError("connections can only be refused before the first one is accepted")
         if first is not None and first.action is Action.IGNORE:
             self._fill_backlog()
+        if any(f.leads_to == "elsewhere" for f in schedule.all):
+            self._listen_elsewhere()
+        if first is not None and first.action is Action.IGNORE:
+            pass  # nobody accepts
         elif first is None or first.moment not in (Moment.CONNECT, Moment.NAME):
             self._listen()
         return self._base_url(schedule)
@@ -133,12 +142,27 @@ class FaultProxy:
                 lambda: all(c.closed for c in self.journal.connections if c.operation == operation), timeout
             )
 
+    def wait_fired(self, operation: str, timeout: float) -> bool:
+        """Wait until a fault acts on `operation`; whether one has."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: any(o == operation for o, _, _ in self.journal.fired), timeout
+            )
+
+    def wait_passed_on(self, operation: str, status: int, timeout: float) -> bool:
+        """Wait until an answer with `status` has been passed on to `operation`; whether one has."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: any(r.status == status and r.finished for r in self.journal.requests_of(operation)),
+                timeout,
+            )
+
     def close(self) -> None:
         """End every connection and every thread."""
         watch.forget_port(self.port)
         watch.forget_host(self.host_name)
         self._stop.set()
-        for sock in (self._listener, *self._fillers):
+        for sock in (self._listener, *self._fillers, *([self._elsewhere] if self._elsewhere else [])):
             _end(sock)
             sock.close()
         with self._lock:
@@ -153,8 +177,9 @@ class FaultProxy:
     def _base_url(self, schedule: Schedule) -> str:
         moments = {f.moment for f in schedule.all}
         scheme = "https" if Moment.HANDSHAKE in moments else "http"
-        if any(f.action is Action.UNTRUSTED for f in schedule.all):
-            self._tls = self._tls or untrusted_context()
+        for fault in schedule.all:
+            if fault.action in _CERTIFICATES:
+                self._tls = self._tls or certificates.serving(fault.action)
         host = self.host_name if Moment.NAME in moments else LOOPBACK
         return f"{scheme}://{host}:{self.port}{self._path}"
 
@@ -178,9 +203,12 @@ class FaultProxy:
             fault = self._schedule.at(len(tries))
             if fault is not None and fault.moment is Moment.NAME:
                 self._fire_locked(len(tries), fault)
+        if fault is not None and fault.action is Action.SLOW_NAME:
+            self._stop.wait(fault.gap)
 
     def _fire_locked(self, number: int, fault: Fault) -> None:
         self.journal.fired.append((self._operation, number, fault.name))
+        self._changed.notify_all()
 
     def _listen(self) -> None:
         with self._lock:
@@ -188,7 +216,14 @@ class FaultProxy:
                 return
             self._listening = True
             self._listener.listen(128)
-            self._start_locked(self._accept)
+            self._start_locked(self._accept, self._listener)
+
+    def _listen_elsewhere(self) -> None:
+        with self._lock:
+            if self._elsewhere is not None or self._stop.is_set():
+                return
+            self._elsewhere = socket.create_server((LOOPBACK, 0))
+            self._start_locked(self._accept, self._elsewhere)
 
     def _fill_backlog(self) -> None:
         # A backlog of 0 still takes one connection on Linux; SYNs after that are dropped.
@@ -207,10 +242,10 @@ class FaultProxy:
         self._threads.append(thread)
         thread.start()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while not self._stop.is_set():
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except OSError:
                 return
             with self._lock:
@@ -269,7 +304,7 @@ class FaultProxy:
 
     def _shake_hands(self, sock: socket.socket, fault: Fault) -> bool:
         """Act `fault` out in the handshake; whether the connection is still to be served."""
-        if fault.action is Action.UNTRUSTED:
+        if fault.action in _CERTIFICATES:
             return True  # the ordinary handshake does it: the certificate is the fault
         sock.recv(65536)  # the client's hello; unread bytes would turn the FIN into a reset
         if fault.action is Action.PLAIN_TEXT:
@@ -293,7 +328,7 @@ class FaultProxy:
             request, body = self._read(sock, reader)
             if request is None:
                 return "closed by the client"
-            wire, fault = self._enter(request, body, record)
+            wire, fault = self._enter(request, body, record, sock.getsockname()[1] != self.port)
             try:
                 self._handle(sock, reader, request, body, wire, fault)
             except OSError as exc:
@@ -327,11 +362,12 @@ class FaultProxy:
                 return None, b""
 
     def _enter(
-        self, request: h11.Request, body: bytes, record: WireConnection
+        self, request: h11.Request, body: bytes, record: WireConnection, elsewhere: bool
     ) -> tuple[WireRequest, Fault | None]:
         """Number the request and write it into the journal, with the fault that will meet it."""
         found = {bytes(name): bytes(value) for name, value in request.headers}
         key = found.get(self._key_header)
+        secrets = [s.encode() for s in self._secrets() if s]
         with self._lock:
             self._numbers[1] += 1
             self._handling += 1
@@ -345,6 +381,8 @@ class FaultProxy:
                 target=request.target.decode("latin-1"),
                 idempotency_key=None if key is None else key.decode("latin-1"),
                 bytes_in=len(body),
+                elsewhere=elsewhere,
+                credentials=any(secret in value for secret in secrets for value in found.values()),
             )
             record.requests += 1
             fault = self._schedule.at(wire.number)
@@ -361,8 +399,9 @@ class FaultProxy:
 
     def _fired(self, wire: WireRequest, fault: Fault) -> None:
         wire.fired = True
-        with self._lock:
+        with self._changed:
             self.journal.fired.append((wire.operation, wire.number, fault.name))
+            self._changed.notify_all()
 
     def _handle(
         self,
@@ -378,17 +417,19 @@ class FaultProxy:
             self._instead_of_the_service(sock, reader, wire, fault)
             return
         status, headers, content = self._ask_the_service(request, body, wire)
+        if _has_left(sock):
+            wire.end = "the client had left"
+            return
         if fault is None:
             self._pass_on(sock, reader, wire, status, headers, content)
         elif fault.moment is Moment.ANSWERED:
             self._fired(wire, fault)
-            self._end(sock, wire, fault.action)
+            self._end(sock, wire, Action.SILENCE if fault.action is Action.LATE else fault.action)
+            if fault.action is Action.LATE:
+                self._send(sock, wire, head(status, headers, len(content)) + content)
         elif fault.moment is Moment.HEADERS:
             self._fired(wire, fault)
-            head = _head(status, headers, len(content))
-            second = head.index(b"\r\n", head.index(b"\r\n") + 2)
-            self._send(sock, wire, head[: second + 6])
-            self._end(sock, wire, fault.action)
+            self._surprise(sock, reader, wire, fault, status, headers, content)
         elif fault.moment is Moment.BODY:
             self._damage_body(sock, wire, fault, status, headers, content)
         else:  # Moment.IDLE
@@ -396,17 +437,66 @@ class FaultProxy:
             self._fired(wire, fault)
             wire.end = "FIN"
 
+    def _surprise(
+        self,
+        sock: socket.socket,
+        reader: h11.Connection,
+        wire: WireRequest,
+        fault: Fault,
+        status: int,
+        headers: Headers,
+        content: bytes,
+    ) -> None:
+        """Pass the service's answer on with something wrong from its head on."""
+        if fault.action in (Action.EARLY_HINTS, Action.TWICE, Action.TRAILING):
+            hints = h11.InformationalResponse(
+                status_code=103, headers=[("Link", "</style.css>; rel=preload")]
+            )
+            early = reader.send(hints) or b"" if fault.action is Action.EARLY_HINTS else b""
+            whole = _whole(reader, wire.method, status, headers, content)
+            more = {Action.TWICE: whole, Action.TRAILING: b"\n" * 20}.get(fault.action, b"")
+            # In one write: what comes later might come too late to be read.
+            self._send(sock, wire, early + whole + more)
+            wire.status = status
+        elif fault.action in (Action.FIN, Action.RST):
+            beginning = head(status, headers, len(content))
+            second = beginning.index(b"\r\n", beginning.index(b"\r\n") + 2)
+            self._send(sock, wire, beginning[: second + 6])
+            self._end(sock, wire, fault.action)
+        else:
+            self._send(sock, wire, damaged(fault, status, headers, content))
+            if fault.action is not Action.LARGE_HEADER:  # which nobody reads to its end
+                wire.status = status
+            # The client has to end it: whoever waits for a gigabyte waits until its deadline.
+            self._end(sock, wire, Action.SILENCE if fault.action is Action.LARGE_BODY else Action.FIN)
+
     def _instead_of_the_service(
         self, sock: socket.socket, reader: h11.Connection, wire: WireRequest, fault: Fault
     ) -> None:
         self._fired(wire, fault)
         if fault.action is Action.ANSWER:
-            self._pass_on(sock, reader, wire, fault.status, _gateway_headers(fault), fault.body)
+            self._answer_for_the_service(sock, reader, wire, fault)
         elif fault.action is Action.GARBAGE:
             self._send(sock, wire, b"\x16\x03\x01 220 smtp.example ESMTP ready\r\n\r\n")
             self._end(sock, wire, Action.FIN)
         else:
             self._end(sock, wire, fault.action)
+
+    def _answer_for_the_service(
+        self, sock: socket.socket, reader: h11.Connection, wire: WireRequest, fault: Fault
+    ) -> None:
+        headers = _gateway_headers(fault)
+        if fault.status == 101:
+            self._send(sock, wire, b"HTTP/1.1 101 Switching Protocols\r\n" + _lines(headers) + b"\r\n\r\n")
+            self._end(sock, wire, Action.FIN)
+            return
+        if fault.leads_to:
+            port = self.port
+            if fault.leads_to == "elsewhere" and self._elsewhere is not None:
+                port = self._elsewhere.getsockname()[1]
+            location = f"http://{LOOPBACK}:{port}{wire.target}"
+            headers = [*headers, (b"Location", location.encode("latin-1"))]
+        self._pass_on(sock, reader, wire, fault.status, headers, fault.body)
 
     def _end(self, sock: socket.socket, wire: WireRequest, how: Action) -> None:
         """End the connection by FIN or RST, or keep it until the client gives up."""
@@ -433,14 +523,7 @@ class FaultProxy:
         content: bytes,
     ) -> None:
         """Send a whole answer, framed as HTTP wants it."""
-        fields = [*headers, (b"Content-Length", str(len(content)).encode("ascii"))]
-        if status in (204, 304) or wire.method == "HEAD":
-            fields, content = list(headers), b""
-        data = reader.send(h11.Response(status_code=status, headers=fields)) or b""
-        if content:
-            data += reader.send(h11.Data(data=content)) or b""
-        data += reader.send(h11.EndOfMessage()) or b""
-        self._send(sock, wire, data)
+        self._send(sock, wire, _whole(reader, wire.method, status, headers, content))
         wire.status = status
 
     def _damage_body(
@@ -453,12 +536,13 @@ class FaultProxy:
         content: bytes,
     ) -> None:
         if len(content) < 2:  # nothing to cut: the journal shows that the fault did not act
-            self._send(sock, wire, _head(status, headers, len(content)) + content)
+            self._send(sock, wire, head(status, headers, len(content)) + content)
             wire.status, wire.end = status, "FIN"
             return
         self._fired(wire, fault)
         kept = len(content) // 2 if fault.after_bytes is None else min(fault.after_bytes, len(content) - 1)
-        self._send(sock, wire, _head(status, headers, None if fault.chunked else len(content)))
+        length = None if fault.chunked else len(content)
+        self._send(sock, wire, head(status, headers, length, until_close=fault.until_close))
         wire.status = status
         if fault.action is Action.DRIP:
             self._drip(sock, wire, fault, content)
@@ -470,7 +554,7 @@ class FaultProxy:
         if fault.action is Action.BAD_CHUNK:
             self._stop.wait(BEFORE_DAMAGE)
             self._send(sock, wire, b"zz\r\n" + content[kept:])
-        self._end(sock, wire, Action.RST if fault.action is Action.RST else Action.FIN)
+        self._end(sock, wire, fault.action if fault.action in (Action.RST, Action.SILENCE) else Action.FIN)
 
     def _drip(self, sock: socket.socket, wire: WireRequest, fault: Fault, content: bytes) -> None:
         size = -(-len(content) // fault.pieces)
@@ -532,31 +616,35 @@ class FaultProxy:
             return answer.status, headers, content
 
 
-def untrusted_context() -> ssl.SSLContext:
-    """
-    A server's TLS with a certificate for 127.0.0.1 by an authority made up on the spot.
-
-    Raises:
-        ModuleNotFoundError: trustme is not installed (`failwell[drill]`).
-    """
-    import trustme
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA(organization_name="failwell drill").issue_cert(LOOPBACK).configure_cert(context)
-    return context
-
-
 def _end(sock: socket.socket) -> None:
     """Wake whoever waits for `sock`; under TLS without a farewell, which only its own thread may send."""
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _head(status: int, headers: Headers, length: int | None) -> bytes:
-    """A status line and headers, with a Content-Length or, for None, chunked."""
-    framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
-    lines = [b"HTTP/1.1 %d Answer" % status, *(b"%s: %s" % (n, v) for n, v in headers), framing]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+def _has_left(sock: socket.socket) -> bool:
+    """Whether the other side has ended the connection; what is sent then is accepted all the same."""
+    if isinstance(sock, ssl.SSLSocket):  # which cannot look ahead
+        return False
+    try:
+        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+
+
+def _whole(reader: h11.Connection, method: str, status: int, headers: Headers, content: bytes) -> bytes:
+    """A whole answer, framed as HTTP wants it; `reader` knows then that it was given."""
+    fields = [*headers, (b"Content-Length", str(len(content)).encode("ascii"))]
+    if status in (204, 304) or method == "HEAD":
+        fields, content = list(headers), b""
+    data = reader.send(h11.Response(status_code=status, headers=fields)) or b""
+    if content:
+        data += reader.send(h11.Data(data=content)) or b""
+    return data + (reader.send(h11.EndOfMessage()) or b"")
+
+
+def _lines(headers: Headers) -> bytes:
+    return b"\r\n".join(b"%s: %s" % field for field in headers)
 
 
 def _gateway_headers(fault: Fault) -> Headers:

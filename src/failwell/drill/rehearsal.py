@@ -16,9 +16,10 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
-from failwell.drill.faults import Schedule
+from failwell.drill import certificates
+from failwell.drill.faults import Moment, Schedule
+from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
-from failwell.drill.scenarios import Scenario
 from failwell.drill.subject import Call, Kind, Mode, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
 from failwell.errors import Error
@@ -55,11 +56,18 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
         service,
         idempotency_header=subject.contract.idempotency_header,
         count_effects=lambda: _count(subject, stamp),
+        secrets=subject.secrets,
     ) as proxy:
-        with arrange() if arrange is not None else contextlib.nullcontext():
+        with contextlib.ExitStack() as arranged:
+            if arrange is not None:
+                arranged.enter_context(arrange())
             play = _Play(subject, scenario, mode, proxy, steps, main, seed, client)
             thread = threading.Thread(target=play.run, name=stamp, daemon=True)
             thread.start()
+            if scenario.cause is not None and scenario.cause.until:
+                while thread.is_alive() and not proxy.wait_passed_on(MAIN, scenario.cause.until, 0.05):
+                    pass
+                arranged.close()
             thread.join(HANGS_AFTER)
         settled = proxy.settle()
         ledger = LedgerWitness(
@@ -101,6 +109,7 @@ class _Play:
             keyed=scenario.kind is not Kind.PLAIN_WRITE,
             random=random.Random(f"{seed} {scenario.id}").random,  # noqa: S311 - repeatable on purpose
             listeners=(lambda event: self.told.append((time.monotonic(), event)),),
+            verify=certificates.trusting() if _is_about_certificates(scenario) else True,
         )
         self.key_name = "good" if scenario.cause is None else scenario.cause.key
 
@@ -124,7 +133,7 @@ class _Play:
                 if number > 1:
                     self.proxy.begin(f"before-{number}", plan)
                 await self._awaited(self.subject.call(client, step))
-                if plan.all:
+                if any(fault.moment is Moment.IDLE for fault in plan.all):
                     self.proxy.wait_closed(f"before-{number}")
                     # Idle means that time passes: an event loop has to see the end of the connection.
                     await self._pass_time(IDLE_SECONDS)
@@ -135,6 +144,7 @@ class _Play:
             self.witness.logs.clear()
             self.told.clear()
             await self._main(client)
+            await self._afterwards(client)
         finally:
             await self._awaited(self.subject.close(client))
 
@@ -167,9 +177,12 @@ class _Play:
         make = self.subject.call if cause is None else cause.call
         witness.began = time.monotonic()
         try:
-            value = await self._awaited(make(client, self.main))
+            value = await self._made(make(client, self.main))
         except _WrongFormError:
             raise
+        except asyncio.CancelledError as error:
+            witness.ended = time.monotonic()
+            witness.error = _dotted(type(error))
         except Exception as error:  # noqa: BLE001 - which class it is, is the question
             witness.ended = time.monotonic()
             self._take_down(error)
@@ -183,6 +196,35 @@ class _Play:
                     f"what it returned cannot be read: {type(exc).__name__}: {exc}"
                 )
             witness.attempts = _told_attempts(self.told, witness.began)
+
+    async def _made(self, call: Any) -> Any:
+        """What the call brings; it is cancelled on the way if the scenario says so."""
+        if not self.scenario.cancel:
+            return await self._awaited(call)
+        task = asyncio.ensure_future(self._awaited(call))
+        await asyncio.to_thread(self.proxy.wait_fired, MAIN, HANGS_AFTER)
+        task.cancel()
+        return await task
+
+    async def _afterwards(self, client: Any) -> None:
+        """See that the call is over: no connection is left, nothing follows, the client is well."""
+        scenario, witness = self.scenario, self.witness
+        if scenario.expect.ends_connections:
+            # An event loop ends connections by itself: it must not be held up meanwhile.
+            ended = self.proxy.wait_closed
+            witness.connections_ended = (
+                await asyncio.to_thread(ended, MAIN) if self.mode == "async" else ended(MAIN)
+            )
+        if scenario.quiet:
+            await self._pass_time(scenario.quiet)
+        for number, step in enumerate(scenario.after, 1):
+            self.proxy.begin(f"after-{number}", step.schedule)
+            try:
+                await self._awaited(
+                    self.subject.call(client, Call(step.kind, f"{self.main.marker}-after-{number}"))
+                )
+            except Exception as exc:  # noqa: BLE001 - the client is not what it was before
+                witness.broken_promises.append(f"the call after it failed: {type(exc).__name__}: {exc}")
 
     def _take_down(self, error: Exception) -> None:
         witness = self.witness
@@ -198,6 +240,10 @@ class _Play:
             witness.facts[name] = (repr(found), right)
         witness.broken_promises += _not_pickled(error)
         witness.broken_promises += _leaks(error, witness.logs, self.subject)
+
+
+def _is_about_certificates(scenario: Scenario) -> bool:
+    return any(fault.action in CERTIFICATES for fault in scenario.schedule.all)
 
 
 def _finish(coroutine: Coroutine[Any, Any, None]) -> None:

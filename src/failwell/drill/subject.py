@@ -8,6 +8,7 @@ drill awaits what it gets if it can be awaited.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,7 @@ class Settings:
         keyed: Whether writes get an idempotency key by themselves.
         random: The dice of the backoff; gives a number from 0 up to 1.
         listeners: Told of each `failwell.telemetry.Event` of the client.
+        verify: Which certificates the client takes: for `Connections`.
     """
 
     attempts: int = 3
@@ -61,6 +63,7 @@ class Settings:
     keyed: bool = True
     random: Callable[[], float] | None = None
     listeners: tuple[Callable[[Event], None], ...] = ()
+    verify: bool | ssl.SSLContext = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +100,16 @@ class Cause:
         requests: Requests the service must see.
         wait_at_least: Seconds between two of them.
         before: Calls made first by the same client, which must succeed.
-        arrange: Brings the service into the state that causes it, and back on exit; while it
-            lasts no other rehearsal runs.
+        arrange: Brings the service into the state that causes it, and back on exit; the service is
+            one of its own then (`Subject.apart`), or no other rehearsal runs meanwhile.
+        until: The status that ends what was arranged, as soon as an answer with it has been passed on;
+            0 for the end of the call.
         facts: Attributes of the error and what they must be; a callable value is a test.
         effects: Effects of this call in the ledger.
         proves: Ids of the catalogue that this is about, besides S40.
         claims: What the error may say of the effect; None for what its status says: a 4xx was not
             applied, anything else is open.
-        alone: Whether no other rehearsal may run meanwhile, although nothing is arranged: it keeps
-            the processor busy.
+        alone: Whether it needs the service for itself, although nothing is arranged.
     """
 
     name: str
@@ -120,6 +124,7 @@ class Cause:
     wait_at_least: float = 0.0
     before: tuple[Callable[[Any, Call], Any], ...] = ()
     arrange: Callable[[], contextlib.AbstractContextManager[object]] | None = None
+    until: int = 0
     facts: tuple[tuple[str, Any], ...] = ()
     effects: int = 0
     proves: tuple[str, ...] = ()
@@ -156,6 +161,14 @@ class Subject(ABC):
     @abstractmethod
     def running(self) -> contextlib.AbstractContextManager[str]:
         """The service, on loopback, with accounts and keys; gives its base URL."""
+
+    def apart(self) -> Subject | None:
+        """
+        The same, whose `running()` starts another service: for what puts a service out of order.
+
+        None if there can be only one; then nothing else is rehearsed meanwhile.
+        """
+        return None
 
     @abstractmethod
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:

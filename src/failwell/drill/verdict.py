@@ -17,7 +17,7 @@ from itertools import pairwise
 from failwell.call.messages import Reason
 from failwell.contract import Contract
 from failwell.drill.faults import Fault
-from failwell.drill.scenarios import Expect, Scenario
+from failwell.drill.plan import Expect, Scenario
 from failwell.drill.subject import Kind, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence
 from failwell.errors import APIError, CallError, OperationError, TransportError, UsageError
@@ -116,6 +116,7 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
         row.findings += _keys(scenario, evidence)
         row.findings += _ledger(scenario, evidence)
         row.findings += _waits(scenario.expect, evidence)
+        row.findings += _connections(scenario.expect, evidence)
         row.findings += [Finding("FD-promise", p) for p in client.broken_promises]
     row.findings += [Finding("FD-drill", t) for t in evidence.wire.trouble]
     if not evidence.ledger.settled:
@@ -138,6 +139,10 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
 def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Iterator[Finding]:
     """What the client said: success, or the right class with the right facts."""
     expect = scenario.expect
+    if expect.cancelled:
+        if client.succeeded or client.error.rpartition(".")[2] != "CancelledError":
+            yield Finding("FD-outcome", f"expected the cancellation, got {client.error or 'a result'}")
+        return
     if expect.error is None:
         if not client.succeeded:
             yield Finding("FD-outcome", f"expected success, got {client.error}: {client.text}")
@@ -159,12 +164,17 @@ def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Ite
     if issubclass(expect.error, TransportError):
         if not client.cause:
             yield Finding("FD-cause", "__cause__ is empty; the engine's own exception belongs there")
-        elif client.cause.partition(".")[0] not in subject.engine_modules:
+        elif client.cause.partition(".")[0] not in subject.engine_modules and not _unreadable(client):
             yield Finding("FD-cause", f"__cause__ is {client.cause}, which is not the engine's own exception")
     for name, (found, right) in client.facts.items():
         if not right:
             yield Finding("FD-fact", f"{name} is {found}")
     yield from _known_facts(expect, client)
+
+
+def _unreadable(client: ClientWitness) -> bool:
+    """Whether the engine did its part, and what it brought could not be read."""
+    return client.failure is not None and client.failure.reason == Reason.FORMAT.value
 
 
 def _class(contract: Contract, expect: Expect, client: ClientWitness) -> Iterator[Finding]:
@@ -314,6 +324,22 @@ def _waits(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
         least, most = expect.elapsed
         if not least <= elapsed <= most:
             yield Finding("FD-time", f"the call took {elapsed:.2f} s, expected {least:.2f} to {most:.2f} s")
+
+
+def _connections(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
+    """Which connections were used, kept and ended, and what went over them."""
+    requests = evidence.wire.requests_of(MAIN)
+    if expect.fresh and any(r.reused for r in requests):
+        yield Finding("FD-reuse", "a connection with unread bytes on it was used again")
+    if expect.ends_connections and not evidence.client.connections_ended:
+        yield Finding("FD-reuse", "a connection of the call is still open after its end")
+    if any(r.elsewhere and r.credentials for r in requests):
+        yield Finding("FD-leak", "the API key was sent to another origin")
+    taken = max((r.bytes_out for r in requests), default=0)
+    if expect.max_bytes is not None and taken > expect.max_bytes:
+        yield Finding(
+            "FD-size", f"it took {taken} bytes of an answer it cannot use, {expect.max_bytes} at most"
+        )
 
 
 def _unfired(scenario: Scenario, evidence: Evidence) -> list[str]:

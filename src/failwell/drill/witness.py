@@ -34,6 +34,7 @@ class ClientWitness:
         facts: Attributes asked for by the scenario, as text, and whether they are right.
         broken_promises: What the error promises and does not keep: pickling, secrets.
         logs: Lines the client logged during the call.
+        connections_ended: Whether every connection of the call was ended, if the scenario asks for that.
         trouble: What went wrong before the call: a client that could not be made.
     """
 
@@ -50,6 +51,7 @@ class ClientWitness:
     facts: dict[str, tuple[str, bool]] = field(default_factory=dict)
     broken_promises: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
+    connections_ended: bool = True
     trouble: str = ""
 
     @property

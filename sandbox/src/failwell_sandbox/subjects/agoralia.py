@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 import agoralia as errors
 from agoralia import Agoralia, AsyncAgoralia
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
-from failwell.engines.base import Connections
 from failwell.failure import Effect
-from failwell_sandbox.subjects.common import SandboxSubject, exported
+from failwell_sandbox.subjects.common import IMPATIENT, ONE_TRY, SandboxSubject, during, exported, is_long
 
-# Every name is held against every other: about a second of work.
-CROWD = [
-    {"name": "".join(sha256(b"%d %d" % (i, part)).hexdigest()[:32] for part in range(3))} for i in range(220)
-]
-ONE_TRY = Settings(attempts=1)
+# To find who is entered twice needs a thread for long work.
+CROWD: dict[str, Any] = {"contacts": [{"name": "Ada"}, {"name": "ADA"}], "merge_duplicates": True}
 
 
 class AgoraliaSubject(SandboxSubject):
@@ -38,7 +33,7 @@ class AgoraliaSubject(SandboxSubject):
             self.key(key),
             base_url=base_url,
             deadline=settings.deadline,
-            connections=Connections(trust_env=False),
+            connections=self.connections(settings),
             listeners=settings.listeners,
         )
         hasten(client._client, settings)
@@ -84,6 +79,9 @@ class AgoraliaSubject(SandboxSubject):
             Cause("in-flight", "A request with this key is still running", errors.AgoraliaInProgressError,
                   self._create_again, 409, created, settings=ONE_TRY, claims=frozenset({Effect.UNKNOWN}),
                   alone=True),
+            Cause("own-retry", "The first try is still being worked on when the second comes", None,
+                  lambda client, call: _create(client, call.marker, extra=CROWD), kind=created,
+                  settings=IMPATIENT, arrange=self.busy, until=409, requests=3, effects=1, proves=("S56",)),
             Cause("validation", "A field is refused", errors.AgoraliaValidationError,
                   lambda client, call: _create(client, call.marker, purpose=""), 422, created,
                   facts=(("fields", bool), ("detail", _is_a_list))),
@@ -96,7 +94,7 @@ class AgoraliaSubject(SandboxSubject):
                   created),
             Cause("limit", "The key's rate limit is reached", errors.AgoraliaRateLimitError, _list, 429,
                   key="once_an_hour", before=(_list,),
-                  facts=(("retry_after", _is_long), ("rate_limit", bool))),
+                  facts=(("retry_after", is_long), ("rate_limit", bool))),
             Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
                   _list, key="two_in_two_seconds", before=(_list, _list), requests=2, wait_at_least=1.0,
                   proves=("S42",)),
@@ -113,12 +111,14 @@ class AgoraliaSubject(SandboxSubject):
 
     def _create_again(self, client: Any, call: Call) -> Any:
         name, key = f"{call.marker}-twin", f"{call.marker}-key"
-        body = {"name": name, "purpose": "quote_request", "agent_ref_id": 1, **_SLOW}
-        self.start_twin("/api/v1/campaigns", body, {"x-api-key": self.key("good"), "idempotency-key": key})
-        return _create(client, name, key, extra=_SLOW)
+        body = {"name": name, "purpose": "quote_request", "agent_ref_id": 1, **CROWD}
+        return during(
+            self.at_work("/api/v1/campaigns", body, self._headers(key)),
+            lambda: _create(client, name, key, extra=CROWD),
+        )
 
-
-_SLOW = {"contacts": CROWD, "merge_duplicates": True}
+    def _headers(self, key: str) -> dict[str, str]:
+        return {"x-api-key": self.key("good"), "idempotency-key": key}
 
 
 def _create(
@@ -166,10 +166,6 @@ def _stranger(client: Any, call: Call) -> Any:
 
 def _is_a_list(detail: object) -> bool:
     return isinstance(detail, list) and bool(detail)
-
-
-def _is_long(seconds: float | None) -> bool:
-    return seconds is not None and 120 < seconds <= 3660
 
 
 subject = AgoraliaSubject()

@@ -1,18 +1,21 @@
-"""What the subjects share: a service of their own, keys by name, the ledger by marker."""
+"""What the subjects share: a service of their own, keys by name, the ledger by marker, causes all have."""
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
-from failwell.drill.subject import Subject
+from failwell.drill.subject import Settings, Subject
+from failwell.engines.base import Connections
 from failwell.service import Limit
 from failwell_sandbox.server import RunningService, running
 
@@ -24,6 +27,14 @@ LIMITS = {"once_an_hour": ONCE_AN_HOUR, "two_in_two_seconds": TWO_IN_TWO}
 
 # Seconds a request waits for another one with its key before it gets a 409.
 PATIENCE_WITH_TWINS = 0.05
+# Seconds a claim is held without news of its holder, and so what a 409 asks to wait at the most.
+LEASE = 1.0
+
+# To the service itself, past the proxy.
+DIRECT = Connections(trust_env=False)
+# For what is not to be tried again, and for what takes longer than a client waits.
+ONE_TRY = Settings(attempts=1)
+IMPATIENT = Settings(read=1.0)
 
 
 class SandboxSubject(Subject):
@@ -40,13 +51,22 @@ class SandboxSubject(Subject):
     @contextmanager
     def running(self) -> Iterator[str]:
         """The service, with its demo keys; gives the SDK's base URL."""
-        with running((self.name,), wait=PATIENCE_WITH_TWINS) as sandbox:
+        with running((self.name,), wait=PATIENCE_WITH_TWINS, lease=LEASE) as sandbox:
             self.service = sandbox[self.name]
             self._new_keys: list[str] = []
             self._twins: list[threading.Thread] = []
             yield self.service.url + self.path
             for twin in self._twins:  # a service that ends under a request complains
                 twin.join(30)
+
+    def apart(self) -> Subject:
+        """The same with a service of its own, once that is `running()`."""
+        return copy.copy(self)
+
+    @staticmethod
+    def connections(settings: Settings) -> Connections:
+        """How a client connects in a scenario."""
+        return Connections(trust_env=False, verify=settings.verify)
 
     def key(self, name: str) -> str:
         """The API key called `name`: "good", one of `LIMITS`, or one of the demo keys' names."""
@@ -73,6 +93,30 @@ class SandboxSubject(Subject):
         """The service while something else, such as a backup, holds its database."""
         return self.service.locked()
 
+    def busy(self) -> AbstractContextManager[object]:
+        """The service while other requests have taken every thread for long work: more of it waits."""
+        return self.service.busy()
+
+    @contextmanager
+    def at_work(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[None]:
+        """
+        A request that is being worked on for as long as the block lasts, however slow the machine is.
+
+        Its work is of the kind that needs a thread, and all of them are taken.
+
+        Args:
+            path: Where it goes, by POST.
+            body: As the SDK sends it, member by member.
+            headers: With the API key and the idempotency key.
+
+        Raises:
+            RuntimeError: it was answered, because it needs no thread.
+            TimeoutError: the service did not take it up.
+        """
+        with self.busy():
+            self.start_twin(path, body, headers)
+            yield
+
     def start_twin(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """
         Send a request that takes long, in the background, and come back when it is being worked on.
@@ -92,7 +136,7 @@ class SandboxSubject(Subject):
         twin = threading.Thread(target=_carry_out, args=(request, ended), daemon=True)
         self._twins.append(twin)
         twin.start()
-        for _ in range(500):
+        for _ in range(3000):
             if self._claims() > claims:
                 return
             if ended:
@@ -107,10 +151,31 @@ class SandboxSubject(Subject):
         return int(count)
 
 
+def during(state: AbstractContextManager[object], call: Callable[[], Any]) -> Any:
+    """What `call` brings, made while `state` lasts: at once, or to be awaited, as the client's form is."""
+    with ExitStack() as stack:
+        stack.enter_context(state)
+        value = call()
+        if not inspect.isawaitable(value):
+            return value
+        lasting = stack.pop_all()
+
+    async def awaited() -> Any:
+        with lasting:
+            return await value
+
+    return awaited()
+
+
 def exported(module: ModuleType) -> tuple[type[BaseException], ...]:
     """Every exception class that `module` promises in `__all__`."""
     promised = (getattr(module, name) for name in module.__all__)
     return tuple(p for p in promised if isinstance(p, type) and issubclass(p, BaseException))
+
+
+def is_long(seconds: float | None) -> bool:
+    """Whether a wait is that of `ONCE_AN_HOUR`."""
+    return seconds is not None and 120 < seconds <= 3660
 
 
 def _carry_out(request: urllib.request.Request, ended: list[str]) -> None:

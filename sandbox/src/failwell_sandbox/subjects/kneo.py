@@ -8,9 +8,16 @@ from typing import Any
 
 from failwell.call.messages import Timeouts
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
-from failwell.engines.base import Connections
 from failwell.failure import Effect
-from failwell_sandbox.subjects.common import SandboxSubject, exported
+from failwell_sandbox.subjects.common import (
+    DIRECT,
+    IMPATIENT,
+    ONE_TRY,
+    SandboxSubject,
+    during,
+    exported,
+    is_long,
+)
 from kneo_client import AsyncKneoClient, KneoClient, RetryPolicy
 from kneo_client.core import errors
 
@@ -19,11 +26,10 @@ PAYLOAD: dict[str, Any] = {
     "environment_id": "env_staging",
     "input": {"text": "one two"},
 }
-# Some seconds of PBKDF2: long enough to be met by a second request, short enough to end.
-SLOW = {**PAYLOAD, "spec_id": "spec_sealed", "input": {"text": "one two", "rounds": 5_000_000}}
+# Sealing its input needs a thread for long work.
+SEALED = {**PAYLOAD, "spec_id": "spec_sealed", "input": {"text": "one two", "rounds": 1}}
 # Runs until it is cancelled.
 ENDLESS = {**PAYLOAD, "spec_id": "spec_hash_chain", "input": {"text": "x", "rounds": 10**9}}
-ONE_TRY = Settings(attempts=1)
 UNKNOWN = frozenset({Effect.UNKNOWN})
 
 
@@ -44,7 +50,7 @@ class Kneo(SandboxSubject):
             base_url=base_url,
             deadline=settings.deadline,
             timeouts=Timeouts(connect=settings.connect, read=settings.read),
-            connections=Connections(trust_env=False),
+            connections=self.connections(settings),
             listeners=settings.listeners,
         )
         hasten(client._client, settings)
@@ -83,11 +89,15 @@ class Kneo(SandboxSubject):
             replace(conflict, name="in-flight", title="A request with this key is still being worked on",
                     call=self._create_again, settings=ONE_TRY, claims=UNKNOWN, alone=True,
                     facts=(("code", "idempotency_in_flight"), *known.items())),
+            Cause("own-retry", "The first try is still being worked on when the second comes", None,
+                  lambda client, call: client.platform.runs.create(_named(call.marker, SEALED)),
+                  kind=created, settings=IMPATIENT, arrange=self.busy, until=409, requests=3, effects=1,
+                  proves=("S56",)),
             Cause("mismatch", "The key was used with another payload", errors.KneoIdempotencyMismatchError,
                   self._create_other, 409, created, before=(self._create_first,), facts=(
                       ("idempotency_key", bool), ("code", "idempotency_mismatch"))),
             Cause("limit", "The key's rate limit is reached", errors.KneoRateLimited, _list, 429,
-                  key="once_an_hour", before=(_list,), facts=(("retry_after", _is_long),)),
+                  key="once_an_hour", before=(_list,), facts=(("retry_after", is_long),)),
             Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
                   _list, key="two_in_two_seconds", before=(_list, _list), requests=2, wait_at_least=1.0,
                   proves=("S42",)),
@@ -118,11 +128,14 @@ class Kneo(SandboxSubject):
         return client.platform.runs.create(_named(call.marker), idempotency_key=f"{call.marker}-key")
 
     def _create_again(self, client: Any, call: Call) -> Any:
-        payload, key = _named(f"{call.marker}-twin", SLOW), f"{call.marker}-key"
-        self.start_twin(
-            "/v1/runs", payload, {"authorization": f"Bearer {self.key('good')}", "idempotency-key": key}
+        payload, key = _named(f"{call.marker}-twin", SEALED), f"{call.marker}-key"
+        return during(
+            self.at_work("/v1/runs", payload, self._headers(key)),
+            lambda: client.platform.runs.create(payload, idempotency_key=key),
         )
-        return client.platform.runs.create(payload, idempotency_key=key)
+
+    def _headers(self, key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key('good')}", "idempotency-key": key}
 
     def _cancel_again(self, client: Any, call: Call) -> Any:
         return client.platform.runs.cancel(self._new_run("good", call.marker, cancelled=True))
@@ -132,7 +145,7 @@ class Kneo(SandboxSubject):
 
     def _new_run(self, key: str, marker: str, *, cancelled: bool = False) -> str:
         """A run made past the proxy, with another client."""
-        with KneoClient(self.key(key), base_url=self.service.url, connections=_DIRECT) as other:
+        with KneoClient(self.key(key), base_url=self.service.url, connections=DIRECT) as other:
             run = other.platform.runs.create(_named(f"{marker}-other", ENDLESS if cancelled else PAYLOAD))
             if cancelled:
                 other.platform.runs.cancel(run.id)
@@ -142,9 +155,6 @@ class Kneo(SandboxSubject):
 def _named(marker: str, payload: dict[str, Any] = PAYLOAD) -> dict[str, Any]:
     """A run that the ledger knows by `marker`."""
     return {**payload, "metadata": {"name": marker}}
-
-
-_DIRECT = Connections(trust_env=False)
 
 
 def _list(client: Any, call: Call) -> Any:
@@ -173,10 +183,6 @@ def _with_nonsense(client: Any, call: Call) -> Any:
 
 def _with_an_odd_key(client: Any, call: Call) -> Any:
     return client.platform.runs.create(_named(call.marker), idempotency_key=f"{call.marker},{call.marker}")
-
-
-def _is_long(seconds: float | None) -> bool:
-    return seconds is not None and 60 < seconds <= 3660
 
 
 subject = Kneo()
