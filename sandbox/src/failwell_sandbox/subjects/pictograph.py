@@ -80,7 +80,7 @@ class PictographSubject(SandboxSubject):
             self.key(key),
             base_url=base_url,
             deadline=settings.deadline,
-            connections=_DIRECT,
+            connections=Connections(trust_env=False, verify=settings.verify),
             listeners=settings.listeners,
         )
         hasten(client._client, settings)
