@@ -27,6 +27,7 @@ class Wire:
     url: str = ""
     connections: int = 0
     answers: deque[tuple[int, dict[str, str], bytes] | None] = field(default_factory=deque)
+    ended: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
 
     def will_answer(self, status: int, body: Any = None, headers: dict[str, str] | None = None) -> None:
@@ -38,6 +39,10 @@ class Wire:
     def will_hang_up(self) -> None:
         """Close the connection of the next request without a word."""
         self.answers.append(None)
+
+    def will_say_nothing(self) -> None:
+        """Leave the next request without an answer until the test is over."""
+        self.answers.append((0, {}, b""))
 
 
 class Clock:
@@ -115,6 +120,10 @@ def wire() -> Iterator[Wire]:
                 self.close_connection = True
                 return
             status, headers, body = answer
+            if not status:
+                wire.ended.wait(60)
+                self.close_connection = True
+                return
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -132,5 +141,6 @@ def wire() -> Iterator[Wire]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield wire
+        wire.ended.set()
         server.shutdown()
         thread.join(5)

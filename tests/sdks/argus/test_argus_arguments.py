@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
 
 import failwell
 from argus import Argus, ArgusError, ArgusTypeError, ArgusValueError, AsyncArgus
+from failwell.testing import FakeClock, ScriptedEngine, answer
+from failwell_sandbox.argus.app import NewAsset, NewBatch, NewCheck
 
 KEY = "rsk_0123456789abcdefghijABCDEFGHIJ01"
 
@@ -49,6 +56,15 @@ WRONG_VALUES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda c: c.check("text", min_score=float("nan")), "min_score is nan"),
     (lambda c: c.check("half \ud800 a pair"), "surrogate"),
     (lambda c: c.check_batch(["text"] * 101), "texts has 101 items; it has 0 to 100"),
+    (lambda c: c.check("x" * 1_000_001), "text has 1000001 characters; it has 1000000 or less"),
+    (lambda c: c.check_batch(["x" * 500_000, "x" * 500_001]), "texts have 1000001 characters together"),
+    (lambda c: c.check("text", competitors=["x"] * 101), "competitors has 101 items; it has 0 to 100"),
+    (lambda c: c.check("text", competitors=["x", "x" * 101]), r"competitors\[1\] has 101 characters"),
+    (lambda c: c.check_batch([], competitors=["x" * 101]), r"competitors\[0\] has 101 characters"),
+    (lambda c: c.assets.create("x" * 101), "name has 101 characters; it has 100 or less"),
+    (lambda c: c.assets.create("a\0b"), "name holds a zero character"),
+    (lambda c: c.assets.create("site", competitors=["x" * 101]), r"competitors\[0\] has 101 characters"),
+    (lambda c: c.assets.list(cursor=""), "cursor is empty"),
     (lambda c: c.check("text", idempotency_key=""), "key"),
     (lambda c: c.assets.create(" "), "name is empty"),
     (lambda c: c.assets.get(".."), "asset_id is '..', which is no id"),
@@ -62,6 +78,8 @@ EMPTY: list[tuple[Callable[[Any], Any], str]] = [
     (lambda c: c.check("text", detect=[]), "detect"),
     (lambda c: c.check_batch(["text"], competitors=[]), "competitors"),
     (lambda c: c.check_batch([], asset_id="asset_1", save=True), "texts"),
+    (lambda c: c.check_batch([], competitors=[], detect=[]), "texts"),
+    (lambda c: c.check("", competitors=[], detect=[]), "competitors"),
 ]
 
 
@@ -116,6 +134,24 @@ def test_an_empty_list_is_a_no_op_otherwise_and_the_result_says_so(
     assert (result.skipped, result.flagged) == (True, False)
     assert caplog.messages == [f"{name} is an empty list: nothing was sent and nothing was checked"]
     assert nothing_was_sent(wire)
+
+
+def test_an_asset_without_competitors_is_one_unless_the_mode_is_strict(use: Any, wire: Any) -> None:
+    wire.will_answer(201, {"id": "asset_1", "name": "site"})
+
+    assert use(lambda c: c.assets.create("site", competitors=[])).competitors == ()
+    assert json.loads(wire.requests.pop()[3]) == {"name": "site", "competitors": []}
+    with pytest.raises(ArgusValueError, match="competitors is an empty list, which strict mode"):
+        use(lambda c: c.assets.create("site", competitors=[]), strict=True)
+    assert wire.requests == []
+
+
+def test_what_is_to_be_looked_for_is_asked_for_once(use: Any, wire: Any) -> None:
+    wire.will_answer(200, {"findings": [], "checked": ["secrets"]})
+
+    use(lambda c: c.check("text", detect=["secrets"] * 20))
+
+    assert json.loads(wire.requests[0][3])["detect"] == ["secrets"]
 
 
 def test_a_no_op_for_a_batch_has_a_result_for_each_text(use: Any, wire: Any) -> None:
@@ -201,3 +237,58 @@ def test_key_and_address_come_from_the_environment(
 def test_one_except_catches_all_of_it(use: Any) -> None:
     with pytest.raises(ArgusError):
         use(lambda c: c.check(7))
+
+
+# --- what is not refused is what the service takes ---
+
+TEXTS = st.text(max_size=5) | st.sampled_from(["", " ", "\0", "\ud800", "x" * 100, "x" * 101, "Globex"])
+LISTS = (
+    st.none() | st.lists(TEXTS, max_size=3) | st.sampled_from([["x"] * 100, ["x"] * 101, "x", ("a",), [7]])
+)
+KINDS = st.none() | st.lists(
+    st.sampled_from(["competitors", "secrets", "personal_data", "names", 7]), max_size=12
+)
+SCORES = st.none() | st.floats() | st.booleans() | st.integers(-1, 2)
+LONG = st.sampled_from(["x" * 1_000_000, "x" * 1_000_001, "\U0001f600" * 1_000_000])
+WANTED = st.fixed_dictionaries(
+    {},
+    optional={
+        "competitors": LISTS, "detect": KINDS, "min_score": SCORES, "asset_id": st.none() | TEXTS,
+        "save": st.booleans() | st.integers(0, 1),
+    },
+)  # fmt: skip
+MODELS: dict[str, type[BaseModel]] = {
+    "/v1/checks": NewCheck,
+    "/v1/checks/batch": NewBatch,
+    "/v1/assets": NewAsset,
+}
+
+
+@given(TEXTS | LONG, st.lists(TEXTS, max_size=3) | LONG.map(lambda text: [text, ""]), WANTED, st.booleans())
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+def test_whatever_is_passed_is_refused_or_is_what_the_service_takes(
+    text: str, texts: list[str], wanted: dict[str, Any], strict: bool
+) -> None:
+    engine = ScriptedEngine(itertools.repeat(answer(404, {})))
+    with Argus(
+        KEY, strict=strict, base_url="http://argus.example/v1", engine=engine, clock=FakeClock()
+    ) as argus:
+        for call in (
+            lambda: argus.check(text, **wanted),
+            lambda: argus.check_batch(texts, **wanted),
+            lambda: argus.assets.create(text, competitors=wanted.get("competitors")),
+        ):
+            sent = len(engine.requests)
+            try:
+                call()
+            except ArgusValueError:
+                assert len(engine.requests) == sent
+            except ArgusError:
+                assert len(engine.requests) == sent + 1
+            else:  # a no-op
+                assert len(engine.requests) == sent
+
+    for request in engine.requests:
+        path = request.url.removeprefix("http://argus.example")
+        assert isinstance(request.content, bytes)
+        MODELS[path].model_validate_json(request.content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import argus
 import failwell_sandbox
 from argus import Argus
+from failwell.clock import SystemClock
 
 README = (Path(__file__).parents[3] / "sdks/argus/README.md").read_text("utf-8")
 (EXAMPLE,) = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
@@ -69,9 +71,15 @@ def test_the_example_catches_what_it_says(
 def test_the_example_says_that_it_did_not_get_through(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ARGUS_BASE_URL", "http://127.0.0.1:1")  # nobody listens at tcpmux
+    waits: list[float] = []
+    monkeypatch.setattr(SystemClock, "sleep", waits.append)
+    with socket.socket() as sock:  # bound, so that nobody else listens there
+        sock.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("ARGUS_BASE_URL", f"http://127.0.0.1:{sock.getsockname()[1]}")
 
-    (line,) = run(EXAMPLE, capsys)
+        (line,) = run(EXAMPLE, capsys)
+
+    assert len(waits) == 2
 
     assert line.startswith("not reached in 3 tries: ")
 

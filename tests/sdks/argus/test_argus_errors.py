@@ -26,12 +26,19 @@ from argus import (
 )
 from failwell.testing import assert_exports
 
+TEXT = "Try Globex"
 FOUND: dict[str, Any] = {
     "findings": [
         {"kind": "competitor", "type": "exact", "start": 4, "end": 10, "score": 1.0, "name": "Globex"},
     ],
     "checked": ["competitors", "secrets", "personal_data"],
 }  # fmt: skip
+
+
+def finding(**members: Any) -> bytes:
+    """A result with one finding in a text of four letters, all of it unless `members` say otherwise."""
+    one = {"kind": "secret", "type": "jwt", "start": 0, "end": 4, "score": 1.0} | members
+    return json.dumps({"findings": [one], "checked": ["secrets"]}).encode()
 
 
 def said(status: int) -> dict[str, Any]:
@@ -93,7 +100,8 @@ def test_a_body_that_is_no_object_is_an_empty_dict(use: Any, wire: Any, body: by
     with pytest.raises(ArgusInternalServerError) as caught:
         use(lambda c: c.check("text"), max_retries=0)
 
-    assert caught.value.response_body == {}
+    assert (caught.value.status_code, caught.value.response_body) == (502, {})
+    assert caught.value.request_id is None
 
 
 def test_a_server_error_is_tried_again_with_the_same_key_and_then_raised(
@@ -141,14 +149,35 @@ def test_a_connection_that_breaks_once_is_not_noticed(use: Any, wire: Any) -> No
 
 
 def test_a_refused_connection_says_that_nothing_was_sent(use: Any) -> None:
-    with socket.socket() as sock:
+    with socket.socket() as sock:  # bound, so that nobody else listens there
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    with pytest.raises(ArgusConnectionError) as caught:
-        use(lambda c: c.check("text"), base_url=f"http://127.0.0.1:{port}/v1")
+        with pytest.raises(ArgusConnectionError) as caught:
+            use(lambda c: c.check("text"), base_url=f"http://127.0.0.1:{port}/v1")
 
     assert caught.value.effect is failwell.Effect.NOT_SENT
-    assert len(caught.value.attempts) == 3
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["refused"] * 3
+
+
+def test_silence_is_a_connection_error_once_every_try_has_timed_out(use: Any, wire: Any) -> None:
+    for _ in range(3):
+        wire.will_say_nothing()
+
+    with pytest.raises(ArgusConnectionError) as caught:
+        use(lambda c: c.check("text"), timeout=0.05)
+
+    # On a busy machine the connection itself may take too long.
+    assert {attempt.outcome for attempt in caught.value.attempts} <= {"read_timeout", "connect_timeout"}
+    assert [attempt.stopped for attempt in caught.value.attempts] == ["", "", "attempts_exhausted"]
+
+
+def test_what_is_not_to_be_tried_again_is_tried_once(use: Any, wire: Any) -> None:
+    wire.will_hang_up()
+
+    with pytest.raises(ArgusConnectionError) as caught:
+        use(lambda c: c.check("text"), max_retries=0)
+
+    assert len(caught.value.attempts) == len(wire.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -161,6 +190,21 @@ def test_a_refused_connection_says_that_nothing_was_sent(use: Any) -> None:
         b'{"findings": [{"kind": "secret"}]}',
         b"<html>",
         b'{"findings": [',
+        b"[" * 100_000,
+        b'{"findings": [], "checked": ["secrets"], "x": ' + b"[" * 100_000,
+        b'{"findings": [], "checked": ["secrets"], "text_length": ' + b"9" * 5000 + b"}",
+        b'{"findings": [], "checked": ["secrets"], "created_at": "yesterday"}',
+        b'{"findings": []}',
+        b'{"findings": [], "checked": []}',
+        finding(start=-4),
+        finding(end=0),
+        finding(start=4, end=4),
+        finding(end=5),
+        finding(end=10**30),
+        finding(end=1.5),
+        finding(score=1.1),
+        finding(score=float("nan")),
+        finding(score="high"),
     ],
 )
 def test_an_answer_that_cannot_be_read_is_a_connection_error_and_no_bare_one(
@@ -168,23 +212,46 @@ def test_an_answer_that_cannot_be_read_is_a_connection_error_and_no_bare_one(
 ) -> None:
     wire.will_answer(200, body, {"Content-Type": "application/json"})
 
-    with pytest.raises(ArgusConnectionError):
-        use(lambda c: c.check("text"), max_retries=0)
+    with pytest.raises(ArgusConnectionError) as caught:
+        use(lambda c: c.check("text"))
+
+    # Asking again would bring no other one.
+    assert len(caught.value.attempts) == len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("results", [0, 1, 3])
+def test_a_batch_with_more_or_fewer_results_than_texts_cannot_be_read(
+    use: Any, wire: Any, results: int
+) -> None:
+    """Whoever matches them up would let a text pass that nobody looked at."""
+    wire.will_answer(200, {"results": [{"findings": [], "checked": ["secrets"]}] * results})
+
+    with pytest.raises(ArgusConnectionError, match=f"there are {results} results for 2 texts"):
+        use(lambda c: c.check_batch(["one", "two"]))
+
+
+def test_a_batch_is_read_against_the_text_that_each_result_is_about(use: Any, wire: Any) -> None:
+    wire.will_answer(200, {"results": [FOUND, {"findings": [], "checked": ["secrets"]}]})
+    wire.will_answer(200, {"results": [{"findings": [], "checked": ["secrets"]}, FOUND]})
+
+    assert use(lambda c: c.check_batch(["Try Globex", ""])).flagged
+    with pytest.raises(ArgusConnectionError, match="ends behind the text"):
+        use(lambda c: c.check_batch(["Try Globex", ""]))
 
 
 def test_what_is_sent_is_what_was_passed_and_no_more(use: Any, wire: Any) -> None:
     wire.will_answer(200, FOUND)
     wire.will_answer(200, {"results": [FOUND], "flagged_share": 1.0})
 
-    use(lambda c: c.check("text", competitors=("Globex",), asset_id="asset_1", save=True, min_score=1))
-    use(lambda c: c.check_batch(["text"], detect=["secrets"], idempotency_key="mine"))
+    use(lambda c: c.check(TEXT, competitors=("Globex",), asset_id="asset_1", save=True, min_score=1))
+    use(lambda c: c.check_batch([TEXT], detect=["secrets"], idempotency_key="mine"))
 
     (method, path, headers, body), (_, batch_path, batch_headers, batch) = wire.requests
     assert (method, path, batch_path) == ("POST", "/v1/checks", "/v1/checks/batch")
     assert json.loads(body) == {
-        "text": "text", "competitors": ["Globex"], "asset_id": "asset_1", "save": True, "min_score": 1.0,
+        "text": TEXT, "competitors": ["Globex"], "asset_id": "asset_1", "save": True, "min_score": 1.0,
     }  # fmt: skip
-    assert json.loads(batch) == {"texts": ["text"], "detect": ["secrets"]}
+    assert json.loads(batch) == {"texts": [TEXT], "detect": ["secrets"]}
     assert headers["authorization"].startswith("Bearer rsk_")
     assert batch_headers["idempotency-key"] == "mine"
 

@@ -169,13 +169,17 @@ def test_a_free_key_has_no_platform_features(use: Any, service: Any, call: Any) 
         lambda c: c.assets.results("asset_1"),
         lambda c: c.check(TEXT, asset_id="asset_1"),
         lambda c: c.check_batch([TEXT], asset_id="asset_1", save=True),
+        lambda c: c.check(TEXT, asset_id="asset_1" + "\U0001f600" * 1000),
     ],
 )
 def test_an_asset_that_is_not_in_the_account(use: Any, call: Any) -> None:
     with pytest.raises(ArgusNotFoundError) as caught:
         use(call)
 
-    assert caught.value.response_body["details"] == {"asset_id": "asset_1"}
+    assert caught.value.status_code == 404
+    shown = caught.value.response_body["details"]["asset_id"]
+    assert shown.startswith("asset_1")
+    assert len(shown) <= 100
 
 
 def test_a_server_that_is_about_to_end(use: Any, service: Any) -> None:
@@ -185,14 +189,51 @@ def test_a_server_that_is_about_to_end(use: Any, service: Any) -> None:
     assert (caught.value.status_code, caught.value.retryable) == (503, True)
 
 
-def test_a_limit_is_waited_for(use: Any, service: Any) -> None:
-    key = service.new_key(limit=Limit(1, 1.0))
+def test_a_limit_that_opens_in_an_hour_is_not_waited_for(use: Any, service: Any) -> None:
+    key = service.new_key(limit=Limit(1, 3600.0))
     use(lambda c: c.check(TEXT), key)
 
-    assert use(lambda c: c.check(TEXT), key).flagged
     with pytest.raises(ArgusAPIError) as caught:
-        use(lambda c: c.check(TEXT), key, max_retries=0)
-    assert (type(caught.value), caught.value.status_code) == (ArgusAPIError, 429)
+        use(lambda c: c.check(TEXT), key)
+
+    error = caught.value
+    assert (type(error), error.status_code, len(error.attempts)) == (ArgusAPIError, 429, 1)
+    assert error.retry_after is not None
+    assert 60 < error.retry_after
+
+
+def test_after_a_server_error_the_same_can_be_asked_again(use: Any, service: Any) -> None:
+    """The document: "It is safe to retry the request after a short delay"."""
+    name = f"site-{time.time_ns()}"
+    with service.locked(), pytest.raises(ArgusInternalServerError) as caught:
+        use(lambda c: c.assets.create(name), max_retries=0)
+    assert service.effects(name=name) == 0
+
+    key = caught.value.idempotency_key
+    asset = use(lambda c: c.assets.create(name, idempotency_key=key))
+    again = use(lambda c: c.assets.create(name, idempotency_key=key))
+
+    assert asset == again
+    assert service.effects(name=name) == 1
+
+
+def test_a_bug_of_the_service_has_what_support_asks_for(use: Any) -> None:
+    """The SDK asks for no batch without texts, so the request is made by hand."""
+    with pytest.raises(ArgusInternalServerError) as caught:
+        use(lambda c: c._client.request("POST", "/checks/batch", json={"texts": []}), max_retries=0)
+
+    assert caught.value.status_code == 500
+    assert caught.value.request_id
+    assert caught.value.response_body["request_id"] == caught.value.request_id
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer sk_", "Basic c2s6"])
+def test_a_key_that_is_missing(use: Any, authorization: str) -> None:
+    """The SDK sends none without a key, so the header is taken away by hand."""
+    with pytest.raises(ArgusAuthenticationError) as caught:
+        use(lambda c: c._client.request("GET", "/assets", headers={"authorization": authorization}))
+
+    assert caught.value.status_code == 401
 
 
 def test_a_megabyte_is_checked(use: Any) -> None:

@@ -71,6 +71,9 @@ MOST_TEXTS = 100
 MOST_BODY = 16 * 1024 * 1024
 MOST_NAMES = 100
 
+# So much of an id that is no asset's is repeated.
+MOST_SHOWN = 100
+
 # A shorter text is looked through on the event loop: handing it to a thread would take longer.
 AT_ONCE = 2_000
 
@@ -126,7 +129,7 @@ class Wanted(BaseModel):
         default=["competitors", "secrets", "personal_data"], min_length=1, max_length=10
     )
     min_score: float = Field(default=LEAST_SCORE, ge=0.0, le=1.0)
-    asset_id: str | None = Field(default=None, min_length=1, max_length=100)
+    asset_id: str | None = Field(default=None, min_length=1)
     save: bool = False
 
 
@@ -314,10 +317,11 @@ class Argus:
             asset_id,
         )
         if not rows:
+            shown = asset_id[:MOST_SHOWN]
             raise self.service.error(
                 Failure(
-                    status=404, code="asset_not_found", message=f"No asset has the id {asset_id!r}.",
-                    details={"asset_id": asset_id},
+                    status=404, code="asset_not_found", message=f"No asset has the id {shown!r}.",
+                    details={"asset_id": shown},
                 )
             )  # fmt: skip
         found: Sequence[Any] = rows[0]

@@ -39,7 +39,7 @@ class ArgusSubject(SandboxSubject):
             strict=True,
             base_url=base_url,
             deadline=settings.deadline,
-            connections=Connections(trust_env=False),
+            connections=Connections(trust_env=False, verify=settings.verify),
             listeners=settings.listeners,
         )
         hasten(client._client, settings)
@@ -72,6 +72,8 @@ class ArgusSubject(SandboxSubject):
                     call=lambda client, call: client.check("Globex", competitors=[])),
             replace(unsent, name="saved-nowhere", title="A result is to be saved under no asset",
                     call=lambda client, call: client.check("Globex", save=True)),
+            replace(unsent, name="too-long", title="A text is longer than a check takes",
+                    call=lambda client, call: client.check("x" * 1_000_001)),
             replace(unsent, name="string-for-list", title="A string where a list of competitors is due",
                     raises=errors.ArgusTypeError,
                     call=lambda client, call: client.check("Globex", competitors="Globex")),
@@ -106,15 +108,16 @@ class ArgusSubject(SandboxSubject):
                     claims=frozenset({Effect.UNKNOWN}), alone=True,
                     facts=(("code", "idempotency_in_flight"), *known)),
             replace(other, name="validation", title="A field is refused", status=422, kind=created,
-                    call=lambda client, call: client.assets.create("x" * 101),
+                    call=lambda client, call: client._client.request(
+                        "POST", "/assets", json={"name": "x" * 101}),
                     facts=(("fields", bool), *known)),
             replace(other, name="bad-key-format", title="The service cannot read the idempotency key",
                     status=400, kind=created, call=_with_an_odd_key),
             replace(other, name="wrong-method", title="The path does not take this method", status=405,
                     call=lambda client, call: client._client.request("DELETE", "/assets")),
             replace(other, name="too-large", title="The body is larger than the service takes", status=413,
-                    kind=created, call=lambda client, call: client.assets.create(
-                        call.marker, competitors=["x" * 1_100_000])),
+                    kind=created, call=lambda client, call: client._client.request(
+                        "POST", "/assets", json={"name": "x" * 1_100_000})),
             replace(other, name="limit", title="The key's rate limit is reached", status=429,
                     key="once_an_hour", before=(_list,),
                     facts=(("retry_after", _is_long), ("rate_limit", bool), *known)),

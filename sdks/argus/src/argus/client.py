@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from argus.contract import CONTRACT
@@ -18,6 +18,7 @@ from failwell.operations.steps import Steps, do
 from failwell.resources import SDK, AsyncResource, AsyncSDK, Resource, awaiting, operation
 
 if TYPE_CHECKING:
+    from failwell.call.messages import Response
     from failwell.clock import Clock
     from failwell.engines.base import Connections
     from failwell.telemetry import Listener
@@ -29,8 +30,12 @@ URL_VARIABLE = "ARGUS_BASE_URL"
 # What can be looked for.
 DETECTORS = ("competitors", "secrets", "personal_data")
 
-# Texts in one call of `check_batch`, and things on one page of a list.
+# What one call takes: code points of its texts together, texts of `check_batch`, competitors and the
+# code points of each, the code points of an asset's name, things on one page of a list.
+MAX_TEXT = 1_000_000
 MAX_TEXTS = 100
+MAX_COMPETITORS = 100
+MAX_NAME = 100
 MAX_LIMIT = 100
 
 # Seconds for a whole call, tries and waits included.
@@ -146,8 +151,9 @@ class Argus(SDK):
 
         Args:
             text: Up to 1,000,000 code points.
-            competitors: Names to look for; None for none but the asset's. An empty list is refused
-                in strict mode; otherwise it makes the call a no-op, which sends nothing.
+            competitors: Up to 100 names to look for, of up to 100 characters; None for none but the
+                asset's. An empty list is refused in strict mode; otherwise it makes the call a
+                no-op, which sends nothing.
             detect: What to look for: any of "competitors", "secrets", "personal_data"; None for
                 all. An empty list is treated as one of `competitors` is.
             min_score: Findings that are less sure are left out, from 0 to 1; None for the
@@ -168,15 +174,14 @@ class Argus(SDK):
             ArgusAPIError: Argus answered with another failure.
             ArgusConnectionError: no usable answer came, all tries included.
         """
-        body = {"text": arguments.text("text", text)}
-        empty = _fill(body, self._strict, competitors, detect, min_score, asset_id, save)
-        if empty:
-            _warn(empty)
+        body: dict[str, Any] = {"text": arguments.text("text", text, longest=MAX_TEXT)}
+        _fill(body, competitors, detect, min_score, asset_id, save)
+        if _is_no_op(body, self._strict):
             return _NOTHING
         return (
             yield from do(
                 Operation(
-                    "POST", "/checks", CheckResult.from_response, json=body,
+                    "POST", "/checks", _result_for(text), json=body,
                     idempotency_key=idempotency_key, deadline=deadline,
                 )
             )
@@ -202,8 +207,9 @@ class Argus(SDK):
             texts: Up to 100, together up to 1,000,000 code points. An empty list is refused in
                 strict mode; otherwise it makes the call a no-op, which sends nothing and has no
                 results.
-            competitors: Names to look for; None for none but the asset's. An empty list is refused
-                in strict mode; otherwise it makes the call a no-op, which sends nothing.
+            competitors: Up to 100 names to look for, of up to 100 characters; None for none but the
+                asset's. An empty list is refused in strict mode; otherwise it makes the call a
+                no-op, which sends nothing.
             detect: What to look for: any of "competitors", "secrets", "personal_data"; None for
                 all. An empty list is treated as one of `competitors` is.
             min_score: Findings that are less sure are left out, from 0 to 1; None for the
@@ -225,17 +231,17 @@ class Argus(SDK):
             ArgusConnectionError: no usable answer came, all tries included.
         """
         given = arguments.texts("texts", texts, most=MAX_TEXTS)
+        length = sum(map(len, given))
+        if length > MAX_TEXT:
+            raise arguments.refused(f"texts have {length} characters together; they have {MAX_TEXT} or less")
         body: dict[str, Any] = {"texts": given}
-        empty = _fill(body, self._strict, competitors, detect, min_score, asset_id, save)
-        if not given:
-            empty = _empty("texts", self._strict)
-        if empty:
-            _warn(empty)
+        _fill(body, competitors, detect, min_score, asset_id, save)
+        if _is_no_op(body, self._strict):
             return BatchResult(tuple(_NOTHING for _ in given))
         return (
             yield from do(
                 Operation(
-                    "POST", "/checks/batch", BatchResult.from_response, json=body,
+                    "POST", "/checks/batch", _results_for(given), json=body,
                     idempotency_key=idempotency_key, deadline=deadline,
                 )
             )
@@ -262,9 +268,9 @@ class Assets(Resource):
         The asset that was created.
 
         Args:
-            name: 1 to 100 characters; no two assets of an account are called alike.
-            competitors: Looked for in each text that is checked for this asset; None for none, and
-                so is an empty list, which is refused in strict mode.
+            name: 1 to 100 characters, none of them zero; no two assets of an account are called alike.
+            competitors: Up to 100, looked for in each text that is checked for this asset; None for
+                none, and so is an empty list, which is refused in strict mode.
             idempotency_key: 1 to 255 visible ASCII characters, sent with every try; by default one
                 is made.
             deadline: Seconds for the whole call, all tries and waits; None for the client's.
@@ -276,9 +282,12 @@ class Assets(Resource):
             ArgusAPIError: the name is taken (409), or Argus answered with another failure.
             ArgusConnectionError: no usable answer came, all tries included.
         """
-        body: dict[str, Any] = {"name": arguments.text("name", name, empty=False)}
+        body: dict[str, Any] = {"name": arguments.text("name", name, empty=False, longest=MAX_NAME)}
+        if "\0" in name:
+            raise arguments.refused("name holds a zero character")
         if competitors is not None:
-            body["competitors"] = _list("competitors", competitors, self._strict)
+            body["competitors"] = _names(competitors)
+            _refuse_empty(body, self._strict)
         return Operation(
             "POST", "/assets", Asset.from_response, json=body,
             idempotency_key=idempotency_key, deadline=deadline,
@@ -394,23 +403,18 @@ class AsyncAssets(AsyncResource):
 
 def _fill(
     body: dict[str, Any],
-    strict: bool,
     competitors: Sequence[str] | None,
     detect: Sequence[str] | None,
     min_score: float | None,
     asset_id: str | None,
     save: bool,
-) -> str:
-    """Add what was passed to `body`; gives the name of a list that is empty, or nothing."""
-    empty = ""
+) -> None:
+    """Add what was passed to `body`."""
     if competitors is not None:
-        body["competitors"] = _list("competitors", competitors, strict)
-        empty = "" if body["competitors"] else "competitors"
+        body["competitors"] = _names(competitors)
     if detect is not None:
-        body["detect"] = _list("detect", detect, strict)
-        for n, each in enumerate(body["detect"]):
-            arguments.one_of(f"detect[{n}]", each, DETECTORS)
-        empty = empty if body["detect"] else "detect"
+        kinds = arguments.items("detect", detect, _detector, wanted="a list of strings")
+        body["detect"] = list(dict.fromkeys(kinds))
     if min_score is not None:
         body["min_score"] = arguments.number("min_score", min_score, least=0.0, most=1.0)
     if asset_id is not None:
@@ -419,33 +423,62 @@ def _fill(
         if asset_id is None:
             raise arguments.refused("save=True needs an asset_id: results are stored under an asset")
         body["save"] = True
+
+
+def _names(competitors: Sequence[str]) -> list[str]:
+    return arguments.texts("competitors", competitors, most=MAX_COMPETITORS, empty=False, longest=MAX_NAME)
+
+
+def _detector(name: str, value: object) -> str:
+    return arguments.one_of(name, value, DETECTORS)
+
+
+def _is_no_op(body: dict[str, Any], strict: bool) -> bool:
+    """Whether a list in `body` is empty, so that there is nothing to ask; a warning says so."""
+    empty = _refuse_empty(body, strict)
+    if empty:
+        _log.warning("%s is an empty list: nothing was sent and nothing was checked", empty)
+    return bool(empty)
+
+
+def _refuse_empty(body: dict[str, Any], strict: bool) -> str:
+    """The name of a list in `body` that is empty, or nothing; in strict mode it is refused."""
+    empty = next((name for name in ("texts", "competitors", "detect") if body.get(name) == []), "")
+    if empty and strict:
+        raise arguments.refused(f"{empty} is an empty list, which strict mode does not allow")
     return empty
 
 
-def _list(name: str, value: object, strict: bool) -> list[str]:
-    """A list of strings that are not blank; in strict mode with at least one."""
-    given = arguments.texts(name, value, empty=False)
-    if strict and not given:
-        raise _refused_as_empty(name)
-    return given
+def _result_for(text: str) -> Callable[[Response], CheckResult]:
+    """What reads the result of a check of `text`."""
+    return lambda response: _about(text, CheckResult.from_response(response))
 
 
-def _refused_as_empty(name: str) -> Exception:
-    return arguments.refused(f"{name} is an empty list, which strict mode does not allow")
+def _results_for(texts: list[str]) -> Callable[[Response], BatchResult]:
+    """What reads the results of a check of `texts`."""
+
+    def read(response: Response) -> BatchResult:
+        batch = BatchResult.from_response(response)
+        if len(batch) != len(texts):
+            raise ValueError(f"batch result: there are {len(batch)} results for {len(texts)} texts")
+        for text, result in zip(texts, batch, strict=True):
+            _about(text, result)
+        return batch
+
+    return read
 
 
-def _empty(name: str, strict: bool) -> str:
-    if strict:
-        raise _refused_as_empty(name)
-    return name
-
-
-def _warn(empty: str) -> None:
-    _log.warning("%s is an empty list: nothing was sent and nothing was checked", empty)
+def _about(text: str, result: CheckResult) -> CheckResult:
+    """`result`, which is taken for an answer only if it can be one about `text`."""
+    if not result.checked:
+        raise ValueError("check result: checked is missing, so that nobody knows what was looked for")
+    if any(finding.end > len(text) for finding in result):
+        raise ValueError("check result: a finding ends behind the text")
+    return result
 
 
 def _paging(limit: int | None, cursor: str | None) -> dict[str, Any]:
     return {
         "limit": arguments.optional(arguments.whole, "limit", limit, least=1, most=MAX_LIMIT),
-        "cursor": arguments.optional(arguments.text, "cursor", cursor),
+        "cursor": arguments.optional(arguments.text, "cursor", cursor, empty=False),
     }

@@ -41,6 +41,9 @@ class Finding(Model):
         score: How sure it is, from 0 to 1.
         name: The competitor, as it was given; None for anything else.
         extra: Members that this version does not know.
+
+    Raises:
+        ValueError: `start` and `end` are no part of any text, or `score` is out of its range.
     """
 
     kind: str
@@ -50,6 +53,13 @@ class Finding(Model):
     score: float
     name: str | None = None
     extra: Mapping[str, Any] = unknown_members()
+
+    def __post_init__(self) -> None:
+        # Cut out of the text by a span that is none, another part of it would be blamed.
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"finding: from {self.start} to {self.end} is no part of a text")
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"finding: score is {self.score}, not from 0 to 1")
 
     def of(self, text: str) -> str:
         """The part of `text`, the text that was checked, that this is about."""
