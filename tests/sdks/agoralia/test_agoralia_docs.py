@@ -38,7 +38,7 @@ def test_a_block_of_the_documentation_runs(
     real = requests.request
     monkeypatch.setenv("AGORALIA_API_KEY", service.keys.full)
     for client in (agoralia.Agoralia, agoralia.AsyncAgoralia):
-        defaults: Any = vars(client)["__init__"].__kwdefaults__
+        defaults: Any = client.__init__.__kwdefaults__
         monkeypatch.setitem(defaults, "base_url", base)
     monkeypatch.setattr(
         requests,

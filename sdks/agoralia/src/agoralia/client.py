@@ -49,53 +49,8 @@ def _retry_policy(max_retries: int) -> RetryPolicy:
     )
 
 
-def _settings(
-    api_key: str | None,
-    max_retries: int,
-    timeout: float,
-    deadline: float | None,
-    listeners: Sequence[Listener],
-    clock: Clock | None,
-) -> dict[str, Any]:
-    """What both clients tell failwell's."""
-    key = settings.api_key(
-        api_key,
-        variable=KEY_VARIABLE,
-        pattern=_KEY,
-        called="an Agoralia API key",
-        rule="those start with ago_, followed by 31 or 32 letters or digits",
-    )
-    return {
-        "contract": CONTRACT,
-        "credentials": {"x-api-key": key},
-        "retry": _retry_policy(max_retries),
-        "timeouts": settings.timeouts(timeout),
-        "deadline": deadline,
-        "listeners": listeners,
-        "clock": clock,
-        "name": "agoralia",
-    }
-
-
-class Agoralia(SDK):
-    """
-    Calls the Agoralia API, blocking.
-
-    Args:
-        api_key: Starts with `ago_`; by default the environment's `AGORALIA_API_KEY`.
-        base_url: Where the API is.
-        max_retries: Tries of each call in all, as in the document; 1 turns retrying off.
-        timeout: Seconds for one wait: between two pieces of an answer, for instance.
-        deadline: Seconds for a whole call, all tries and waits included; None for no limit.
-        engine: What carries requests out, as for `failwell.Client`.
-        connections: How it connects.
-        listeners: Called with each `failwell.telemetry.Event`.
-        clock: The time to go by; for tests.
-
-    Raises:
-        ConfigurationError: the key, the base URL or the engine cannot be used.
-        UsageError: another setting cannot be used.
-    """
+class _Settings:
+    """What both clients are told when they are made: one signature for the twins."""
 
     def __init__(
         self,
@@ -110,9 +65,63 @@ class Agoralia(SDK):
         listeners: Sequence[Listener] = (),
         clock: Clock | None = None,
     ) -> None:
+        """
+        A client with these settings.
+
+        Args:
+            api_key: Starts with `ago_`; by default the environment's `AGORALIA_API_KEY`.
+            base_url: Where the API is.
+            max_retries: Tries of each call in all, as in the document; 1 turns retrying off.
+            timeout: Seconds for one wait: between two pieces of an answer, for instance.
+            deadline: Seconds for a whole call, all tries and waits included; None for no limit.
+            engine: What carries requests out, as for `failwell.Client`; of `AsyncAgoralia` it may also be
+                "aiohttp".
+            connections: How it connects.
+            listeners: Called with each `failwell.telemetry.Event`.
+            clock: The time to go by; for tests.
+
+        Raises:
+            ConfigurationError: the key, the base URL or the engine cannot be used.
+            UsageError: another setting cannot be used.
+        """
         api_key = settings.masked(api_key)  # this frame is in the traceback of a setting that is refused
-        told = _settings(api_key, max_retries, timeout, deadline, listeners, clock)
-        self._client = Client(base_url, engine=engine, connections=connections, **told)
+        key = settings.api_key(
+            api_key,
+            variable=KEY_VARIABLE,
+            pattern=_KEY,
+            called="an Agoralia API key",
+            rule="those start with ago_, followed by 31 or 32 letters or digits",
+        )
+        self._open(
+            base_url=base_url,
+            contract=CONTRACT,
+            credentials={"x-api-key": key},
+            retry=_retry_policy(max_retries),
+            timeouts=settings.timeouts(timeout),
+            deadline=deadline,
+            engine=engine,
+            connections=connections,
+            listeners=listeners,
+            clock=clock,
+            name="agoralia",
+        )
+
+    def _open(self, **told: Any) -> None:
+        """Make the failwell client that is told this, and the resources on it."""
+        raise NotImplementedError
+
+
+class Agoralia(_Settings, SDK):
+    """
+    Calls the Agoralia API, blocking.
+
+    Attributes:
+        agents: The agents of the key's workspace.
+        campaigns: The campaigns of the key's workspace.
+    """
+
+    def _open(self, **told: Any) -> None:
+        self._client = Client(**told)
         self.agents = Agents(self._client)
         self.campaigns = Campaigns(self._client)
 
@@ -262,29 +271,17 @@ class Campaigns(Resource):
         return Operation("GET", path, CampaignResults.from_response, params=_paging(limit, cursor))
 
 
-class AsyncAgoralia(AsyncSDK):
+class AsyncAgoralia(_Settings, AsyncSDK):
     """
     Calls the Agoralia API, awaiting: under asyncio or trio on the default engine.
 
-    Arguments as for `Agoralia`; `engine` may also be "aiohttp".
+    Attributes:
+        agents: The agents of the key's workspace.
+        campaigns: The campaigns of the key's workspace.
     """
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        base_url: str = BASE_URL,
-        max_retries: int = 3,
-        timeout: float = 30.0,
-        deadline: float | None = DEADLINE,
-        engine: Any = "httpx",
-        connections: Connections | None = None,
-        listeners: Sequence[Listener] = (),
-        clock: Clock | None = None,
-    ) -> None:
-        api_key = settings.masked(api_key)  # this frame is in the traceback of a setting that is refused
-        told = _settings(api_key, max_retries, timeout, deadline, listeners, clock)
-        self._client = AsyncClient(base_url, engine=engine, connections=connections, **told)
+    def _open(self, **told: Any) -> None:
+        self._client = AsyncClient(**told)
         self.agents = AsyncAgents(self._client)
         self.campaigns = AsyncCampaigns(self._client)
 
