@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -197,3 +198,25 @@ def test_a_key_may_be_made_for_any_purpose() -> None:
 
         assert ask("GET", "/v1/specs", key=poor).status == 200
         assert ask("GET", "/v1/runs", key=poor).status == 403
+
+
+def test_a_busy_service_does_what_needs_no_thread_and_the_rest_afterwards() -> None:
+    with failwell_sandbox.running(("kneo",)) as sandbox, ThreadPoolExecutor(1) as pool:
+        kneo = Caller(sandbox.kneo.url, "Authorization", "Bearer ")
+        full = sandbox.kneo.keys.full
+        sealed = {"spec_id": "spec_sealed", "input": {"text": "x", "rounds": 1}}
+        with sandbox.kneo.busy():
+            waiting = pool.submit(kneo, "POST", "/v1/runs", key=full, json_body=sealed)
+            assert kneo("POST", "/v1/runs", key=full, json_body={"spec_id": "spec_text_stats"}).status == 201
+            assert not waiting.done()
+        assert waiting.result().status == 201
+
+
+def test_threads_of_other_processes_cannot_be_taken() -> None:
+    with failwell_sandbox.running(("kneo",)) as sandbox:
+        running = sandbox.kneo
+        elsewhere = server.RunningService(
+            "kneo", running.url, running.keys, running._storage, running.store, running.database, print
+        )
+        with pytest.raises(RuntimeError, match="one worker"), elsewhere.busy():
+            pass

@@ -436,7 +436,9 @@ def _at_work(
         ]
         threads = stack.enter_context(served(listening))
         here = {each.name: service for each, (service, _) in zip(opened, listening, strict=True)}
-        drains = {name: partial(setattr, service, "draining") for name, service in here.items()}
+        drains: dict[str, Callable[[bool], None]] = {
+            name: partial(setattr, service, "draining") for name, service in here.items()
+        }
         return None, drains, here, threads
     orders = {
         "wait": wait,
