@@ -66,6 +66,7 @@ class ScopixError(CallError):
 
     # The class's documented `code`; None where each error has its own.
     _code: ClassVar[str | None] = None
+    _partial_results: Any
 
     def __init__(self, code: str, message: str, *, details: dict[str, Any] | None = None) -> None:
         _construct(self, message, details, code=code)
@@ -93,6 +94,11 @@ class ScopixError(CallError):
                 for field in self.failure.fields
             ]
         return details
+
+    @property
+    def partial_results(self) -> Any:
+        """What became of the files of a batch, a `BatchUploadResults`; None for what is no batch."""
+        return self.__dict__.get("_partial_results")
 
 
 class AuthenticationError(ScopixError, standard.AuthenticationError):
@@ -283,11 +289,6 @@ class QuotaExceededError(ScopixError, standard.QuotaExceededError):
         self._partial_results = partial_results
 
     @property
-    def partial_results(self) -> Any:
-        """What became of the other files of the batch, a `BatchUploadResults`; None outside a batch."""
-        return self.__dict__.get("_partial_results")
-
-    @property
     def available(self) -> int:
         """What is left: bytes or files."""
         return _whole(self, "available") or 0
@@ -408,6 +409,7 @@ class ScopixTimeoutError(ScopixError, standard.CallTimeoutError):
     """
 
     _code = "TIMEOUT"
+    _last_result: Any
 
     def __init__(self, message: str = "Operation timed out", *, last_result: Any = None) -> None:
         _construct(self, message)
@@ -536,11 +538,6 @@ class UploadError(ScopixError, standard.UploadError):
     ) -> None:
         _construct(self, message, _known(filename=filename, stage=stage, session_id=session_id))
         self._partial_results = partial_results
-
-    @property
-    def partial_results(self) -> Any:
-        """What became of the other files of the batch, a `BatchUploadResults`; None outside a batch."""
-        return self.__dict__.get("_partial_results")
 
     @property
     def filename(self) -> str | None:
