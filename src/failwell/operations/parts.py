@@ -76,6 +76,7 @@ _ROUNDS = 2
 _INITIATE, _PART, _COMPLETE = range(3)
 _HARMLESS = frozenset({Effect.NOT_SENT, Effect.NOT_APPLIED})
 _WHOLE = -1  # the task that makes the digest of the whole file
+_UNREAD = Upload(())  # in the place of what is not opened yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,46 +486,27 @@ class PartCrew(Crew):
         """Make sure that the service has a part."""
         size = self.size_of(number)
         offset = (number - self._upload.first) * self._session.part_bytes
-        try:
-            digest = self._digests.get(number)
-            if digest is None:
+        digest = self._digests.get(number)
+        if digest is None:
+            try:
                 digest = yield from locally(lambda: self._file.digest(offset, size))
-                self._digests[number] = digest
-            if _matches(self._there, number, digest):
-                return
-            slice_ = yield from locally(lambda: self._file.slice(offset, size))
-        except OSError as error:
-            raise _unreadable(self._file, error) from error
-        try:
-            content = Upload(slice_, progress=self._progress_of(number))
-            part = Part(number, offset, size, digest, content)
-            yield from self._sent_once(part, self._operation(part))
-        finally:
-            slice_.close()
+            except OSError as error:
+                raise _unreadable(self._file, error) from error
+            self._digests[number] = digest
+        if not _matches(self._there, number, digest):
+            yield from self._sent_once(number, offset, size, digest)
 
-    def _operation(self, part: Part) -> Operation[Any]:
-        operation = self._upload.send(self._session, part)
-        announced = f"sha-256=:{b64encode(bytes.fromhex(part.sha256)).decode()}:"
-        key = operation.idempotency_key
-        return replace(
-            operation,
-            content=part.content if operation.content is None else operation.content,
-            headers={"content-digest": announced, **operation.headers},
-            # One for all its tries, each of which is a call of its own.
-            idempotency_key=os.urandom(16).hex() if key is None and self._means.keyed else key,
-            max_attempts=1,
-        )
-
-    def _sent_once(self, part: Part, operation: Operation[Any]) -> Steps[None]:
+    def _sent_once(self, number: int, offset: int, size: int, digest: str) -> Steps[None]:
         """Send a part until the service has it, and never while it has."""
         means = self._means
+        key = os.urandom(16).hex() if means.keyed else None
         tries, spent = 0, 0.0
         while True:
-            done = yield operation
+            done = yield from self._tried(Part(number, offset, size, digest, _UNREAD), key)
             tries += 1
             error = done.error
             if error is None:
-                self._answers[part.number] = done.result
+                self._answers[number] = done.result
                 if means.budget is not None:
                     means.budget.succeeded(spent)
                 return
@@ -548,10 +530,35 @@ class PartCrew(Crew):
             # Only now: a service that comes up again could not have said it before.
             if failure.effect not in _HARMLESS:
                 seen = yield from _seen(self._upload, self._session)
-                if seen is not None and _same(seen, part.number, part.sha256):
+                if seen is not None and _same(seen, number, digest):
                     return
             if why:
                 raise error
+
+    def _tried(self, part: Part, key: str | None) -> Steps[Done]:
+        """Send a part once; what came of it."""
+        # A try has a slice of its own: a thread of the engine may still read that of the try before.
+        try:
+            slice_ = yield from locally(lambda: self._file.slice(part.offset, part.size))
+        except OSError as error:
+            raise _unreadable(self._file, error) from error
+        try:
+            part = replace(part, content=Upload(slice_, progress=self._progress_of(part.number)))
+            return (yield self._operation(part, key))
+        finally:
+            slice_.close()
+
+    def _operation(self, part: Part, key: str | None) -> Operation[Any]:
+        operation = self._upload.send(self._session, part)
+        announced = f"sha-256=:{b64encode(bytes.fromhex(part.sha256)).decode()}:"
+        return replace(
+            operation,
+            content=part.content if operation.content is None else operation.content,
+            headers={"content-digest": announced, **operation.headers},
+            # One for all its tries, each of which is a call of its own.
+            idempotency_key=key if operation.idempotency_key is None else operation.idempotency_key,
+            max_attempts=1,
+        )
 
     def _progress_of(self, number: int) -> Callable[[int, int | None], object] | None:
         if self._upload.progress is None:
