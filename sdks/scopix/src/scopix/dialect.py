@@ -108,8 +108,9 @@ def _code_of(status: int | None) -> str | None:
 
 
 def _seconds(value: object) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < 1e9 else None  # type: ignore[operator, arg-type]  # a number
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value < 1e9 else None
 
 
 DIALECT = Envelope()
