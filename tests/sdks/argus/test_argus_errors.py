@@ -254,6 +254,7 @@ def test_what_is_sent_is_what_was_passed_and_no_more(use: Any, wire: Any) -> Non
     assert json.loads(batch) == {"texts": [TEXT], "detect": ["secrets"]}
     assert headers["authorization"].startswith("Bearer rsk_")
     assert batch_headers["idempotency-key"] == "mine"
+    assert headers["user-agent"].startswith(f"argus/{argus.__version__} python/")
 
 
 def test_members_of_a_later_version_break_nothing(use: Any, wire: Any) -> None:

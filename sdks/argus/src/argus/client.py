@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from argus import __version__
 from argus.contract import CONTRACT
 from argus.models import Asset, BatchResult, CheckResult, Page
 from failwell import settings
@@ -15,6 +16,7 @@ from failwell.call.operation import Operation
 from failwell.call.retry import RetryPolicy
 from failwell.client import AsyncClient, Client
 from failwell.operations.steps import Steps, do
+from failwell.redaction import Secret
 from failwell.resources import SDK, AsyncResource, AsyncSDK, Resource, awaiting, operation
 
 if TYPE_CHECKING:
@@ -51,67 +53,8 @@ _log = logging.getLogger("argus")
 arguments = Arguments(CONTRACT)
 
 
-def _settings(
-    api_key: str | None,
-    base_url: str | None,
-    max_retries: int,
-    timeout: float,
-    deadline: float | None,
-    listeners: Sequence[Listener],
-    clock: Clock | None,
-) -> dict[str, Any]:
-    """What both clients tell failwell's."""
-    key = settings.api_key(
-        api_key,
-        variable=KEY_VARIABLE,
-        pattern=_KEY,
-        called="an Argus API key",
-        rule="those start with sk_ (free) or rsk_ (Runtime Security Key)",
-        check=arguments,
-    )
-    return {
-        "base_url": settings.setting(
-            "base_url", base_url, variable=URL_VARIABLE, default=BASE_URL, check=arguments
-        ),
-        "contract": CONTRACT,
-        "credentials": {"authorization": f"Bearer {key}"},
-        "retry": RetryPolicy(
-            max_attempts=settings.max_attempts(max_retries, check=arguments),
-            statuses=frozenset({429, 500, 502, 503, 504}),
-        ),
-        "timeouts": settings.timeouts(timeout, check=arguments),
-        "deadline": deadline,
-        "listeners": listeners,
-        "clock": clock,
-        "name": "argus",
-    }
-
-
-class Argus(SDK):
-    """
-    Checks texts with Argus, blocking.
-
-    Args:
-        api_key: Starts with `sk_` (free) or `rsk_` (runtime, with platform features); by default
-            the environment's `ARGUS_API_KEY`.
-        strict: Whether an empty list is refused. If not, a call that is given one is a no-op:
-            nothing is sent, its result is `skipped`, and a warning is logged on `argus`.
-        base_url: Where the API is; by default the environment's `ARGUS_BASE_URL`, else Argus's own.
-        max_retries: Further tries of each call; 0 turns retrying off.
-        timeout: Seconds for one wait: between two pieces of an answer, for instance.
-        deadline: Seconds for a whole call, all tries and waits included; None for no limit.
-        engine: What carries requests out, as for `failwell.Client`.
-        connections: How it connects.
-        listeners: Called with each `failwell.telemetry.Event`.
-        clock: The time to go by; for tests.
-
-    Attributes:
-        assets: What is checked, and the results stored for it.
-
-    Raises:
-        ArgusTypeError: a setting has the wrong type. Nothing was sent.
-        ArgusValueError: the key is malformed, or another setting cannot be used. Nothing was sent.
-    """
+class _Settings:
+    """What both clients are told when they are made: one signature for the twins."""
 
     def __init__(
         self,
@@ -127,10 +70,71 @@ class Argus(SDK):
         listeners: Sequence[Listener] = (),
         clock: Clock | None = None,
     ) -> None:
+        """
+        A client with these settings.
+
+        Args:
+            api_key: Starts with `sk_` (free) or `rsk_` (runtime, with platform features); by default
+                the environment's `ARGUS_API_KEY`.
+            strict: Whether an empty list is refused. If not, a call that is given one is a no-op:
+                nothing is sent, its result is `skipped`, and a warning is logged on `argus`.
+            base_url: Where the API is; by default the environment's `ARGUS_BASE_URL`, else Argus's own.
+            max_retries: Further tries of each call; 0 turns retrying off.
+            timeout: Seconds for one wait: between two pieces of an answer, for instance.
+            deadline: Seconds for a whole call, all tries and waits included; None for no limit.
+            engine: What carries requests out, as for `failwell.Client`; of `AsyncArgus` it may also
+                be "aiohttp".
+            connections: How it connects.
+            listeners: Called with each `failwell.telemetry.Event`.
+            clock: The time to go by; for tests.
+
+        Raises:
+            ArgusTypeError: a setting has the wrong type. Nothing was sent.
+            ArgusValueError: the key is malformed, or another setting cannot be used. Nothing was sent.
+        """
         api_key = settings.masked(api_key)  # this frame is in the traceback of a setting that is refused
-        told = _settings(api_key, base_url, max_retries, timeout, deadline, listeners, clock)
+        key = settings.api_key(
+            api_key,
+            variable=KEY_VARIABLE,
+            pattern=_KEY,
+            called="an Argus API key",
+            rule="those start with sk_ (free) or rsk_ (Runtime Security Key)",
+            check=arguments,
+        )
+        tries = settings.max_attempts(max_retries, check=arguments)
         self._strict = arguments.flag("strict", strict)
-        self._client = Client(told.pop("base_url"), engine=engine, connections=connections, **told)
+        self._open(
+            base_url=settings.setting(
+                "base_url", base_url, variable=URL_VARIABLE, default=BASE_URL, check=arguments
+            ),
+            contract=CONTRACT,
+            credentials={"authorization": Secret(f"Bearer {key}")},
+            headers={"user-agent": settings.user_agent("argus", __version__)},
+            retry=RetryPolicy(max_attempts=tries, statuses=frozenset({429, 500, 502, 503, 504})),
+            timeouts=settings.timeouts(timeout, check=arguments),
+            deadline=deadline,
+            engine=engine,
+            connections=connections,
+            listeners=listeners,
+            clock=clock,
+            name="argus",
+        )
+
+    def _open(self, **told: Any) -> None:
+        """Make the failwell client that is told this, and the resources on it."""
+        raise NotImplementedError
+
+
+class Argus(_Settings, SDK):
+    """
+    Checks texts with Argus, blocking. Safe to share between threads.
+
+    Attributes:
+        assets: What is checked, and the results stored for it.
+    """
+
+    def _open(self, **told: Any) -> None:
+        self._client = Client(**told)
         self.assets = Assets(self._client, self._strict)
 
     @operation
@@ -357,31 +361,16 @@ class Assets(Resource):
         return Operation("GET", path, read, params=_paging(limit, cursor), deadline=deadline)
 
 
-class AsyncArgus(AsyncSDK):
+class AsyncArgus(_Settings, AsyncSDK):
     """
-    Checks texts with Argus, awaiting: under asyncio or trio on the default engine.
+    Checks texts with Argus, awaiting, under asyncio or trio.
 
-    Arguments as for `Argus`; `engine` may also be "aiohttp".
+    Attributes:
+        assets: What is checked, and the results stored for it.
     """
 
-    def __init__(
-        self,
-        api_key: str | None = None,
-        *,
-        strict: bool = False,
-        base_url: str | None = None,
-        max_retries: int = 2,
-        timeout: float = 30.0,
-        deadline: float | None = DEADLINE,
-        engine: Any = "httpx",
-        connections: Connections | None = None,
-        listeners: Sequence[Listener] = (),
-        clock: Clock | None = None,
-    ) -> None:
-        api_key = settings.masked(api_key)  # this frame is in the traceback of a setting that is refused
-        told = _settings(api_key, base_url, max_retries, timeout, deadline, listeners, clock)
-        self._strict = arguments.flag("strict", strict)
-        self._client = AsyncClient(told.pop("base_url"), engine=engine, connections=connections, **told)
+    def _open(self, **told: Any) -> None:
+        self._client = AsyncClient(**told)
         self.assets = AsyncAssets(self._client, self._strict)
 
     check = awaiting(Argus.check)
