@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 import argus as errors
 from argus import Argus, AsyncArgus
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
-from failwell.engines.base import Connections
 from failwell.failure import Effect
-from failwell_sandbox.subjects.common import SandboxSubject, exported
+from failwell_sandbox.subjects.common import (
+    DIRECT,
+    IMPATIENT,
+    ONE_TRY,
+    SandboxSubject,
+    during,
+    exported,
+    is_long,
+)
 
-# A second or two of work: every word is held against every name.
-LONG = " ".join(sha256(b"%d" % n).hexdigest()[:9] for n in range(100_000))[:999_000]
-CROWD = [sha256(b"name %d" % n).hexdigest()[:9] for n in range(100)]
-
-ONE_TRY = Settings(attempts=1)
+# To look through it needs a thread for long work.
+LONG = "Globex and " * 1000
 
 
 class ArgusSubject(SandboxSubject):
@@ -39,7 +43,7 @@ class ArgusSubject(SandboxSubject):
             strict=True,
             base_url=base_url,
             deadline=settings.deadline,
-            connections=Connections(trust_env=False, verify=settings.verify),
+            connections=self.connections(settings),
             listeners=settings.listeners,
         )
         hasten(client._client, settings)
@@ -49,6 +53,11 @@ class ArgusSubject(SandboxSubject):
         if call.kind is Kind.READ:
             return client.assets.list()
         return client.assets.create(call.marker, idempotency_key=call.key)
+
+    def ids_of(self, marker: str) -> Sequence[str]:
+        """What has the name `marker`, and the results that are saved under the asset for it."""
+        saved = (super(ArgusSubject, self).ids_of(asset) for asset in super().ids_of(_asset_for(marker)))
+        return [*super().ids_of(marker), *chain.from_iterable(saved)]
 
     def causes(self) -> Sequence[Cause]:
         created = Kind.KEYED_WRITE
@@ -107,6 +116,9 @@ class ArgusSubject(SandboxSubject):
                     status=409, kind=created, call=self._check_again, settings=ONE_TRY,
                     claims=frozenset({Effect.UNKNOWN}), alone=True,
                     facts=(("code", "idempotency_in_flight"), *known)),
+            Cause("own-retry", "The first try is still being worked on when the second comes", None,
+                  self._save, kind=created, settings=IMPATIENT, arrange=self.busy, until=409, requests=3,
+                  effects=1, proves=("S56",)),
             replace(other, name="validation", title="A field is refused", status=422, kind=created,
                     call=lambda client, call: client._client.request(
                         "POST", "/assets", json={"name": "x" * 101}),
@@ -120,7 +132,7 @@ class ArgusSubject(SandboxSubject):
                         "POST", "/assets", json={"name": "x" * 1_100_000})),
             replace(other, name="limit", title="The key's rate limit is reached", status=429,
                     key="once_an_hour", before=(_list,),
-                    facts=(("retry_after", _is_long), ("rate_limit", bool), *known)),
+                    facts=(("retry_after", is_long), ("rate_limit", bool), *known)),
             Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
                   _list, key="two_in_two_seconds", before=(_list, _list), requests=2, wait_at_least=1.0,
                   proves=("S42",)),
@@ -137,19 +149,33 @@ class ArgusSubject(SandboxSubject):
 
     def _check_again(self, client: Any, call: Call) -> Any:
         key = f"{call.marker}-key"
-        self.start_twin(
-            "/v1/checks",
-            {"text": LONG, "competitors": CROWD},
-            {"authorization": f"Bearer {self.key('good')}", "idempotency-key": key},
+        return during(
+            self.at_work("/v1/checks", {"text": LONG}, self._headers(key)),
+            lambda: client.check(LONG, idempotency_key=key),
         )
-        return client.check(LONG, competitors=CROWD, idempotency_key=key)
+
+    def _headers(self, key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key('good')}", "idempotency-key": key}
+
+    def _save(self, client: Any, call: Call) -> Any:
+        """A check whose result is saved under an asset of its own."""
+        with self._other("good") as other:
+            asset = other.assets.create(_asset_for(call.marker))
+        return client.check(LONG, competitors=["Globex"], asset_id=asset.id, save=True)
+
+    def _other(self, key: str) -> Argus:
+        """A client that goes past the proxy."""
+        return Argus(self.key(key), base_url=self.service.url + self.path, connections=DIRECT)
 
     def _stranger(self, client: Any, call: Call) -> Any:
         """An asset made past the proxy, with another account's key."""
-        with Argus(self.key("other_tenant"), base_url=self.service.url + self.path,
-                   connections=Connections(trust_env=False)) as other:  # fmt: skip
+        with self._other("other_tenant") as other:
             asset = other.assets.create(f"{call.marker}-other")
         return client.assets.get(asset.id)
+
+
+def _asset_for(marker: str) -> str:
+    return f"{marker}-asset"
 
 
 def _create_taken(client: Any, call: Call) -> Any:
@@ -178,10 +204,6 @@ def _list(client: Any, call: Call) -> Any:
 
 def _nothing(client: Any, call: Call) -> Any:
     return client.assets.results("asset_1")
-
-
-def _is_long(seconds: float | None) -> bool:
-    return seconds is not None and 120 < seconds <= 3660
 
 
 subject = ArgusSubject()
