@@ -10,6 +10,7 @@ from __future__ import annotations
 import json as _json
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 from failwell.failure import Attempt
 from failwell.redaction import kept_url
@@ -35,6 +36,24 @@ if TYPE_CHECKING:
         @property
         def awaited(self) -> AsyncIterable[bytes]: ...
         def __iter__(self) -> Iterator[bytes]: ...
+
+    class Pieces(Protocol):
+        """
+        A body that is read as it comes.
+
+        `read` gives what came next, b"" at the end, or how it broke; content encoding undone. Each
+        `read` ends after `Timeouts.read` of its order without a byte, and at `until`. Who has read to
+        the end, or has it closed, has given its connection back.
+        """
+
+        def read(self) -> bytes | Broken: ...
+        def close(self) -> None: ...
+
+    class AwaitedPieces(Protocol):
+        """As `Pieces`, for whoever awaits."""
+
+        async def read(self) -> bytes | Broken: ...
+        async def aclose(self) -> None: ...
 
 
 _decode_json = _json.JSONDecoder().raw_decode
@@ -111,9 +130,13 @@ class Response:
         raw_headers: Pairs of bytes or of text, as the engine gives them.
         content: The body, content encoding undone.
         url: The URL that answered.
+
+    Attributes:
+        pieces: The body, where it is still to be read: `Pieces` or `AwaitedPieces`. None where it is
+            all in `content`.
     """
 
-    __slots__ = ("_attempts", "_headers", "_last", "content", "raw_headers", "status", "url")
+    __slots__ = ("_attempts", "_headers", "_last", "content", "pieces", "raw_headers", "status", "url")
 
     def __init__(
         self,
@@ -126,6 +149,7 @@ class Response:
         self.raw_headers = raw_headers
         self.content = content
         self.url = url
+        self.pieces: Any = None
         self._attempts: tuple[Attempt, ...] = ()
         self._last: tuple[float, float] | None = None
         self._headers: dict[str, str] | None = None
@@ -258,12 +282,17 @@ class Send:
         timeouts: For each wait.
         deadline: Monotonic seconds at which the attempt must be over, whatever trickles in.
         number: 1 for the first attempt of the call.
+        opens: Statuses whose answer is wanted with its body unread, in `Response.pieces`.
+        until: Monotonic seconds at which the reading of such a body must be over; `deadline` is then
+            for its head.
     """
 
     request: Request
     timeouts: Timeouts
     deadline: float
     number: int = 1
+    opens: frozenset[int] = frozenset()
+    until: float = inf
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.arriving import AwaitedArriving
 from failwell.engines.deadlines import Deadlines
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.endings import closed_with_loop, let_go, unread
@@ -243,6 +244,7 @@ class AiohttpEngine:
         else:
             await free.acquire()  # does not wait
         token = _watch.set(watch)
+        kept = False
         answer: aiohttp.ClientResponse | None = None
         failure: Exception | None = None
         left = order.deadline - monotonic()
@@ -260,6 +262,10 @@ class AiohttpEngine:
                     ssl=way.ssl,
                     timeout=self._timeout(order.timeouts, left),
                 )
+                if answer.status in order.opens:
+                    response = self._opened(answer, order, watch)
+                    kept = True
+                    return response
                 response = await self._take(answer, request, watch)
             watch.transport = None  # read whole: aiohttp has taken the connection back
             return response
@@ -273,14 +279,8 @@ class AiohttpEngine:
             failure = None
         finally:
             _watch.reset(token)
-            free.release()
-            if watch.ears is not None and watch.ears.watch is watch:
-                watch.ears.watch = None
-                if watch.transport is not None and not let_go(watch.transport):
-                    # Closing would go on sending what is left of a large request.
-                    watch.transport.abort()
-            if answer is not None and watch.transport is not None:
-                answer.close()
+            if not kept:
+                _end(free, watch, answer)
         if failure is None:
             raise unsendable(request)
         return _broken(failure, order, watch, answer)
@@ -296,8 +296,18 @@ class AiohttpEngine:
             return Broken(Phase.NOT_SENT, reason, aiohttp.ConnectionTimeoutError("no free connection"))
         return None
 
-    async def _take(self, answer: aiohttp.ClientResponse, request: Request, watch: _Watch) -> Response:
-        """Read the body; a `_RefusedError` says why it is not taken."""
+    def _opened(self, answer: aiohttp.ClientResponse, order: Send, watch: _Watch) -> Response:
+        """The answer, with its body still to be read; a `_RefusedError` says why it is not taken."""
+        head = self._begin(answer, watch)
+        response = Response(answer.status, answer.raw_headers, b"", order.request.url)
+        try:
+            response.pieces = _Arriving(head, order, answer, watch, self._deadlines, self._free)
+        except UndecodableError as exc:
+            raise _RefusedError(exc.reason, str(exc)) from None
+        return response
+
+    def _begin(self, answer: aiohttp.ClientResponse, watch: _Watch) -> Head:
+        """Take the head; a `_RefusedError` says why it is not taken."""
         limits = self._connections
         headers = answer.raw_headers
         if watch.received > limits.max_header_bytes:
@@ -306,7 +316,12 @@ class AiohttpEngine:
                 raise _RefusedError(Reason.TOO_LARGE, f"headers of {size} bytes")
         if answer.status == 101:
             raise _RefusedError(Reason.NOT_HTTP, "an upgrade that was not asked for")
-        head = Head(headers)
+        return Head(headers)
+
+    async def _take(self, answer: aiohttp.ClientResponse, request: Request, watch: _Watch) -> Response:
+        """Read the body; a `_RefusedError` says why it is not taken."""
+        limits = self._connections
+        head = self._begin(answer, watch)
         expected = head.expected
         if expected is not None and expected > limits.max_body_bytes and not _bodiless(request, answer):
             raise _RefusedError(Reason.TOO_LARGE, f"a body of {expected} bytes")
@@ -331,7 +346,7 @@ class AiohttpEngine:
                 content = decoded(content, head.coding.decode("latin-1"), limits.max_body_bytes)
             except UndecodableError as exc:
                 raise _RefusedError(exc.reason, str(exc)) from None
-        return Response(answer.status, headers, content, request.url)
+        return Response(answer.status, answer.raw_headers, content, request.url)
 
     def _timeout(self, timeouts: Timeouts, left: float) -> aiohttp.ClientTimeout:
         """`timeouts` as aiohttp takes them; the deadline in `left` seconds is kept apart."""
@@ -425,6 +440,98 @@ class AiohttpEngine:
         self._session = self._keeper = None
         await keeper.aclose()
         self._deadlines.close()
+
+
+class _Arriving(AwaitedArriving):
+    """
+    The body of an answer, read as it comes.
+
+    Args:
+        head: What the head of the answer says about it.
+        order: What was sent.
+        answer: As aiohttp has it.
+        watch: What the attempt saw of its connection.
+        deadlines: Those of the loop.
+        free: Where the place of the connection is given back.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        order: Send,
+        answer: aiohttp.ClientResponse,
+        watch: _Watch,
+        deadlines: Deadlines,
+        free: asyncio.Semaphore,
+    ) -> None:
+        super().__init__(head)
+        self._order = order
+        self._answer = answer
+        self._watch = watch
+        self._deadlines = deadlines
+        self._free = free
+        watch.reader = answer.content
+        protocol = None if answer.connection is None else answer.connection.protocol
+        if protocol is not None:
+            # aiohttp's timer would go on while nobody reads.
+            protocol.read_timeout = None
+            protocol.start_timeout()
+        answer.content.on_eof(self._ended)
+
+    def _ended(self) -> None:
+        """The body is here whole: aiohttp has taken the connection back."""
+        watch = self._watch
+        watch.transport = None
+        if watch.ears is not None and watch.ears.watch is watch:
+            watch.ears.watch = None
+
+    async def _next(self) -> bytes | Broken:
+        order, reader = self._order, self._answer.content
+        left = order.until - monotonic()
+        try:
+            if left <= 0:
+                raise TimeoutError
+            broke = reader.exception() or self._watch.broke
+            if broke is not None and (data := _unread(reader)):
+                return data
+            if self._watch.broke is not None:
+                raise _damaged(self._watch.broke)
+            with self._deadlines.until(min(left, order.timeouts.read)):
+                return await reader.readany()
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            failure: Exception = exc
+        if isinstance(failure, TimeoutError) and left > order.timeouts.read:
+            failure = aiohttp.SocketTimeoutError("no byte in the time allowed")
+        return _broken(failure, order, self._watch, self._answer)
+
+    def _refused(self, exc: UndecodableError) -> Broken:
+        return _broken(_RefusedError(exc.reason, str(exc)), self._order, self._watch, self._answer)
+
+    async def _let_go(self) -> None:
+        _end(self._free, self._watch, self._answer)
+
+
+def _unread(reader: aiohttp.StreamReader) -> bytes:
+    """
+    What came of a body before it broke.
+
+    aiohttp raises first, and hands that over never. By a name it calls private; without it, those
+    bytes are lost, and asked for again by whoever can.
+    """
+    take = getattr(reader, "_read_nowait", None)
+    return bytes(take(-1)) if take is not None else b""
+
+
+def _end(free: asyncio.Semaphore, watch: _Watch, answer: aiohttp.ClientResponse | None) -> None:
+    """Give back what an attempt has: its place, and its connection if nothing is left on it."""
+    free.release()
+    if watch.ears is not None and watch.ears.watch is watch:
+        watch.ears.watch = None
+        if watch.transport is not None and not let_go(watch.transport):
+            # Closing would go on sending what is left of a large request.
+            watch.transport.abort()
+    if answer is not None and watch.transport is not None:
+        answer.close()
 
 
 # aiohttp rounds waits above this many seconds up to whole seconds of the clock.

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.arriving import Arriving, AwaitedArriving
 from failwell.engines.bodies import BodyError
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.orders import is_sendable, unsendable
@@ -136,11 +138,13 @@ class _Attempt:
         self._head = Head(())
         self._pieces: list[bytes] = []
         self.size = 0
+        self.opens = False
 
     def build(self, client: Any, note: Any, *, awaits: bool) -> Any:
         """The client's own request for the order, with its headers and base URL."""
         request, timeouts = self.order.request, self.order.timeouts
         left = min(max(0.001, self.order.deadline - monotonic()), LONGEST_SECONDS)
+        reading = min(self.order.until - monotonic(), LONGEST_SECONDS) if self.order.opens else left
         headers = dict(request.headers)
         headers.setdefault("accept-encoding", ACCEPT_ENCODING)
         content: Any = request.content
@@ -155,12 +159,17 @@ class _Attempt:
             content=content,
             timeout=self._library.Timeout(
                 connect=min(timeouts.connect, left),
-                read=min(timeouts.read, left),
+                read=max(0.001, min(timeouts.read, reading)),
                 write=min(timeouts.write, left),
                 pool=min(timeouts.pool, left),
             ),
             extensions={"trace": note},
         )
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """What their library raises for an attempt that breaks."""
+        return self._library.TransportError, self._library.DecodingError
 
     @property
     def late(self) -> bool:
@@ -173,7 +182,10 @@ class _Attempt:
         self._head = head = Head(answer.headers.raw)
         if answer.status_code == 101:
             return self._refused(Reason.NOT_HTTP, "an upgrade that was not asked for")
-        if self.order.request.method == "HEAD" or answer.status_code in (204, 304):
+        self.opens = answer.status_code in self.order.opens and not answer.is_stream_consumed
+        if self.opens:
+            self.order = replace(self.order, deadline=self.order.until)
+        elif self.order.request.method == "HEAD" or answer.status_code in (204, 304):
             head.expected = None
         elif head.expected is not None and head.expected > self._limit:
             return self._refused(Reason.TOO_LARGE, f"a body of {head.expected} bytes")
@@ -202,8 +214,26 @@ class _Attempt:
                 try:
                     content = decoded(content, head.coding.decode("latin-1"), self._limit)
                 except UndecodableError as exc:
-                    return self._refused(exc.reason, str(exc))
+                    return self.undecodable(exc)
         return Response(answer.status_code, answer.headers.raw, content, self.order.request.url)
+
+    def opened(self, pieces: type[_Arriving] | type[_AwaitedArriving]) -> Response | Broken:
+        """The answer, with its body still to be read; how it breaks, if it is of an unknown coding."""
+        answer = self._answer
+        response = Response(answer.status_code, answer.headers.raw, b"", self.order.request.url)
+        try:
+            response.pieces = pieces(self._head, self, answer)
+        except UndecodableError as exc:
+            return self.undecodable(exc)
+        return response
+
+    def undecodable(self, exc: UndecodableError) -> Broken:
+        """How it broke, if its content coding is damaged."""
+        return self._refused(exc.reason, str(exc))
+
+    def silent(self) -> Broken:
+        """How it broke, if nothing came in the time allowed."""
+        return self._broken(Reason.READ_TIMEOUT, self._library.ReadTimeout("no byte in the time allowed"))
 
     def expired(self) -> Broken:
         """How the attempt ends at its deadline."""
@@ -288,6 +318,74 @@ def _named(exc: BaseException, reasons: dict[str, Reason]) -> Reason | None:
     return next((reasons[c.__name__] for c in type(exc).__mro__ if c.__name__ in reasons), None)
 
 
+class _Arriving(Arriving):
+    """The body of an answer, read as it comes."""
+
+    def __init__(self, head: Head, attempt: _Attempt, answer: Any) -> None:
+        super().__init__(head)
+        self._attempt = attempt
+        self._answer = answer
+        self._raw = answer.iter_raw()
+
+    def _next(self) -> bytes | Broken:
+        attempt = self._attempt
+        if attempt.late:
+            return attempt.expired()
+        try:
+            for piece in self._raw:
+                if piece:
+                    attempt.size += len(piece)
+                    return piece  # type: ignore[no-any-return]  # of whichever library
+        except attempt.failures as exc:
+            return attempt.failed(exc)
+        return b""
+
+    def _refused(self, exc: UndecodableError) -> Broken:
+        return self._attempt.undecodable(exc)
+
+    def _let_go(self) -> None:
+        self._answer.close()
+
+
+class _AwaitedArriving(AwaitedArriving):
+    """As `_Arriving`."""
+
+    def __init__(self, head: Head, attempt: _Attempt, answer: Any) -> None:
+        super().__init__(head)
+        self._attempt = attempt
+        self._answer = answer
+        self._raw = answer.aiter_raw()
+
+    async def _next(self) -> bytes | Broken:
+        from anyio import move_on_after
+
+        attempt = self._attempt
+        left, idle = attempt.order.until - monotonic(), attempt.order.timeouts.read
+        if left <= 0:
+            return attempt.expired()
+        try:
+            with move_on_after(min(left, idle, LONGEST_SECONDS)) as scope:
+                async for piece in self._raw:
+                    if piece:
+                        attempt.size += len(piece)
+                        return piece  # type: ignore[no-any-return]  # as above
+        except attempt.failures as exc:
+            return attempt.failed(exc)
+        if scope.cancelled_caught:
+            return attempt.expired() if left <= idle else attempt.silent()
+        return b""
+
+    def _refused(self, exc: UndecodableError) -> Broken:
+        return self._attempt.undecodable(exc)
+
+    async def _let_go(self) -> None:
+        # trio warns of a generator that is left to the garbage collector.
+        try:
+            await self._raw.aclose()
+        finally:
+            await self._answer.aclose()
+
+
 class _Family:
     """
     What the sync and the async engine have in common.
@@ -361,10 +459,14 @@ class BroughtEngine(_Family):
         if isinstance(wanted, Broken):
             return wanted
         answer: Any = None
+        kept = False
         try:
             answer = self._client.send(wanted, stream=True, follow_redirects=False)
             result: Response | Broken | None = attempt.begin(answer)
-            if result is None and not answer.is_stream_consumed:
+            if result is None and attempt.opens:
+                result = attempt.opened(_Arriving)
+                kept = isinstance(result, Response)
+            elif result is None and not answer.is_stream_consumed:
                 for piece in answer.iter_raw():
                     result = attempt.take(piece)
                     if result is not None:
@@ -379,7 +481,7 @@ class BroughtEngine(_Family):
         except BodyError as exc:
             failure = attempt.unread(exc)
         finally:
-            if answer is not None:
+            if answer is not None and not kept:
                 answer.close()
         return attempt.failed(failure)
 
@@ -417,10 +519,14 @@ class AsyncBroughtEngine(_Family):
 
     async def _send(self, attempt: _Attempt, wanted: Any) -> Response | Broken:
         answer: Any = None
+        kept = False
         try:
             answer = await self._client.send(wanted, stream=True, follow_redirects=False)
             result: Response | Broken | None = attempt.begin(answer)
-            if result is None and not answer.is_stream_consumed:
+            if result is None and attempt.opens:
+                result = attempt.opened(_AwaitedArriving)
+                kept = isinstance(result, Response)
+            elif result is None and not answer.is_stream_consumed:
                 pieces = answer.aiter_raw()
                 async for piece in pieces:
                     result = attempt.take(piece)
@@ -437,7 +543,7 @@ class AsyncBroughtEngine(_Family):
         except BodyError as exc:
             failure = attempt.unread(exc)
         finally:
-            if answer is not None:
+            if answer is not None and not kept:
                 await answer.aclose()
         return attempt.failed(failure)
 

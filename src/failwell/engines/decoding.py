@@ -135,17 +135,15 @@ class Undoing:
             data, self._waiting = self._waiting, b""
             return data
         while self._waiting:
-            if self._stream is None and not self._begin():
+            stream = self._stream or self._begin()
+            if stream is None:
                 return b""
             try:
-                piece: bytes = self._stream.decompress(self._waiting, _PIECE_BYTES)
+                piece: bytes = stream.decompress(self._waiting, _PIECE_BYTES)
             except zlib.error as exc:
                 raise UndecodableError(Reason.ENCODING, f"damaged {self._coding} body: {exc}") from None
-            if self._stream.eof:
-                self._waiting = self._stream.unused_data
-                self._stream = None
-            else:
-                self._waiting = self._stream.unconsumed_tail
+            self._stream = None if stream.eof else stream
+            self._waiting = stream.unused_data if stream.eof else stream.unconsumed_tail
             if piece:
                 return piece
         return b""
@@ -160,22 +158,21 @@ class Undoing:
         if self._stream is not None or self._waiting:
             raise UndecodableError(Reason.ENCODING, f"{self._coding} body ends before its end")
 
-    def _begin(self) -> bool:
-        """Make ready for the beginning, or for the next member of a gzip file; False to wait for more."""
+    def _begin(self) -> Any:
+        """What undoes the beginning, or the next member of a gzip file; None to wait for more."""
         waiting = self._waiting
         if self._members and not waiting.strip(b"\0"):
             self._waiting = b""  # padding, which gzip itself ignores
-            return False
+            return None
         if self._members and self._coding == "deflate":
             raise UndecodableError(Reason.ENCODING, "bytes after the end of a deflate body")
         if len(waiting) < 2:
-            return False
+            return None
         wbits = _WBITS[self._coding]
         if self._coding == "deflate" and not _has_zlib_header(waiting):
             wbits = -zlib.MAX_WBITS  # as above
-        self._stream = zlib.decompressobj(wbits)
         self._members += 1
-        return True
+        return zlib.decompressobj(wbits)
 
 
 def _inflated(body: bytes, coding: str, limit_bytes: int) -> bytes:

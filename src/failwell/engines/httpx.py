@@ -17,6 +17,7 @@ import httpcore2
 import httpx2
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.arriving import Arriving, AwaitedArriving
 from failwell.engines.bodies import BodyError
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.endings import closed_with_loop
@@ -70,6 +71,8 @@ class _Attempt:
     Attributes:
         pool: The pool to ask.
         wanted: What to ask it for.
+        opens: Whether the body of the answer is left to be read.
+        size: Bytes of body received.
     """
 
     __slots__ = (
@@ -77,10 +80,11 @@ class _Attempt:
         "_connections",
         "_head",
         "_order",
-        "_size",
         "_status",
         "headers",
+        "opens",
         "pool",
+        "size",
         "wanted",
         "wire",
     )
@@ -93,8 +97,9 @@ class _Attempt:
         self._order = order
         self._connections = limits
         self._status = 0
+        self.opens = False
         self._chunks: list[bytes] = []
-        self._size = 0
+        self.size = 0
         headers = _headers(request, route)
         if headers is None:
             raise unsendable(request)
@@ -111,6 +116,7 @@ class _Attempt:
         """Take the head of an answer; how it breaks at once, if it does."""
         wire, limits = self.wire, self._connections
         self._status = status = response.status
+        self.opens = status in self._order.opens
         self.headers = headers = response.headers
         self._head = head = Head(headers)
         wire.answered = True
@@ -123,7 +129,9 @@ class _Attempt:
                 Reason.NOT_HTTP, httpx2.RemoteProtocolError("an upgrade that was not asked for")
             )
         expected = head.expected
-        if expected is not None:
+        if self.opens:
+            wire.deadline = self._order.until
+        elif expected is not None:
             if self._order.request.method == "HEAD" or status in (204, 304):
                 head.expected = None
             elif expected > limits.max_body_bytes:
@@ -133,8 +141,8 @@ class _Attempt:
     def take(self, chunk: bytes) -> Broken | None:
         """Take a piece of the body."""
         self._chunks.append(chunk)
-        self._size += len(chunk)
-        if self._size > self._connections.max_body_bytes:
+        self.size += len(chunk)
+        if self.size > self._connections.max_body_bytes:
             return self._too_large(f"a body of more than {self._connections.max_body_bytes} bytes")
         return None
 
@@ -148,8 +156,21 @@ class _Attempt:
                     content, self._head.coding.decode("latin-1"), self._connections.max_body_bytes
                 )
             except UndecodableError as exc:
-                return self._broken(exc.reason, httpx2.DecodingError(str(exc)))
+                return self.undecodable(exc)
         return Response(self._status, self.headers, content, self._order.request.url)
+
+    def opened(self, pieces: type[_Pieces] | type[_AwaitedPieces], response: httpcore2.Response) -> Any:
+        """The answer, whose body is still to be read; how it breaks, if it is of an unknown coding."""
+        answer = Response(self._status, self.headers, b"", self._order.request.url)
+        try:
+            answer.pieces = pieces(self._head, self, response)
+        except UndecodableError as exc:
+            return self.undecodable(exc)
+        return answer
+
+    def undecodable(self, exc: UndecodableError) -> Broken:
+        """How it broke, if its content coding is damaged."""
+        return self._broken(exc.reason, httpx2.DecodingError(str(exc)))
 
     def failed(self, exc: Exception) -> Broken:
         """
@@ -192,7 +213,7 @@ class _Attempt:
             cause,
             status=self._status,
             raw_headers=self.headers,
-            received=self._size,
+            received=self.size,
             expected=self._head.expected if answered else None,
         )
 
@@ -226,6 +247,75 @@ def bad_url(url: str) -> Broken:
     """The attempt at a URL that no request can be sent to."""
     text = f"{kept_url(url)!r} is not a URL of http or https"
     return Broken(Phase.NOT_SENT, Reason.BAD_URL, httpx2.UnsupportedProtocol(text))
+
+
+class _Pieces(Arriving):
+    """The body of an answer, read as it comes from its connection."""
+
+    def __init__(self, head: Head, attempt: _Attempt, response: httpcore2.Response) -> None:
+        super().__init__(head)
+        self._attempt = attempt
+        self._response = response
+        self._chunks: Any = iter(response.stream)  # type: ignore[arg-type]  # it is both kinds
+
+    def _next(self) -> bytes | Broken:
+        attempt = self._attempt
+        try:
+            for chunk in self._chunks:
+                attempt.size += len(chunk)
+                return chunk  # type: ignore[no-any-return]  # httpcore says Any where it is both kinds
+        except _FAILURES as exc:
+            return attempt.failed(exc)
+        stream = self._response.extensions["network_stream"]
+        if has_leftovers(attempt.pool, stream):
+            stream.spoil()
+        return b""
+
+    def _refused(self, exc: UndecodableError) -> Broken:
+        return self._attempt.undecodable(exc)
+
+    def _let_go(self) -> None:
+        self._chunks.close()
+        self._response.close()
+
+    def _interrupted(self) -> None:
+        try:
+            self.close()
+        finally:
+            forget(self._attempt.pool, self._attempt.wanted)
+
+
+class _AwaitedPieces(AwaitedArriving):
+    """As `_Pieces`."""
+
+    def __init__(self, head: Head, attempt: _Attempt, response: httpcore2.Response) -> None:
+        super().__init__(head)
+        self._attempt = attempt
+        self._response = response
+        self._chunks: Any = aiter(response.stream)  # type: ignore[arg-type]  # it is both kinds
+
+    async def _next(self) -> bytes | Broken:
+        attempt = self._attempt
+        try:
+            async for chunk in self._chunks:
+                attempt.size += len(chunk)
+                return chunk  # type: ignore[no-any-return]  # as above
+        except _FAILURES as exc:
+            return attempt.failed(exc)
+        stream = self._response.extensions["network_stream"]
+        if has_leftovers(attempt.pool, stream):
+            stream.spoil()
+        return b""
+
+    def _refused(self, exc: UndecodableError) -> Broken:
+        return self._attempt.undecodable(exc)
+
+    async def _let_go(self) -> None:
+        # trio warns of a generator that is left to the garbage collector.
+        try:
+            await self._chunks.aclose()
+        finally:
+            await self._response.aclose()
 
 
 class HttpxEngine:
@@ -274,9 +364,13 @@ class HttpxEngine:
         except _FAILURES as exc:
             failure: Exception = exc
         else:
+            kept = False
             try:
-                result = attempt.begin(response)
-                if result is None:
+                result: Response | Broken | None = attempt.begin(response)
+                if result is None and attempt.opens:
+                    result = attempt.opened(_Pieces, response)
+                    kept = type(result) is Response
+                elif result is None:
                     for chunk in response.stream:
                         result = attempt.take(chunk)
                         if result is not None:
@@ -290,7 +384,8 @@ class HttpxEngine:
                 failure = exc
             finally:
                 # Gives the connection back to the pool, or closes it if its answer was not read whole.
-                response.close()
+                if not kept:
+                    response.close()
         return attempt.failed(failure)
 
     def close(self) -> None:
@@ -363,9 +458,13 @@ class AsyncHttpxEngine:
         except _FAILURES as exc:
             failure: Exception = exc
         else:
+            kept = False
             try:
-                result = attempt.begin(response)
-                if result is None:
+                result: Response | Broken | None = attempt.begin(response)
+                if result is None and attempt.opens:
+                    result = attempt.opened(_AwaitedPieces, response)
+                    kept = type(result) is Response
+                elif result is None:
                     chunks: Any = aiter(response.stream)
                     async for chunk in chunks:
                         result = attempt.take(chunk)
@@ -381,7 +480,8 @@ class AsyncHttpxEngine:
             except _FAILURES as exc:
                 failure = exc
             finally:
-                await response.aclose()
+                if not kept:
+                    await response.aclose()
         return attempt.failed(failure)
 
     async def aclose(self) -> None:

@@ -15,19 +15,22 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 import httpx2
+from anyio.lowlevel import checkpoint_if_cancelled
 from pyreqwest import exceptions
 from pyreqwest.client import ClientBuilder, SyncClientBuilder
 from pyreqwest.proxy import ProxyBuilder
 
 from failwell.call.messages import Broken, Phase, Reason, Response
+from failwell.engines.arriving import Arriving, AwaitedArriving
 from failwell.engines.bodies import BodyError
-from failwell.engines.decoding import ACCEPT_ENCODING, UndecodableError, decoded
+from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.orders import METHODS_WITH_BODY, unsendable
 from failwell.engines.pools import usable_proxy
 from failwell.engines.routes import proxy_for
@@ -194,7 +197,9 @@ class _Family:
             )
         # The answer is handed over with the first byte of its body, not with all of it: then its
         # status is known when the rest is cut off. To wait for the head alone costs another turn.
-        return builder.timeout(_span(left)).streamed_read_buffer_limit(1).build_streamed()
+        # For a body that is read as it comes, the limit of a request ends the reading of it, too.
+        left, read_ahead = (left, 1) if not order.opens else (order.until - monotonic(), 0)
+        return builder.timeout(_span(left)).streamed_read_buffer_limit(read_ahead).build_streamed()
 
     def _streaming(self, builder: Any, body: Streamed) -> Any:
         """`builder` with a body that is sent in pieces."""
@@ -225,6 +230,15 @@ class _Family:
                 return _refused(answer, exc.reason, str(exc), received, expected)
         return Response(answer.status, answer.headers.items(), content, request.url)
 
+    def _whole(self, answer: Any, pieces: list[Any], late: bool, order: Send) -> Response | Broken:
+        """An answer that was to be read as it comes, and is of a status that is not."""
+        content = b"".join(map(bytes, pieces))
+        if late:
+            return _refused(answer, Reason.DEADLINE, "the deadline has passed", len(content))
+        if len(content) > self._connections.max_body_bytes:
+            return self._too_large(answer, len(content))
+        return self._end(answer, content, order.request)
+
     def _too_large(self, answer: Any, received: int) -> Broken:
         text = f"a body of more than {self._connections.max_body_bytes} bytes"
         return _refused(answer, Reason.TOO_LARGE, text, received)
@@ -248,6 +262,8 @@ class PyreqwestEngine(_Family):
         wanted = self._build(order)
         if type(wanted) is Broken:
             return wanted
+        if order.opens:
+            return self._open(wanted, order)
         answer: Any = None
         received = 0
         try:
@@ -278,6 +294,40 @@ class PyreqwestEngine(_Family):
             if not isinstance(order.request.content, bytes | None):
                 _lost.at = monotonic()  # its thread may still be about to ask for another piece
         return _broken(failure, order, answer, received)
+
+    def _open(self, wanted: Any, order: Send) -> Response | Broken:
+        """As `send`, for an order with statuses whose body is left to be read."""
+        answer: Any = None
+        kept = False
+        pieces: list[Any] = []
+        try:
+            answer = wanted.__enter__()
+            if answer.status in order.opens:
+                response = _opened(_Arriving, wanted, answer, order)
+                kept = type(response) is Response
+                return response
+            refused = self._begin(answer, order.request)
+            if type(refused) is Broken:
+                return refused
+            reader, size, late = answer.body_reader, 0, False
+            while size <= self._connections.max_body_bytes and (piece := reader.read_chunk()) is not None:
+                pieces.append(piece)
+                size += len(piece)
+                if late := monotonic() >= order.deadline:
+                    break
+            return self._whole(answer, pieces, late, order)
+        except exceptions.BuilderError:
+            return _bad_url(order.request)
+        except BodyError as exc:
+            return Broken(Phase.SENT, exc.reason, exc)
+        except exceptions.RequestError as exc:
+            failure = exc
+        finally:
+            if answer is not None and not kept:
+                wanted.__exit__(None, None, None)
+            if not isinstance(order.request.content, bytes | None):
+                _lost.at = monotonic()
+        return _broken(failure, order, answer, sum(map(len, pieces)))
 
     def close(self) -> None:
         """Close every connection."""
@@ -318,6 +368,8 @@ class AsyncPyreqwestEngine(_Family):
         wanted = self._build(order)
         if type(wanted) is Broken:
             return wanted
+        if order.opens:
+            return await self._open(wanted, order)
         answer: Any = None
         received = 0
         try:
@@ -350,12 +402,144 @@ class AsyncPyreqwestEngine(_Family):
         _lost.at = monotonic()
         return _broken(failure, order, answer, received)
 
+    async def _open(self, wanted: Any, order: Send) -> Response | Broken:
+        """As `send`, for an order with statuses whose body is left to be read."""
+        answer: Any = None
+        kept = False
+        pieces: list[Any] = []
+        try:
+            async with asyncio.timeout(min(order.deadline - monotonic(), LONGEST_SECONDS)):
+                answer = await wanted.__aenter__()
+                if answer.status in order.opens:
+                    response = _opened(_AwaitedArriving, wanted, answer, order)
+                    kept = type(response) is Response
+                    return response
+                refused = self._begin(answer, order.request)
+                if type(refused) is Broken:
+                    return refused
+                reader, size = answer.body_reader, 0
+                while (
+                    size <= self._connections.max_body_bytes
+                    and (piece := await reader.read_chunk()) is not None
+                ):
+                    pieces.append(piece)
+                    size += len(piece)
+                return self._whole(answer, pieces, False, order)
+        except exceptions.BuilderError:
+            return _bad_url(order.request)
+        except BodyError as exc:
+            return Broken(Phase.SENT, exc.reason, exc)
+        except exceptions.RequestError as exc:
+            failure: exceptions.RequestError | None = exc
+        except TimeoutError:
+            failure = None
+            _lost.at = monotonic()
+        except asyncio.CancelledError:
+            _lost.at = monotonic()
+            raise
+        finally:
+            if answer is not None and not kept:
+                await wanted.__aexit__(None, None, None)
+        received = sum(map(len, pieces))
+        if failure is not None:
+            _lost.at = monotonic()
+            return _broken(failure, order, answer, received)
+        if answer is not None:
+            return _refused(answer, Reason.DEADLINE, "the deadline has passed", received)
+        cause = exceptions.ReadTimeoutError("the deadline has passed", {"causes": None})
+        return Broken(Phase.SENT, Reason.DEADLINE, cause)
+
     async def aclose(self) -> None:
         """Close every connection."""
         clients, self._clients = self._clients, {}
         if os.getpid() == self._pid:
             for client in clients.values():
                 await client.close()
+
+
+class _Arriving(Arriving):
+    """
+    The body of an answer, read as it comes; Rust ends each wait.
+
+    Args:
+        head: What the head of the answer says about it.
+        wanted: What was asked, and is ended when nothing more is read.
+        answer: As pyreqwest has it.
+        order: What was sent.
+    """
+
+    def __init__(self, head: Head, wanted: Any, answer: Any, order: Send) -> None:
+        super().__init__(head)
+        self._wanted = wanted
+        self._answer = answer
+        self._order = replace(order, deadline=order.until)
+        self._reader = answer.body_reader
+        self._received = 0
+
+    def _next(self) -> bytes | Broken:
+        try:
+            piece = self._reader.read_chunk()
+        except exceptions.RequestError as exc:
+            return _broken(exc, self._order, self._answer, self._received)
+        if piece is None:
+            return b""
+        self._received += len(piece)
+        return bytes(piece)
+
+    def _refused(self, exc: UndecodableError) -> Broken:
+        return _refused(self._answer, exc.reason, str(exc), self._received)
+
+    def _let_go(self) -> None:
+        self._wanted.__exit__(None, None, None)
+
+
+class _AwaitedArriving(AwaitedArriving):
+    """As `_Arriving`."""
+
+    def __init__(self, head: Head, wanted: Any, answer: Any, order: Send) -> None:
+        super().__init__(head)
+        self._wanted = wanted
+        self._answer = answer
+        self._order = replace(order, deadline=order.until)
+        self._reader = answer.body_reader
+        self._received = 0
+
+    async def _next(self) -> bytes | Broken:
+        try:
+            piece = await self._reader.read_chunk()
+        except exceptions.RequestError as exc:
+            return _broken(exc, self._order, self._answer, self._received)
+        except asyncio.CancelledError:
+            _lost.at = monotonic()
+            # What Rust raises says nothing of the scope of anyio that was cancelled, which then lets it pass.
+            await checkpoint_if_cancelled()
+            raise
+        if piece is None:
+            return b""
+        self._received += len(piece)
+        return bytes(piece)
+
+    def _refused(self, exc: UndecodableError) -> Broken:
+        return _refused(self._answer, exc.reason, str(exc), self._received)
+
+    async def _let_go(self) -> None:
+        _lost.at = monotonic()
+        await self._wanted.__aexit__(None, None, None)
+
+
+def _opened(
+    pieces: type[_Arriving] | type[_AwaitedArriving], wanted: Any, answer: Any, order: Send
+) -> Response | Broken:
+    """The answer, with its body still to be read; how it breaks, if it is of an unknown coding."""
+    head = Head(())
+    codings = answer.get_header_all("content-encoding")
+    head.coding = ",".join(codings).encode("latin-1", "replace") if codings else None
+    response = Response(answer.status, list(answer.headers.items()), b"", order.request.url)
+    try:
+        response.pieces = pieces(head, wanted, answer, order)
+    except UndecodableError as exc:
+        return _refused(answer, exc.reason, str(exc))
+    return response
 
 
 def _span(seconds: float) -> timedelta:
