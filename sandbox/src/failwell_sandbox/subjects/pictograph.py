@@ -7,8 +7,8 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.engines.base import Connections
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import SandboxSubject, exported
-from pictograph import AsyncClient, Client, exceptions
+from pictograph import AsyncClient, Client, FileResult, exceptions
 from pictograph.workflows import upload_folder, upload_folder_async
 
 _DIRECT = Connections(trust_env=False)
@@ -49,7 +49,10 @@ class PictographSubject(SandboxSubject):
             self.folder = Path(folder)
             self.image_file = self.folder / "leaf.png"
             self.image_file.write_bytes(_png())
-            (self.folder / "broken").mkdir()
+            for name in ("broken", "five"):
+                (self.folder / name).mkdir()
+            for number in range(5):
+                (self.folder / "five" / f"{number}.png").write_bytes(_png() + bytes(number))
             (self.folder / "broken" / "text.png").write_text("This is no image.")
             self._poor_key = self.service.new_key(tenant=POOR)
             self._prepare("poor")
@@ -175,8 +178,18 @@ class PictographSubject(SandboxSubject):
                         call.marker, description="x" * 1_100_000)),
             Cause("still-training", "A training is not over in the time allowed",
                   exceptions.PollTimeoutError,
-                  lambda client, call: client.training.wait(self._run_id, timeout=0.05),
-                  arrange=self._training, facts=(("run_id", self._is_the_run),)),
+                  lambda client, call: client.training.wait(self._run_id, timeout=0.9),
+                  arrange=self._training, proves=("S63",),
+                  facts=(("run_id", self._is_the_run), ("job_status", _is_open))),
+            Cause("looked-at-as-asked", "A training is looked at no earlier than the service says",
+                  exceptions.PollTimeoutError,
+                  lambda client, call: client.training.wait(self._run_id, timeout=1.9),
+                  arrange=self._training, requests=2, wait_at_least=1.0, proves=("S64",),
+                  facts=(("run_id", self._is_the_run),)),
+            Cause("job-begun-again", "A job is asked for again with its key: the same job, begun once", None,
+                  self._export, kind=created, before=(self._export,), effects=1, proves=("S65",)),
+            Cause("folder-goes-on", "A folder was uploaded in part: the rest is, and nothing twice", None,
+                  self._upload_rest, before=(self._upload_some,), requests=4, proves=("S62",)),
             Cause("cancelled", "A training was cancelled", exceptions.JobFailedError,
                   lambda client, call: client.training.wait(self._cancelled_run()),
                   facts=(("run_id", bool),)),
@@ -256,6 +269,42 @@ class PictographSubject(SandboxSubject):
         upload: Any = upload_folder if isinstance(client, Client) else upload_folder_async
         return upload(client, self.dataset_id, self.folder / "broken", progress=False)
 
+    def _export(self, client: Any, call: Call) -> Any:
+        return client.datasets.export(self.dataset_id, name=call.marker, idempotency_key=f"{call.marker}-key")
+
+    def _upload_some(self, client: Any, call: Call) -> Any:
+        """Upload three of five files, and be interrupted."""
+
+        def stop(result: FileResult, done: int, total: int) -> None:
+            if done == 3:
+                raise _InterruptedError
+
+        uploading = self._upload_five(client, call, stop)
+        if isinstance(client, Client):
+            with suppress(_InterruptedError):
+                uploading()
+            return None
+
+        async def awaited() -> None:
+            with suppress(_InterruptedError):
+                await uploading()
+
+        return awaited()
+
+    def _upload_rest(self, client: Any, call: Call) -> Any:
+        return self._upload_five(client, call, False)()
+
+    def _upload_five(self, client: Any, call: Call, progress: Any) -> Callable[[], Any]:
+        upload: Any = upload_folder if isinstance(client, Client) else upload_folder_async
+        return lambda: upload(
+            client, self.dataset_id, self.folder / "five", into=call.marker, skip_existing=True,
+            concurrency=1, progress=progress,
+        )  # fmt: skip
+
+
+class _InterruptedError(Exception):
+    """What ends an upload in the middle."""
+
 
 @contextmanager
 def _at_last(event: threading.Event) -> Iterator[None]:
@@ -304,6 +353,10 @@ def _list(client: Any, call: Call) -> Any:
 
 def _names_the_class(errors: list[dict[str, Any]]) -> bool:
     return ["body", "annotations", 0, "class"] in [error["loc"] for error in errors]
+
+
+def _is_open(status: str) -> bool:
+    return status in ("queued", "running")
 
 
 def _is_long(seconds: float | None) -> bool:
