@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 import failwell
-from argus import Argus, ArgusError, ArgusTypeError, ArgusValueError, AsyncArgus
+from argus import Argus, ArgusAuthenticationError, ArgusError, ArgusTypeError, ArgusValueError, AsyncArgus
 from failwell.testing import FakeClock, ScriptedEngine, answer
 from failwell_sandbox.argus.app import NewAsset, NewBatch, NewCheck
 
 KEY = "rsk_0123456789abcdefghijABCDEFGHIJ01"
+DIRECT = failwell.Connections(trust_env=False)
 
 WRONG_TYPES: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda c: c.check(b"text"), "text", "bytes"),
@@ -182,6 +183,15 @@ def test_a_malformed_key_is_refused_without_being_repeated(client: Any, key: str
     assert type(caught.value) is ArgusValueError
     assert len(key) < 5 or key not in str(caught.value)
     assert nothing_was_sent(wire)
+
+
+@pytest.mark.parametrize("key", ["sk_...", "rsk_a", "sk_live.a+b/c=", "rsk_rsk_"])
+def test_a_key_is_judged_by_what_it_begins_with(key: str, wire: Any) -> None:
+    wire.will_answer(401, {"detail": "Nobody has this key."})
+    with Argus(key, base_url=wire.url, connections=DIRECT) as argus, pytest.raises(ArgusAuthenticationError):
+        argus.check("text")
+
+    assert wire.requests[0][2]["authorization"] == f"Bearer {key}"
 
 
 @pytest.mark.parametrize("client", [Argus, AsyncArgus])

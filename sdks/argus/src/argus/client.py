@@ -43,7 +43,8 @@ MAX_LIMIT = 100
 # Seconds for a whole call, tries and waits included.
 DEADLINE = 60.0
 
-_KEY = re.compile(r"r?sk_[A-Za-z0-9_-]+")
+# What stands behind the prefix is the service's own affair.
+_KEY = re.compile(r"r?sk_[\x21-\x7e]+")
 
 # The result of a no-op: nothing was looked for, and it says so.
 _NOTHING = CheckResult(())
