@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,34 @@ def test_nothing_is_seen_where_nothing_stands_out(tmp_path: Path) -> None:
     ):
         path.write_bytes(data)
         assert len(pixels.regions(pixels.load(path))) == seen
+
+
+def test_places_are_pixels_of_the_image_however_thin_it_is(tmp_path: Path) -> None:
+    pixels = pytest.importorskip("failwell_sandbox.pictograph.pixels", reason="needs the extra `learning`")
+    path = tmp_path / "image"
+    for size, box in (((1, 4096), (0, 1024, 1, 2048)), ((4096, 1), (1024, 0, 2048, 1))):
+        path.write_bytes(png(*size, [(box, RED)]))
+        picture = pixels.load(path)
+        (region,) = pixels.regions(picture)
+        assert region.box == pytest.approx(box, abs=16)
+        redness = pixels.crop(picture, region.box).mean(axis=(0, 1))
+        assert redness == pytest.approx([channel / 255 for channel in RED], abs=0.1)
+
+
+def test_an_image_of_16_bits_is_as_bright_as_it_is(tmp_path: Path) -> None:
+    pixels = pytest.importorskip("failwell_sandbox.pictograph.pixels", reason="needs the extra `learning`")
+    rows = b"".join(b"\0" + struct.pack(">8H", *(0x4000,) * 4, *(0xC000,) * 4) for _ in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    path = tmp_path / "image"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in parts
+        )
+    )
+    seen = pixels.load(path).pixels
+
+    assert seen[0, 0, 0] == pytest.approx(0.25, abs=0.01)
+    assert seen[0, 7, 2] == pytest.approx(0.75, abs=0.01)

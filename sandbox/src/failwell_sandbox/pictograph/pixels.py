@@ -50,13 +50,14 @@ class Picture(NamedTuple):
 
     Attributes:
         pixels: Height x width x 3, from 0 to 1.
-        scale: How many of its own pixels are one of these.
+        scale: How many of its own pixels are one of these, across and down: of an image that is a line
+            the two differ.
         width: Of the image itself.
         height: Of the image itself.
     """
 
     pixels: Floats
-    scale: float
+    scale: tuple[float, float]
     width: int
     height: int
 
@@ -97,7 +98,7 @@ def load(path: Path) -> Picture:
                         "too_large_to_decode", f"the image has more than {MOST_PIXELS} pixels"
                     )
                 image.draft("RGB", (SIDE * 2, SIDE * 2))
-                small = image.convert("RGB")
+                small = _of_8_bits(image).convert("RGB")
                 small.thumbnail((SIDE, SIDE))
     except UndecodableError:
         raise
@@ -106,7 +107,14 @@ def load(path: Path) -> Picture:
     except Exception as exc:  # a decoder fails in as many ways as there are files
         raise UndecodableError("not_decodable", "the image cannot be decoded") from exc
     pixels = np.asarray(small, dtype=np.float32) / 255.0
-    return Picture(pixels, width / pixels.shape[1], width, height)
+    return Picture(pixels, (width / pixels.shape[1], height / pixels.shape[0]), width, height)
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """The image itself, or what it is with 8 bits of its 16: Pillow would cut off what is above 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
 
 
 def regions(picture: Picture) -> list[Region]:
@@ -157,7 +165,8 @@ def _region(picture: Picture, rows: Any, columns: Any, share: float) -> Region:
 
     def inside(x: float, y: float) -> tuple[float, float]:
         # A reduced pixel may stick out by a fraction.
-        return min(x * picture.scale, picture.width), min(y * picture.scale, picture.height)
+        across, down = picture.scale
+        return min(x * across, picture.width), min(y * down, picture.height)
 
     # The outermost pixel of each row, both corners of each side, is all that a hull can touch.
     corners = set()
@@ -200,7 +209,8 @@ def _turn(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> int:
 def crop(picture: Picture, box: tuple[float, float, float, float]) -> Floats:
     """32 x 32 pixels of what is in a box, whose numbers are pixels of the image itself."""
     height, width = picture.pixels.shape[:2]
-    x, y, w, h = (value / picture.scale for value in box)
+    across, down = picture.scale
+    x, y, w, h = box[0] / across, box[1] / down, box[2] / across, box[3] / down
     left, top = min(max(int(x), 0), width - 1), min(max(int(y), 0), height - 1)
     right = min(max(round(x + w), left + 1), width)
     bottom = min(max(round(y + h), top + 1), height)
