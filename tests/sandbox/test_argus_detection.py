@@ -119,6 +119,13 @@ def test_a_name_is_given_back_as_it_was_asked_for() -> None:
     assert (mention.name, mention.start, mention.end, mention.score) == ("globex", 6, 12, 1.0)
 
 
+def test_a_part_in_latin_letters_is_not_found_in_a_longer_word() -> None:
+    assert found("우리LG전자는 LG전자다", names=["LG전자"]) == [("exact", "LG전자")] * 2
+    assert found("XLG전자", names=["LG전자"], min_score=0.9) == []
+    assert found("삼성SDI와", names=["삼성SDI"]) == [("exact", "삼성SDI")]
+    assert found("삼성SDIX", names=["삼성SDI"], min_score=0.95) == []
+
+
 def test_a_short_name_of_hangul_is_found_only_as_it_is() -> None:
     """Its two syllables are six letters, and one of them makes another word."""
     assert found("삼정", names=["삼성"]) == []

@@ -55,7 +55,7 @@ _UNSPACED = re.compile(
 )
 
 # What stands behind a letter and makes another one of it: a mark, the rest of a syllable of Hangul.
-_MORE = rf"[{MARKS}\u1160-\u11ff]"
+_MORE = re.compile(rf"[{MARKS}\u1160-\u11ff]")
 
 # Signs that are read out, and so are a part of a name.
 _SIGNS = "&+#@%$€£¥"
@@ -221,9 +221,13 @@ def _signs(text: str, words: Sequence[tuple[int, int]]) -> tuple[str, ...]:
 
 
 def _anywhere(view: View, name: _Name) -> Iterator[tuple[int, int]]:
-    needle = r"\s*".join(map(re.escape, name.folded.split()))
-    for match in re.finditer(rf"{needle}(?!{_MORE})", view.text):
-        yield view.span(*match.span())
+    parts = name.folded.split()
+    # What is of ASCII begins and ends where a word does, in these scripts as well.
+    begins = r"(?<![a-z0-9])" if re.match("[a-z0-9]", parts[0]) else ""
+    ends = r"(?![a-z0-9])" if re.search(r"[a-z0-9]\Z", parts[-1]) else ""
+    for match in re.finditer(begins + r"\s*".join(map(re.escape, parts)) + ends, view.text):
+        if not _MORE.match(view.text, match.end()):
+            yield view.span(*match.span())
 
 
 def _as_found(name: str, hit: tuple[int, int], text: str) -> Mention:
