@@ -1,0 +1,285 @@
+"""
+Work in the background that survives a restart.
+
+A job is a row. Who takes it up writes its name and a term into it, and renews that while it works;
+when the term is over without news, another one takes it up again. Each change asks that the row be
+still ours, so that whoever was overtaken, or whose job was cancelled, changes nothing any more.
+
+The table is called `jobs`, and has at least these columns: seq, id, tenant, kind, target, facts, items,
+status, progress, state, error, attempts, request_id, started_at, finished_at, holder, held_until.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from failwell.service import StoreBusyError
+from failwell_sandbox.child import SILENCE, Child, ChildFailedError
+from failwell_sandbox.database import Connection, Database
+from failwell_sandbox.worker import Worker
+
+log = logging.getLogger("failwell_sandbox")
+
+# Between two looks whether a job is still wanted, seconds.
+LOOK_EVERY = 0.25
+
+# A job whose process, or whose service, died so often is no longer taken up.
+MOST_ATTEMPTS = 5
+
+_OPEN = "(status = 'queued' OR (status = 'running' AND held_until <= {now}))"
+
+_TAKE = """
+UPDATE jobs SET status = 'running', started_at = coalesce(started_at, {now}), attempts = attempts + 1,
+                holder = ?, held_until = {now} + ?
+WHERE seq = (SELECT seq FROM jobs WHERE kind IN (KINDS) AND OPEN ORDER BY seq LIMIT 1 {skip_locked})
+RETURNING seq, id, tenant, kind, target, facts, items, state, attempts
+""".replace("OPEN", _OPEN)
+
+_OURS = "WHERE seq = ? AND holder = ? AND status = 'running'"
+
+_RENEW = f"UPDATE jobs SET held_until = {{now}} + ?, progress = ?, state = ? {_OURS}"  # noqa: S608  # constant words
+
+_GIVE_BACK = f"""
+UPDATE jobs SET status = 'queued', holder = NULL, held_until = NULL, attempts = attempts - ? {_OURS}
+"""  # noqa: S608  # constant words
+
+_END = f"""
+UPDATE jobs SET status = ?, state = ?, error = ?, finished_at = {{now}}, holder = NULL {_OURS}
+"""  # noqa: S608  # constant words
+
+
+class OvertakenError(Exception):
+    """The job is no longer ours."""
+
+
+class JobFailedError(Exception):  # no failure of a call: it becomes the job's `error`
+    """
+    A job that cannot be done.
+
+    Attributes:
+        code: For programs.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    A job that is being carried out.
+
+    Attributes:
+        seq: Its row.
+        id: Its name on the wire.
+        tenant: Whose.
+        kind: What is to be done.
+        target: To what.
+        facts: How.
+        items: With what.
+        state: How far it was when it was last left.
+        attempts: How often it was taken up, this time included.
+        holder: Who does it: nobody else's news of it count.
+    """
+
+    seq: int
+    id: str
+    tenant: str
+    kind: str
+    target: str
+    facts: dict[str, Any]
+    items: list[Any]
+    state: dict[str, Any]
+    attempts: int
+    holder: str
+
+
+class JobQueue:
+    """
+    Carries out what is queued.
+
+    Args:
+        database: The service's.
+        lease: Seconds after which a job is taken over, if nothing is heard of who carries it out.
+        work: Does a job; it ends it by `complete`, or raises `JobFailedError`.
+        lanes: The kinds of jobs that each worker takes up.
+        error_of: The `error` of a job that failed, by the job, the code and the message.
+        name: Of the service, for the log.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease: float,
+        work: Callable[[Job], Awaitable[None]],
+        lanes: Sequence[Sequence[str]],
+        error_of: Callable[[Job, str, str], Mapping[str, Any]],
+        name: str,
+    ) -> None:
+        self._database = database
+        self._lease = lease
+        self._work = work
+        self._error_of = error_of
+        self._workers = [
+            Worker(self._next_of(kinds), f"{name}-{at}-{kinds[0]}") for at, kinds in enumerate(lanes)
+        ]
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        for worker in self._workers:
+            worker.start()
+
+    def wake(self) -> None:
+        """Say that there is something to do."""
+        for worker in self._workers:
+            worker.wake()
+
+    async def stop(self) -> None:
+        """Give back what is being done, and end."""
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    def _next_of(self, kinds: Sequence[str]) -> Callable[[], Awaitable[bool]]:
+        listed = ", ".join(f"'{kind}'" for kind in kinds)
+        taking = _TAKE.replace("KINDS", listed)
+        looking = f"SELECT 1 FROM jobs WHERE kind IN ({listed}) AND {_OPEN} LIMIT 1"  # noqa: S608  # constant words
+
+        async def carry_out_next() -> bool:
+            """Carry out the oldest job that is queued, or that its worker left behind."""
+            # A look spares all the others the lock of a write.
+            looked = await self._database.read(looking)
+            job = await self._database.write(lambda db: self._taken(db, taking)) if looked else None
+            if job is None:
+                return False
+            await self._carry_out(job)
+            return True
+
+        return carry_out_next
+
+    def _taken(self, db: Connection, taking: str) -> Job | None:
+        holder = secrets.token_hex(8)
+        for row in db.rows(taking, holder, self._lease):
+            seq, job_id, tenant, kind, target, *said, attempts = row
+            facts, items, state = map(json.loads, said)
+            return Job(seq, job_id, tenant, kind, target, facts, items, state, attempts, holder)
+        return None
+
+    async def _carry_out(self, job: Job) -> None:
+        try:
+            if job.attempts > MOST_ATTEMPTS:
+                raise JobFailedError("abandoned", f"It broke off {MOST_ATTEMPTS} times.")
+            await self._work(job)
+        except OvertakenError:
+            return
+        except asyncio.CancelledError:
+            # This process ends: another one need not wait for the term.
+            with suppress(StoreBusyError):
+                await self._give_back(job, tried=False)
+            raise
+        except ChildFailedError as exc:
+            if exc.code == "crashed":
+                # Nobody holds it from now on, so that it is taken up again, if not for ever.
+                log.warning("job %s broke off, attempt %d", job.id, job.attempts)
+                await self._give_back(job, tried=True)
+                return
+            await self._fail(job, exc.code, str(exc))
+        except JobFailedError as exc:
+            await self._fail(job, exc.code, str(exc))
+
+    async def _give_back(self, job: Job, *, tried: bool) -> None:
+        values = (0 if tried else 1, job.seq, job.holder)
+        await self._database.write(lambda db: db.execute(_GIVE_BACK, *values))
+
+    async def _fail(self, job: Job, code: str, message: str) -> None:
+        error = json.dumps(self._error_of(job, code, message))
+
+        def end(db: Connection) -> None:
+            # What was done of it by then stands in the row.
+            rows = db.rows("SELECT state FROM jobs WHERE seq = ? {for_update}", job.seq)
+            state = rows[0][0] if rows else "{}"
+            db.execute(_END, "failed", state, error, job.seq, job.holder)
+
+        await self._database.write(end)
+
+    async def tell(self, job: Job, progress: float, state: Mapping[str, Any]) -> None:
+        """
+        Write down how far a job is, and that somebody is at it.
+
+        Raises:
+            OvertakenError: it was cancelled, or is another one's.
+        """
+        await self.advance(job, lambda db: (progress, state))
+
+    async def advance(
+        self, job: Job, step: Callable[[Connection], tuple[float, Mapping[str, Any]]]
+    ) -> Mapping[str, Any]:
+        """
+        Do a step of a job, and write down in the same transaction how far it is.
+
+        Args:
+            job: Which.
+            step: Gives the job's progress and its state.
+
+        Returns:
+            The state.
+
+        Raises:
+            OvertakenError: it was cancelled, or is another one's; nothing was done.
+        """
+
+        def work(db: Connection) -> Mapping[str, Any]:
+            progress, state = step(db)
+            if not db.execute(_RENEW, self._lease, progress, json.dumps(state), job.seq, job.holder):
+                raise OvertakenError
+            return state
+
+        return await self._database.write(work)
+
+    async def complete(self, job: Job, state: Mapping[str, Any]) -> None:
+        """
+        Write down that a job is done.
+
+        Raises:
+            OvertakenError: it was cancelled, or is another one's.
+        """
+        values = ("completed", json.dumps(state), None, job.seq, job.holder)
+        if not await self._database.write(lambda db: db.execute(_END, *values)):
+            raise OvertakenError
+
+    async def done_by_child(
+        self, job: Job, module: str, task: Mapping[str, Any], state: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """
+        What a child process makes of a task.
+
+        Args:
+            job: Whose term is renewed meanwhile, and whose progress is that of the child.
+            module, task: See `Child`.
+            state: Of the job, meanwhile.
+
+        Raises:
+            ChildFailedError: it cannot be done.
+            OvertakenError: the job was cancelled, or is another one's.
+        """
+        progress = 0.0
+        async with Child(module, task) as child:
+            heard = time.monotonic()
+            while True:
+                said = await child.hear(LOOK_EVERY)
+                if said is not None:
+                    heard = time.monotonic()
+                    if "result" in said:
+                        result: dict[str, Any] = said["result"]
+                        return result
+                    progress = min(said["progress"], 0.999)
+                elif time.monotonic() - heard > SILENCE:
+                    raise ChildFailedError("crashed", "The process says nothing any more.")
+                await self.tell(job, progress, state)
