@@ -132,7 +132,10 @@ class ToyService:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 self.answer(*service.post(self.headers.get("idempotency-key"), body))
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # the usual 5 would be too few for a crowd
+
+        server = Server(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -225,6 +225,12 @@ def _rehearse_all(
     return rows
 
 
+def _with_its_own_service(subject: Subject, scenario: Scenario) -> Subject | None:
+    if scenario.crashes:
+        return subject.mortal()
+    return subject.apart() if scenario.alone else None
+
+
 def _longest_first(plan: Sequence[Rehearsal]) -> list[int]:
     """Rehearsals that wait for seconds first, so that none of them is left alone at the end."""
     return sorted(range(len(plan)), key=lambda i: -plan[i][1].lasts_about)
@@ -235,7 +241,7 @@ def _one(rehearsal: Rehearsal, services: dict[str, str], seed: int) -> Row:
     if scenario.missing:
         return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[scenario.missing])
     began = time.monotonic()
-    apart = subject.apart() if scenario.alone else None
+    apart = _with_its_own_service(subject, scenario)
     if apart is None:
         evidence = rehearse(subject, scenario, mode, services[subject.name], seed=seed)
     else:

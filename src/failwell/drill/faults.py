@@ -20,6 +20,7 @@ class Moment(str, Enum):
     CONNECT = "while the connection is made"
     HANDSHAKE = "in the TLS handshake"
     REQUEST = "the request is read, the service is not asked"
+    WORK = "the service works on the request"
     ANSWERED = "the service has answered, nothing is passed on"
     HEADERS = "inside the answer's headers"
     BODY = "inside the answer's body"
@@ -46,6 +47,7 @@ class Action(str, Enum):
     ANSWER = "a gateway answers in the service's place"
     DRIP = "the answer trickles"
     BAD_CHUNK = "a chunk's length is no number"
+    CRASH = "the service's process is killed, and started again"
     LATE = "the answer is sent after the client has left"
     LARGE_HEADER = "a header of 200 kB"
     LARGE_BODY = "the answer is larger than any client takes"
@@ -253,6 +255,16 @@ def lose_answer(by: Action = Action.FIN) -> Fault:
 def late_answer() -> Fault:
     """The service does what it was asked; its answer is sent when the client has given up."""
     return Fault("answer after the client left", Action.LATE, Moment.ANSWERED, Faithful.KERNEL)
+
+
+def crash_at_work() -> Fault:
+    """The service's process is killed (SIGKILL) while it works on the request; another takes its place."""
+    return Fault("service killed at work", Action.CRASH, Moment.WORK, Faithful.KERNEL)
+
+
+def crash_after_commit() -> Fault:
+    """The service does what it was asked; its process is killed, and the answer never arrives."""
+    return Fault("service killed after commit", Action.CRASH, Moment.ANSWERED, Faithful.KERNEL)
 
 
 # --- damaged answers -------------------------------------------------------------------------

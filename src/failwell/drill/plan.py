@@ -37,6 +37,7 @@ class Expect:
         reasons: What `failure.reason` may be; empty for anything.
         status: What `failure.status` must be; None for anything.
         requests: Requests the server must see.
+        at_least: Whether that is a lower bound.
         tries: Attempts the client must report and make; None for as many as `requests`.
         claim: What `failure.effect` may say; empty for anything that is true.
         effects: How many effects the ledger may hold; empty if the call has none to count.
@@ -57,6 +58,7 @@ class Expect:
     reasons: frozenset[str] = frozenset()
     status: int | None = None
     requests: int = 1
+    at_least: bool = False
     tries: int | None = None
     claim: frozenset[Effect] = frozenset()
     effects: frozenset[int] = frozenset()
@@ -74,11 +76,21 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A call made first, by the same client, which must succeed: its kind, key and faults."""
+    """
+    A call made first, by the same client, which must succeed.
+
+    Attributes:
+        kind: What it asks for.
+        schedule: Which fault meets which attempt.
+        same_key: Whether it has the key of the call the scenario is about.
+        same_call: Whether it is that call, word by word, made by a client that ends with it: what
+            a program did that was killed before it saw an answer. It tries once, and has to fail.
+    """
 
     kind: Kind
     schedule: Schedule = field(default_factory=Schedule)
     same_key: bool = False
+    same_call: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,7 @@ class Scenario:
         after: Calls made afterwards, which must succeed.
         cancel: Whether the call is cancelled as soon as its first request has arrived.
         quiet: Seconds after the call in which no further attempt may arrive.
+        crowd: How many callers make the call at once, with one client and one key.
         modes: Forms of the client it can be rehearsed with; None for all.
     """
 
@@ -114,12 +127,18 @@ class Scenario:
     after: tuple[Step, ...] = ()
     cancel: bool = False
     quiet: float = 0.0
+    crowd: int = 1
     modes: tuple[Mode, ...] | None = None
 
     @property
     def alone(self) -> bool:
         """Whether no other rehearsal may run meanwhile: the service is put out of order, or kept busy."""
         return self.cause is not None and (self.cause.alone or self.cause.arrange is not None)
+
+    @property
+    def crashes(self) -> bool:
+        """Whether the service's process is killed."""
+        return any(fault.action is Action.CRASH for fault in self.schedule.all)
 
     @property
     def lasts_about(self) -> float:

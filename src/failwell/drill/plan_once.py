@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from failwell import errors
 from failwell.drill import faults
@@ -18,6 +19,7 @@ from failwell.drill.plan import (
     Scenario,
     Step,
 )
+from failwell.drill.subject import Settings
 
 
 def once_only() -> Iterator[Scenario]:
@@ -58,3 +60,33 @@ def once_only() -> Iterator[Scenario]:
         Expect(requests=2, effects=frozenset({1})),
         IMPATIENT,
     )
+    yield Scenario(
+        "S55-committed",
+        "The service is killed when it has done it, and started again: repeated, replayed",
+        KEYED,
+        once(faults.crash_after_commit()),
+        Expect(requests=2, effects=frozenset({1})),
+        PATIENT,
+        modes=("sync",),
+    )
+    yield Scenario(
+        "S58",
+        "Twenty callers at once with one key: done once, told twenty times",
+        KEYED,
+        Schedule(),
+        Expect(requests=20, at_least=True, effects=frozenset({1})),
+        replace(PATIENT, attempts=10),
+        crowd=20,
+    )
+    yield Scenario(
+        "S60",
+        "The caller ended before it saw an answer; another goes on with the same key",
+        KEYED,
+        Schedule(),
+        Expect(effects=frozenset({1})),
+        before=(Step(KEYED, once(faults.lose_answer()), same_call=True),),
+    )
+
+
+# For a service that has to be started again first.
+PATIENT = Settings(read=30.0, deadline=90.0)

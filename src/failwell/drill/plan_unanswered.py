@@ -196,7 +196,7 @@ def unanswered() -> Iterator[Scenario]:
         before=again,
     )
     quiet = faults.silence()
-    patient = Settings(deadline=0.6)
+    patient = Settings(deadline=1.0)
     late = replace(
         lost, error=errors.CallTimeoutError, reasons=frozenset({"deadline"}), ends_connections=True
     )
@@ -206,9 +206,9 @@ def unanswered() -> Iterator[Scenario]:
             "The deadline passes in the middle of a call: it ends, and nothing follows",
             kind,
             once(quiet),
-            replace(late, elapsed=(0.5, 4.0))
+            replace(late, elapsed=(0.9, 5.0))
             if kind is not READ
-            else replace(late, elapsed=(0.5, 4.0), claim=NOT_APPLIED, effects=_NONE),
+            else replace(late, elapsed=(0.9, 5.0), claim=NOT_APPLIED, effects=_NONE),
             patient,
             quiet=0.3,
             after=(Step(READ),),

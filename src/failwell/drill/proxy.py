@@ -51,6 +51,7 @@ class FaultProxy:
         idempotency_header: Where keys are found, lower case.
         count_effects: Called after each answer of the service; its result is kept in the journal.
         secrets: The API keys, to see which requests carry one.
+        crash: Kills the service and starts it again: `Subject.crash`.
 
     Attributes:
         journal: What was seen.
@@ -63,6 +64,7 @@ class FaultProxy:
         idempotency_header: str = "idempotency-key",
         count_effects: Callable[[], int | None] | None = None,
         secrets: Callable[[], Sequence[str]] = tuple,
+        crash: Callable[..., None] | None = None,
     ) -> None:
         parts = urlsplit(upstream)
         if parts.scheme != "http" or not parts.hostname:
@@ -72,7 +74,7 @@ class FaultProxy:
         self._path = parts.path.rstrip("/")
         self._key_header = idempotency_header.encode("ascii")
         self._count_effects = count_effects
-        self._secrets = secrets
+        self._secrets, self._crash = secrets, crash
         self._elsewhere: socket.socket | None = None  # another origin, for redirects
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.bind((LOOPBACK, 0))  # bound, not listening: connections are refused
@@ -416,6 +418,9 @@ class FaultProxy:
         if fault is not None and fault.moment is Moment.REQUEST:
             self._instead_of_the_service(sock, reader, wire, fault)
             return
+        if fault is not None and fault.moment is Moment.WORK:
+            self._kill_at_work(request, body, wire, fault)
+            return
         status, headers, content = self._ask_the_service(request, body, wire)
         if _has_left(sock):
             wire.end = "the client had left"
@@ -424,6 +429,8 @@ class FaultProxy:
             self._pass_on(sock, reader, wire, status, headers, content)
         elif fault.moment is Moment.ANSWERED:
             self._fired(wire, fault)
+            if fault.action is Action.CRASH and self._crash is not None:
+                self._crash(at_work=False)
             self._end(sock, wire, Action.SILENCE if fault.action is Action.LATE else fault.action)
             if fault.action is Action.LATE:
                 self._send(sock, wire, head(status, headers, len(content)) + content)
@@ -436,6 +443,22 @@ class FaultProxy:
             self._pass_on(sock, reader, wire, status, headers, content)
             self._fired(wire, fault)
             wire.end = "FIN"
+
+    def _kill_at_work(self, request: h11.Request, body: bytes, wire: WireRequest, fault: Fault) -> None:
+        """Let the service begin, kill it, and come back when there is another."""
+        wire.asked = time.monotonic()
+
+        def ask() -> None:
+            with contextlib.suppress(OSError, HTTPException):  # it is killed: there is no answer
+                self._forward(request, body)
+
+        asking = threading.Thread(target=ask, name=f"drill-proxy-{self.port}", daemon=True)
+        asking.start()
+        if self._crash is not None:
+            self._crash(at_work=True)
+            self._fired(wire, fault)
+        asking.join(SERVICE_TIMEOUT)
+        wire.end = "CRASH"
 
     def _surprise(
         self,

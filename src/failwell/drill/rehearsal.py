@@ -12,7 +12,8 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +23,17 @@ from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
 from failwell.drill.subject import Call, Kind, Mode, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
-from failwell.errors import Error
+from failwell.errors import CallError, Error
 from failwell.failure import Attempt
 from failwell.telemetry import Event
 from failwell.telemetry import Kind as EventKind
 
-# A client that has not come back by then never will: every scenario's deadline is far below.
+# A client that has not come back by then never will: most scenarios' deadlines are far below.
 HANGS_AFTER = 40.0
+ENDS_AFTER = 10.0  # for a client that has already returned to end its connections
 IDLE_SECONDS = 0.05
+# How often a call afterwards is tried: a deadline that was to pass is short for a busy machine, too.
+AFTERWARDS = 5
 
 
 def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, seed: int = 0) -> Evidence:
@@ -46,9 +50,9 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
     stamp = f"drill-{scenario.id}-{mode}-{seed}-{time.time_ns():x}"
     main = Call(scenario.kind, stamp)
     steps = [Call(s.kind, f"{stamp}-before-{i}") for i, s in enumerate(scenario.before, 1)]
-    if any(s.same_key for s in scenario.before):
+    if scenario.crowd > 1 or any(s.same_key or s.same_call for s in scenario.before):
         main = replace(main, key=f"{stamp}-key")
-        steps = [replace(c, key=main.key if s.same_key else None)
+        steps = [main if s.same_call else replace(c, key=main.key if s.same_key else None)
                  for c, s in zip(steps, scenario.before, strict=True)]  # fmt: skip
     client = ClientWitness()
     arrange = scenario.cause.arrange if scenario.cause is not None else None
@@ -57,6 +61,7 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
         idempotency_header=subject.contract.idempotency_header,
         count_effects=lambda: _count(subject, stamp),
         secrets=subject.secrets,
+        crash=subject.crash,
     ) as proxy:
         with contextlib.ExitStack() as arranged:
             if arrange is not None:
@@ -68,7 +73,7 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
                 while thread.is_alive() and not proxy.wait_passed_on(MAIN, scenario.cause.until, 0.05):
                     pass
                 arranged.close()
-            thread.join(HANGS_AFTER)
+            thread.join(max(HANGS_AFTER, scenario.settings.deadline + 10.0))
         settled = proxy.settle()
         ledger = LedgerWitness(
             ids=_ids(subject, stamp), before=tuple(_ids(subject, c.marker) for c in steps), settled=settled
@@ -132,6 +137,9 @@ class _Play:
             for number, (step, plan) in enumerate(zip(self.steps, plans, strict=True), 1):
                 if number > 1:
                     self.proxy.begin(f"before-{number}", plan)
+                if self.scenario.before[number - 1].same_call:
+                    await self._fail(url, step)
+                    continue
                 await self._awaited(self.subject.call(client, step))
                 if any(fault.moment is Moment.IDLE for fault in plan.all):
                     self.proxy.wait_closed(f"before-{number}")
@@ -147,6 +155,18 @@ class _Play:
             await self._afterwards(client)
         finally:
             await self._awaited(self.subject.close(client))
+
+    async def _fail(self, url: str, call: Call) -> None:
+        """Make `call` with a client that sees no answer, and is gone then."""
+        settings = replace(self.settings, attempts=1)
+        client = self.subject.client(self.mode, url, settings, self.key_name)
+        try:
+            await self._awaited(self.subject.call(client, call))
+        except CallError:
+            return
+        finally:
+            await self._awaited(self.subject.close(client))
+        raise _WrongFormError("the call that was to see no answer has got one")
 
     async def _pass_time(self, seconds: float) -> None:
         if self.mode == "async":
@@ -177,7 +197,7 @@ class _Play:
         make = self.subject.call if cause is None else cause.call
         witness.began = time.monotonic()
         try:
-            value = await self._made(make(client, self.main))
+            values = await self._made(lambda: make(client, self.main))
         except _WrongFormError:
             raise
         except asyncio.CancelledError as error:
@@ -190,21 +210,29 @@ class _Play:
             witness.ended = time.monotonic()
             witness.succeeded = True
             try:
-                witness.result_id = self.subject.id_of(value)
+                witness.result_ids = tuple(self.subject.id_of(value) for value in values)
+                witness.result_id = witness.result_ids[0]
             except Exception as exc:  # noqa: BLE001 - half a result breaks in its own way
                 witness.broken_promises.append(
                     f"what it returned cannot be read: {type(exc).__name__}: {exc}"
                 )
-            witness.attempts = _told_attempts(self.told, witness.began)
+            if len(values) == 1:
+                witness.attempts = _told_attempts(self.told, witness.began)
 
-    async def _made(self, call: Any) -> Any:
-        """What the call brings; it is cancelled on the way if the scenario says so."""
-        if not self.scenario.cancel:
-            return await self._awaited(call)
-        task = asyncio.ensure_future(self._awaited(call))
-        await asyncio.to_thread(self.proxy.wait_fired, MAIN, HANGS_AFTER)
-        task.cancel()
-        return await task
+    async def _made(self, call: Callable[[], Any]) -> list[Any]:
+        """What the call brings to each caller; it is cancelled on the way if the scenario says so."""
+        crowd = self.scenario.crowd
+        if self.scenario.cancel:
+            task = asyncio.ensure_future(self._awaited(call()))
+            await asyncio.to_thread(self.proxy.wait_fired, MAIN, HANGS_AFTER)
+            task.cancel()
+            return [await task]
+        if crowd == 1:
+            return [await self._awaited(call())]
+        if self.mode == "async":
+            return await asyncio.gather(*(self._awaited(call()) for _ in range(crowd)))
+        with ThreadPoolExecutor(crowd) as pool:
+            return [answered.result() for answered in [pool.submit(call) for _ in range(crowd)]]
 
     async def _afterwards(self, client: Any) -> None:
         """See that the call is over: no connection is left, nothing follows, the client is well."""
@@ -213,18 +241,23 @@ class _Play:
             # An event loop ends connections by itself: it must not be held up meanwhile.
             ended = self.proxy.wait_closed
             witness.connections_ended = (
-                await asyncio.to_thread(ended, MAIN) if self.mode == "async" else ended(MAIN)
+                await asyncio.to_thread(ended, MAIN, ENDS_AFTER)
+                if self.mode == "async"
+                else ended(MAIN, ENDS_AFTER)
             )
         if scenario.quiet:
             await self._pass_time(scenario.quiet)
         for number, step in enumerate(scenario.after, 1):
             self.proxy.begin(f"after-{number}", step.schedule)
-            try:
-                await self._awaited(
-                    self.subject.call(client, Call(step.kind, f"{self.main.marker}-after-{number}"))
-                )
-            except Exception as exc:  # noqa: BLE001 - the client is not what it was before
-                witness.broken_promises.append(f"the call after it failed: {type(exc).__name__}: {exc}")
+            call = Call(step.kind, f"{self.main.marker}-after-{number}")
+            for left in reversed(range(AFTERWARDS)):
+                try:
+                    await self._awaited(self.subject.call(client, call))
+                    break
+                except Exception as exc:  # noqa: BLE001 - the client is not what it was before
+                    if not left:
+                        told = f"the call after it failed: {type(exc).__name__}: {exc}"
+                        witness.broken_promises.append(told)
 
     def _take_down(self, error: Exception) -> None:
         witness = self.witness

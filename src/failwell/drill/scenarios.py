@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from failwell.drill.faults import Schedule
 from failwell.drill.plan import NOT_APPLIED, READ, Expect, Scenario, Step
 from failwell.drill.plan_answered import redirected, statuses
 from failwell.drill.plan_damaged import damaged, surprised
@@ -28,6 +27,8 @@ def catalogue(subject: Subject) -> list[Scenario]:
         *unconnected(), *unanswered(), *damaged(), *surprised(), *redirected(), *statuses(subject),
         *once_only(),
     ]  # fmt: skip
+    if subject.mortal() is None:
+        ordinary = [s for s in ordinary if not s.crashes]
     return [s for s in ordinary if s.kind in subject.kinds] + [_caused(c) for c in subject.causes()]
 
 
@@ -42,12 +43,13 @@ def _caused(cause: Cause) -> Scenario:
         f"E-{'' if cause.raises is None else cause.raises.__name__ + '-'}{cause.name}",
         cause.title,
         cause.kind,
-        Schedule(),
+        cause.schedule,
         Expect(
             error=None if cause.raises is None else UsageError if refused else CallError,
             own=cause.raises,
             status=cause.status,
             requests=cause.requests,
+            at_least=cause.at_least,
             wait_at_least=cause.wait_at_least,
             claim=claim,
             effects=frozenset({cause.effects}) if cause.kind is not READ else frozenset(),
@@ -55,6 +57,7 @@ def _caused(cause: Cause) -> Scenario:
         ),
         cause.settings,
         cause=cause,
+        modes=cause.modes,
         proves=(*cause.proves, *((f"S40-{cause.status}",) if ordinary and cause.requests == 1 else ())),
     )
 

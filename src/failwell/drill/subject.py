@@ -18,6 +18,7 @@ from typing import Any, Literal
 from failwell.call.messages import Timeouts
 from failwell.client import AsyncClient, Client
 from failwell.contract import Contract
+from failwell.drill.faults import Schedule
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect, Failure
 from failwell.telemetry import Event
@@ -110,6 +111,9 @@ class Cause:
         claims: What the error may say of the effect; None for what its status says: a 4xx was not
             applied, anything else is open.
         alone: Whether it needs the service for itself, although nothing is arranged.
+        schedule: What goes wrong besides.
+        at_least: Whether `requests` is a lower bound: what comes between depends on clocks.
+        modes: Forms of the client it can be rehearsed with; None for all.
     """
 
     name: str
@@ -130,6 +134,9 @@ class Cause:
     proves: tuple[str, ...] = ()
     claims: frozenset[Effect] | None = None
     alone: bool = False
+    schedule: Schedule = field(default_factory=Schedule)
+    at_least: bool = False
+    modes: tuple[Mode, ...] | None = None
 
 
 class Subject(ABC):
@@ -169,6 +176,23 @@ class Subject(ABC):
         None if there can be only one; then nothing else is rehearsed meanwhile.
         """
         return None
+
+    def mortal(self) -> Subject | None:
+        """
+        The same, whose `running()` starts a service in a process of its own, for `crash` to kill.
+
+        None if there is none: what a crash leaves behind is not rehearsed then.
+        """
+        return None
+
+    def crash(self, *, at_work: bool) -> None:
+        """
+        Kill the service's process (SIGKILL), start another on what it left, come back when it listens.
+
+        Args:
+            at_work: Whether to wait until a request is being worked on.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:

@@ -24,6 +24,7 @@ class ClientWitness:
         ended: When it returned or raised; None if it never did.
         succeeded: Whether it returned.
         result_id: The id of what it returned.
+        result_ids: The ids of what it returned to each of several callers.
         error: The exception's class, dotted; "" for none.
         error_names: Its class and every base, by bare name, nearest first.
         text: `str(error)`.
@@ -42,6 +43,7 @@ class ClientWitness:
     ended: float | None = None
     succeeded: bool = False
     result_id: str | None = None
+    result_ids: tuple[str | None, ...] = ()
     error: str = ""
     error_names: tuple[str, ...] = ()
     text: str = ""

@@ -10,7 +10,7 @@ import agoralia as errors
 from agoralia import Agoralia, AsyncAgoralia
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
-from failwell_sandbox.subjects.common import IMPATIENT, ONE_TRY, SandboxSubject, during, exported, is_long
+from failwell_sandbox.subjects.common import ONE_TRY, SandboxSubject, during, exported, is_long
 
 # To find who is entered twice needs a thread for long work.
 CROWD: dict[str, Any] = {"contacts": [{"name": "Ada"}, {"name": "ADA"}], "merge_duplicates": True}
@@ -79,9 +79,8 @@ class AgoraliaSubject(SandboxSubject):
             Cause("in-flight", "A request with this key is still running", errors.AgoraliaInProgressError,
                   self._create_again, 409, created, settings=ONE_TRY, claims=frozenset({Effect.UNKNOWN}),
                   alone=True),
-            Cause("own-retry", "The first try is still being worked on when the second comes", None,
-                  lambda client, call: _create(client, call.marker, extra=CROWD), kind=created,
-                  settings=IMPATIENT, arrange=self.busy, until=409, requests=3, effects=1, proves=("S56",)),
+            self.own_retry(lambda client, call: _create(client, call.marker, extra=CROWD)),
+            self.killed_at_work(lambda client, call: _create(client, call.marker, extra=CROWD)),
             Cause("validation", "A field is refused", errors.AgoraliaValidationError,
                   lambda client, call: _create(client, call.marker, purpose=""), 422, created,
                   facts=(("fields", bool), ("detail", _is_a_list))),

@@ -14,10 +14,12 @@ from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
-from failwell.drill.subject import Settings, Subject
+from failwell.drill.faults import crash_at_work, once
+from failwell.drill.subject import Call, Cause, Kind, Settings, Subject
 from failwell.engines.base import Connections
 from failwell.service import Limit
 from failwell_sandbox.server import RunningService, running
+from failwell_sandbox.subjects.mortal import Mortal, mortal
 
 # One request in an hour: the second is refused, and no client waits that long.
 ONCE_AN_HOUR = Limit(1, 3600.0)
@@ -35,6 +37,7 @@ DIRECT = Connections(trust_env=False)
 # For what is not to be tried again, and for what takes longer than a client waits.
 ONE_TRY = Settings(attempts=1)
 IMPATIENT = Settings(read=1.0)
+PATIENT = Settings(attempts=8, read=30.0, deadline=90.0)
 
 
 class SandboxSubject(Subject):
@@ -46,15 +49,22 @@ class SandboxSubject(Subject):
     """
 
     service: RunningService
+    _is_mortal = False
+    _mortal: Mortal | None = None
     path = ""  # what the SDK's base URL has behind the host
 
     @contextmanager
     def running(self) -> Iterator[str]:
         """The service, with its demo keys; gives the SDK's base URL."""
+        self._new_keys: list[str] = []
+        self._twins: list[threading.Thread] = []
+        if self._is_mortal:
+            with mortal(self.name, wait=PATIENCE_WITH_TWINS, lease=LEASE) as (self.service, self._mortal):
+                self._mortal.start()
+                yield self.service.url + self.path
+            return
         with running((self.name,), wait=PATIENCE_WITH_TWINS, lease=LEASE) as sandbox:
             self.service = sandbox[self.name]
-            self._new_keys: list[str] = []
-            self._twins: list[threading.Thread] = []
             yield self.service.url + self.path
             for twin in self._twins:  # a service that ends under a request complains
                 twin.join(30)
@@ -62,6 +72,40 @@ class SandboxSubject(Subject):
     def apart(self) -> Subject:
         """The same with a service of its own, once that is `running()`."""
         return copy.copy(self)
+
+    def mortal(self) -> Subject:
+        """The same with a service of its own in a process of its own, once that is `running()`."""
+        made = copy.copy(self)
+        made._is_mortal = True
+        return made
+
+    def crash(self, *, at_work: bool) -> None:
+        """Kill the service's process, when a request is being worked on if `at_work`; start another."""
+        assert self._mortal is not None  # or it is no `mortal()`
+        if at_work:
+            self._mortal.wait_for_claim()
+        self._mortal.kill()
+        self._mortal.start()
+
+    @contextmanager
+    def mortal_and_busy(self) -> Iterator[None]:
+        """The service's process with all threads for long work taken, until it is killed."""
+        assert self._mortal is not None
+        self._mortal.take_threads()
+        yield
+
+    def own_retry(self, call: Callable[[Any, Call], Any]) -> Cause:
+        """S56 with `call`, a write whose work needs a thread."""
+        return Cause("own-retry", "The first try is still being worked on when the second comes", None, call,
+                     kind=Kind.KEYED_WRITE, settings=IMPATIENT, arrange=self.busy, until=409, requests=3,
+                     effects=1, proves=("S56",))  # fmt: skip
+
+    def killed_at_work(self, call: Callable[[Any, Call], Any]) -> Cause:
+        """S55 and S59 with `call`: the claim that is left behind lapses, and the key is good again."""
+        return Cause("killed-at-work", "The service is killed at work, and started again", None, call,
+                     kind=Kind.KEYED_WRITE, settings=PATIENT, arrange=self.mortal_and_busy,
+                     schedule=once(crash_at_work()), requests=2, at_least=True, effects=1, modes=("sync",),
+                     proves=("S55", "S59"))  # fmt: skip
 
     @staticmethod
     def connections(settings: Settings) -> Connections:

@@ -11,7 +11,6 @@ from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import (
     DIRECT,
-    IMPATIENT,
     ONE_TRY,
     SandboxSubject,
     during,
@@ -89,10 +88,8 @@ class Kneo(SandboxSubject):
             replace(conflict, name="in-flight", title="A request with this key is still being worked on",
                     call=self._create_again, settings=ONE_TRY, claims=UNKNOWN, alone=True,
                     facts=(("code", "idempotency_in_flight"), *known.items())),
-            Cause("own-retry", "The first try is still being worked on when the second comes", None,
-                  lambda client, call: client.platform.runs.create(_named(call.marker, SEALED)),
-                  kind=created, settings=IMPATIENT, arrange=self.busy, until=409, requests=3, effects=1,
-                  proves=("S56",)),
+            self.own_retry(_create_sealed),
+            self.killed_at_work(_create_sealed),
             Cause("mismatch", "The key was used with another payload", errors.KneoIdempotencyMismatchError,
                   self._create_other, 409, created, before=(self._create_first,), facts=(
                       ("idempotency_key", bool), ("code", "idempotency_mismatch"))),
@@ -155,6 +152,10 @@ class Kneo(SandboxSubject):
 def _named(marker: str, payload: dict[str, Any] = PAYLOAD) -> dict[str, Any]:
     """A run that the ledger knows by `marker`."""
     return {**payload, "metadata": {"name": marker}}
+
+
+def _create_sealed(client: Any, call: Call) -> Any:
+    return client.platform.runs.create(_named(call.marker, SEALED))
 
 
 def _list(client: Any, call: Call) -> Any:
