@@ -25,7 +25,7 @@ from scopix.calls import (
 from scopix.models import Connection, Page, RemoteFile, StorageJob
 
 _PATH = "/v1/cloud-storage"
-_MOST_FILES = 10_000
+_MOST_FILES = 1000
 
 
 class Connections(Resource):
@@ -46,7 +46,9 @@ class Connections(Resource):
         Args:
             name: What it is called.
             provider: "local" or "s3".
-            options: Where it is, and the keys to it, which are never given back.
+            options: Where it is: `path` of a local one; `bucket`, `prefix`, `endpoint_url`, `region`,
+                `access_key_id`, `secret_access_key` and `session_token` of an S3. The keys are never
+                given back.
             idempotency_key: Sent with every try; by default one is made for the call.
         """
         body = present(
@@ -168,6 +170,49 @@ class CloudStorage(Resource):
         return _look(job_id)
 
     @operation
+    def list_jobs(
+        self,
+        *,
+        connection_id: str | None = None,
+        kind: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Operation[Page[StorageJob]]:
+        """
+        A page of the imports and exports, the oldest first.
+
+        Args:
+            connection_id: Only those of this connection.
+            kind: Only "import" or "export".
+            status: Only those in this state.
+            limit: How many, 1 to 1000; 100 by the service's default.
+            cursor: `next_cursor` of the page before.
+        """
+        query = {
+            "connection_id": check.optional(check.text, "connection_id", connection_id),
+            "kind": check.optional(check.text, "kind", kind),
+            "status": check.optional(check.text, "status", status),
+            **paging(limit, cursor),
+        }
+        return Operation("GET", f"{_PATH}/jobs", Page.of(StorageJob.from_json), params=query)
+
+    @operation
+    def cancel_job(self, job_id: str, *, idempotency_key: str | None = None) -> Operation[StorageJob]:
+        """
+        Stop an import or export. What was copied stays.
+
+        Args:
+            job_id: The job.
+            idempotency_key: Sent with every try; by default one is made for the call.
+
+        Raises:
+            CloudStorageError: it has ended already.
+        """
+        path = f"{_PATH}/jobs/{check.segment('job_id', job_id)}/cancel"
+        return write("POST", path, StorageJob.from_response, None, idempotency_key)
+
+    @operation
     def wait_for_job(
         self,
         job_id: str,
@@ -263,6 +308,8 @@ class AsyncCloudStorage(AsyncResource):
     start_import = awaiting(CloudStorage.start_import)
     start_export = awaiting(CloudStorage.start_export)
     get_job = awaiting(CloudStorage.get_job)
+    list_jobs = awaiting(CloudStorage.list_jobs)
+    cancel_job = awaiting(CloudStorage.cancel_job)
     wait_for_job = awaiting(CloudStorage.wait_for_job)
     import_and_wait = awaiting(CloudStorage.import_and_wait)
     export_and_wait = awaiting(CloudStorage.export_and_wait)

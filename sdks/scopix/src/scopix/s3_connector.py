@@ -39,6 +39,7 @@ class S3Connector(Resource):
         prefix: str | None = None,
         endpoint_url: str | None = None,
         region: str | None = None,
+        session_token: str | None = None,
         name: str | None = None,
         idempotency_key: str | None = None,
     ) -> Operation[Connector]:
@@ -52,17 +53,20 @@ class S3Connector(Resource):
             prefix: Only what is below it.
             endpoint_url: Where it is, if not at Amazon.
             region: Which region it is in.
-            name: What the connector is called.
+            session_token: What belongs to a key that is lent; never given back.
+            name: What the connector is called; by default as the bucket.
             idempotency_key: Sent with every try; by default one is made for the call.
         """
+        check.text("bucket", bucket, empty=False)
         body = present(
-            bucket=check.text("bucket", bucket, empty=False),
+            name=bucket if name is None else check.text("name", name, empty=False),
+            bucket=bucket,
             access_key_id=check.optional(check.text, "access_key_id", access_key_id),
             secret_access_key=check.optional(check.text, "secret_access_key", secret_access_key),
             prefix=check.optional(check.text, "prefix", prefix),
             endpoint_url=check.optional(check.text, "endpoint_url", endpoint_url),
             region=check.optional(check.text, "region", region),
-            name=check.optional(check.text, "name", name),
+            session_token=check.optional(check.text, "session_token", session_token),
         )
         return write("POST", _PATH, Connector.from_response, body, idempotency_key)
 
@@ -114,6 +118,31 @@ class S3Connector(Resource):
         return Operation("GET", _job(job_id), StorageJob.from_response)
 
     @operation
+    def list_jobs(
+        self,
+        *,
+        connector_id: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Operation[Page[StorageJob]]:
+        """
+        A page of the jobs, the oldest first.
+
+        Args:
+            connector_id: Only those of this connector.
+            status: Only those in this state.
+            limit: How many, 1 to 1000; 100 by the service's default.
+            cursor: `next_cursor` of the page before.
+        """
+        query = {
+            "connector_id": check.optional(check.text, "connector_id", connector_id),
+            "status": check.optional(check.text, "status", status),
+            **paging(limit, cursor),
+        }
+        return Operation("GET", f"{_PATH}/jobs", Page.of(StorageJob.from_json), params=query)
+
+    @operation
     def cancel_job(self, job_id: str, *, idempotency_key: str | None = None) -> Operation[StorageJob]:
         """
         Stop a job. What it has taken over stays.
@@ -121,6 +150,9 @@ class S3Connector(Resource):
         Args:
             job_id: The job.
             idempotency_key: Sent with every try; by default one is made for the call.
+
+        Raises:
+            S3ConnectorError: it has ended already.
         """
         return write("POST", f"{_job(job_id)}/cancel", StorageJob.from_response, None, idempotency_key)
 
@@ -183,6 +215,7 @@ class AsyncS3Connector(AsyncResource):
     delete = awaiting(S3Connector.delete)
     sync = awaiting(S3Connector.sync)
     get_job = awaiting(S3Connector.get_job)
+    list_jobs = awaiting(S3Connector.list_jobs)
     cancel_job = awaiting(S3Connector.cancel_job)
     wait_for_job = awaiting(S3Connector.wait_for_job)
     sync_and_wait = awaiting(S3Connector.sync_and_wait)

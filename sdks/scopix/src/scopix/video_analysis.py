@@ -61,10 +61,28 @@ class VideoAnalyses(Resource):
             job_id: The job.
             media_id: Its video.
             idempotency_key: Sent with every try; by default one is made for the call.
+
+        Raises:
+            VideoAnalysisError: it has not failed.
         """
         path = f"/v1/video-analysis/{check.segment('job_id', job_id)}/retry"
         body = {"media_id": check.text("media_id", media_id, empty=False)}
         return write("POST", path, VideoAnalysis.from_response, body, idempotency_key)
+
+    @operation
+    def cancel(self, job_id: str, *, idempotency_key: str | None = None) -> Operation[VideoAnalysis]:
+        """
+        Stop an analysis.
+
+        Args:
+            job_id: The job.
+            idempotency_key: Sent with every try; by default one is made for the call.
+
+        Raises:
+            VideoAnalysisError: it has ended already.
+        """
+        path = f"/v1/video-analysis/{check.segment('job_id', job_id)}/cancel"
+        return write("POST", path, VideoAnalysis.from_response, None, idempotency_key)
 
     @operation
     def wait_for_completion(
@@ -103,6 +121,7 @@ class AsyncVideoAnalyses(AsyncResource):
     get = awaiting(VideoAnalyses.get)
     list = awaiting(VideoAnalyses.list)
     retry = awaiting(VideoAnalyses.retry)
+    cancel = awaiting(VideoAnalyses.cancel)
     wait_for_completion = awaiting(VideoAnalyses.wait_for_completion)
 
 
