@@ -157,6 +157,40 @@ def drill(
 
 
 @app.command()
+def storm(
+    load: Annotated[float, typer.Option("--load", help="Calls, as a share of the capacity.")] = 0.933,
+    outage: Annotated[float, typer.Option("--outage", help="Seconds that the trigger lasts.")] = 10.0,
+    trigger: Annotated[
+        str,
+        typer.Option("--trigger", help="hold (requests queue), refuse, or partial (one key in ten fails)."),
+    ] = "hold",
+    clients: Annotated[int, typer.Option("--clients", help="Each with its own budget and breaker.")] = 20,
+    capacity: Annotated[
+        float, typer.Option("--capacity", help="Requests the service answers in a second.")
+    ] = 100.0,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds until an attempt is given up.")] = 1.0,
+    after: Annotated[float, typer.Option("--after", help="Seconds that are looked at behind it.")] = 170.0,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="Only this one, such as 'jitter'; any number.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each.")] = 5,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Find the edge: many loads and outages.")] = False,
+    report: Annotated[
+        Path, typer.Option("--report", help="Where to write storm.html and storm.json.")
+    ] = Path("storm-report"),
+    json: Annotated[bool, typer.Option("--json", help="Print the result for programs.")] = False,
+) -> int:
+    """Simulate what clients do to a service that was away: ours, and what others do."""
+    from failwell.cli.storm import storm as simulate
+
+    facts = {
+        "load": load, "outage": outage, "trigger": trigger, "clients": clients, "capacity": capacity,
+        "timeout": timeout, "after": after,
+    }  # fmt: skip
+    return simulate(facts, policy or None, seeds, report, sweeps=sweep, json=json)
+
+
+@app.command()
 def sandbox(
     service: Annotated[
         list[str] | None,
