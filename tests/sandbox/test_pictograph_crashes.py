@@ -256,6 +256,24 @@ def test_a_batch_that_a_crash_breaks_off_goes_on_after_the_last_image(tmp_path: 
         assert versions == {1}, "no image was annotated twice"
 
 
+def test_an_import_that_a_crash_breaks_off_goes_on_after_the_last_image(tmp_path: Path) -> None:
+    with elsewhere(tmp_path) as service:
+        source, into = service.dataset("source"), service.dataset("into")
+        for at in range(60):
+            service.image(source["id"], f"{at:02}.png", png())
+        job = service.made("POST", f"/v1/datasets/{into['id']}/imports", {"source_dataset_id": source["id"]})
+        path = f"/v1/imports/{job['id']}"
+        until(lambda: service.made("GET", path)["imported"] > 0, "the import does not begin")
+        service.kill()
+    with here(tmp_path) as (pictograph, _):
+        done = pictograph.ended(path)
+        assert (done["status"], done["imported"], done["skipped"]) == ("completed", 60, 0)
+        names = [i["name"] for i in pictograph.made("GET", f"/v1/datasets/{into['id']}/images")["items"]]
+        assert names == [f"{at:02}.png" for at in range(60)], "nothing twice, nothing missing"
+        # A copy that was killed before its row was written waits for a sweep.
+        assert 120 <= len(files_in(tmp_path)) <= 121
+
+
 def test_training_without_what_it_needs_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -534,6 +534,47 @@ def trained(pictograph: Pictograph) -> Any:
     return pictograph.ended(f"/v1/training/{run['id']}")
 
 
+def test_an_import_copies_what_is_not_there_with_its_annotations(
+    pictograph: Pictograph, sandbox: Sandbox, dataset: Any
+) -> None:
+    source = pictograph.dataset(f"source-{uuid4()}")
+    images = {
+        name: pictograph.image(source["id"], name, png(9, 9 + at), folder="a/b")
+        for at, name in enumerate(("0.png", "1.png", "2.png"))
+    }
+    box = {"name": "red", "type": "bbox", "bbox": {"x": 1, "y": 1, "w": 2, "h": 2}}
+    pictograph.made("PUT", f"/v1/images/{images['0.png']['id']}/annotations", {"annotations": [box]})
+    pictograph.image(dataset["id"], "1.png", png(20, 20), folder="a/b")
+    asked = {"source_dataset_id": source["id"]}
+    begun = pictograph.made("POST", f"/v1/datasets/{dataset['id']}/imports", asked)
+    done = pictograph.ended(f"/v1/imports/{begun['id']}")
+    copies = pictograph.made("GET", f"/v1/datasets/{dataset['id']}/images")["items"]
+
+    assert (done["status"], done["imported"], done["skipped"], done["progress"]) == ("completed", 2, 1, 1.0)
+    assert pictograph.made("GET", f"/v1/imports?dataset_id={dataset['id']}")["items"] == [done]
+    assert [(i["folder"], i["name"], i["height"]) for i in copies] == [
+        ("a/b", "1.png", 20), ("a/b", "0.png", 9), ("a/b", "2.png", 11),
+    ]  # fmt: skip
+    kept = pictograph.made("GET", f"/v1/images/{copies[1]['id']}/annotations")
+    assert (kept["version"], [each["name"] for each in kept["annotations"]]) == (1, ["red"])
+    # A copy of its own: what it was copied from may go.
+    pictograph.made("DELETE", f"/v1/datasets/{source['id']}")
+    assert pictograph("GET", f"/v1/images/{copies[2]['id']}/content").body == png(9, 11)
+    ended = pictograph("POST", f"/v1/imports/{begun['id']}/cancel")
+    is_refusal(ended, 409, ConflictError, "job_ended")
+
+
+def test_what_cannot_be_imported_is_refused(pictograph: Pictograph, sandbox: Sandbox, dataset: Any) -> None:
+    path = f"/v1/datasets/{dataset['id']}/imports"
+    itself = pictograph("POST", path, {"source_dataset_id": dataset["id"]})
+    assert types_of(itself) == [(["body", "source_dataset_id"], "same_dataset")]
+    theirs = Pictograph(sandbox.pictograph, sandbox.pictograph.keys.other_tenant).dataset(f"x-{uuid4()}")
+    for missing in ("ds_none", theirs["id"]):
+        answer = pictograph("POST", path, {"source_dataset_id": missing})
+        is_refusal(answer, 404, NotFoundError, "dataset_not_found")
+    is_refusal(pictograph("GET", "/v1/imports/imp_none"), 404, NotFoundError, "import_not_found")
+
+
 def test_a_trained_model_predicts_what_it_was_shown(
     pictograph: Pictograph, trained: Any, dataset: Any
 ) -> None:

@@ -65,6 +65,25 @@ def test_one_of_many_changes_at_once_wins(pictograph: Pictograph) -> None:
         assert sorted(pool.map(save, range(8))) == [200, *[409] * 7]
 
 
+def test_a_dataset_is_imported_into_two_others_at_once(pictograph: Pictograph) -> None:
+    source = pictograph.dataset(f"source-{uuid4()}")["id"]
+    for at in range(5):
+        pictograph.image(source, f"{at}.png", png())
+    others = [pictograph.dataset(f"other-{at}-{uuid4()}")["id"] for at in range(2)]
+    jobs = [
+        pictograph.made("POST", f"/v1/datasets/{other}/imports", {"source_dataset_id": source})["id"]
+        for other in (*others, *others)
+    ]
+    done = [pictograph.ended(f"/v1/imports/{job}") for job in jobs]
+
+    assert {each["status"] for each in done} == {"completed"}
+    for other in others:
+        of_it = [each for each in done if each["dataset_id"] == other]
+        assert sum(each["imported"] for each in of_it) == 5
+        assert sum(each["skipped"] for each in of_it) == 5
+        assert pictograph.made("GET", f"/v1/datasets/{other}")["image_count"] == 5
+
+
 def test_a_training_is_paid_once_and_survives_its_worker(pictograph: Pictograph, sandbox: Sandbox) -> None:
     name, headers = f"boxes-{uuid4()}", {"Idempotency-Key": str(uuid4())}
     before = pictograph.made("GET", "/v1/organization")["credits"]["remaining"]

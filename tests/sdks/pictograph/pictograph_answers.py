@@ -52,6 +52,12 @@ BATCH: dict[str, Any] = {
     "annotated": 0, "skipped": 0, "failed": 0, "error": None, "cost": 2, "attempts": 0,
     "created_at": MOMENT, "started_at": None, "finished_at": None,
 }  # fmt: skip
+IMPORT: dict[str, Any] = {
+    "id": "imp_1", "dataset_id": "ds_1", "dataset_name": "street", "source_dataset_id": "ds_2",
+    "source_dataset_name": "sky", "status": "queued", "progress": 0.0, "image_count": 2, "imported": 0,
+    "skipped": 0, "error": None, "attempts": 0, "created_at": MOMENT, "started_at": None,
+    "finished_at": None,
+}  # fmt: skip
 ORGANIZATION: dict[str, Any] = {
     "id": "org_1", "name": "Acme", "role": "member", "tier": "pro",
     "credits": {"remaining": 7, "upgrade_url": "https://pictograph.example/billing/upgrade"},

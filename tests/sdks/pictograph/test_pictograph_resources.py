@@ -19,6 +19,7 @@ from pictograph_answers import (
     DATASET,
     EXPORT,
     IMAGE,
+    IMPORT,
     MODEL,
     ORGANIZATION,
     POLYGON,
@@ -121,6 +122,16 @@ ROWS = [
         "GET /v1/exports?dataset_id=ds_1&name=first&status=queued", None, page(EXPORT), pictograph.Page),
     row("exports.wait", lambda c: c.exports.wait("exp_1"), "GET /v1/exports/exp_1", None, completed(EXPORT),
         pictograph.Export),
+    row("imports.create", lambda c: c.imports.create("ds_1", "ds_2"), "POST /v1/datasets/ds_1/imports",
+        {"source_dataset_id": "ds_2"}, IMPORT, pictograph.Import),
+    row("imports.get", lambda c: c.imports.get("imp_1"), "GET /v1/imports/imp_1", None, IMPORT,
+        pictograph.Import),
+    row("imports.list", lambda c: c.imports.list(dataset_id="ds_1", status="queued"),
+        "GET /v1/imports?dataset_id=ds_1&status=queued", None, page(IMPORT), pictograph.Page),
+    row("imports.wait", lambda c: c.imports.wait("imp_1"), "GET /v1/imports/imp_1", None,
+        completed(IMPORT, imported=2), pictograph.Import),
+    row("imports.cancel", lambda c: c.imports.cancel("imp_1"), "POST /v1/imports/imp_1/cancel", {},
+        {**IMPORT, "status": "cancelled"}, pictograph.Import),
     row("auto_annotation.create",
         lambda c: c.auto_annotation.create("ds_1", model_id="mdl_1", image_ids=["img_1"], threshold=1),
         "POST /v1/auto-annotate", {"dataset_id": "ds_1", "model_id": "mdl_1", "image_ids": ["img_1"],
@@ -336,6 +347,7 @@ def test_a_run_is_looked_at_when_the_service_says_until_it_has_ended(play: Play)
     [
         lambda c: c.training.wait("run_1", timeout=5.0),
         lambda c: c.exports.wait("run_1", timeout=5.0),
+        lambda c: c.imports.wait("run_1", timeout=5.0),
         lambda c: c.auto_annotation.wait("run_1", timeout=5.0),
     ],
 )
@@ -364,6 +376,22 @@ def test_a_batch_is_started_once_and_waited_for(play: Play) -> None:
 
     assert went.result.annotated == 2
     assert [r.headers.get("idempotency-key") for r in went.requests] == ["k", "k", None]
+
+
+def test_an_import_is_started_once_and_waited_for(play: Play) -> None:
+    script = [answer(503), answer(201, IMPORT), answer(200, completed(IMPORT, imported=2))]
+    went = play(lambda c: c.datasets.import_from("ds_1", "ds_2", idempotency_key="k"), script)
+
+    assert went.result.imported == 2
+    assert [r.headers.get("idempotency-key") for r in went.requests] == ["k", "k", None]
+
+
+def test_an_import_that_takes_longer_can_be_picked_up(play: Play) -> None:
+    running = answer(200, {**IMPORT, "status": "running"}, headers={"retry-after": "1"})
+    script = [answer(201, IMPORT), *[running] * 5]
+    went = play(lambda c: c.datasets.import_from("ds_1", "ds_2", timeout=3.0), script)
+
+    assert (type(went.error), went.error.run_id) == (PollTimeoutError, "imp_1")
 
 
 def test_a_batch_that_takes_longer_can_be_picked_up(play: Play) -> None:

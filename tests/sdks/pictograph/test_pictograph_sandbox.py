@@ -416,6 +416,19 @@ def test_a_batch_annotates_what_it_finds(use: Any, dataset: Dataset, photo: Path
     assert found[0].polygon
 
 
+def test_a_dataset_is_imported_into_another(use: Any, client: Client, learnable: Dataset) -> None:
+    into = client.datasets.create(f"into {uuid4()}")
+    first = use(lambda c: c.datasets.import_from(into.id, learnable.id, timeout=100.0))
+    again = use(lambda c: c.datasets.import_from(into.id, learnable.id, timeout=100.0))
+    copies, originals = _all_images(client, into.id), _all_images(client, learnable.id)
+
+    assert (first.status, first.imported, first.skipped) == ("completed", 6, 0)
+    assert (again.status, again.imported, again.skipped) == ("completed", 0, 6)
+    assert [(i.name, i.sha256) for i in copies] == [(i.name, i.sha256) for i in originals]
+    assert client.images.download(copies[0].id) == client.images.download(originals[0].id)
+    assert [[a.name for a in client.annotations.list(image.id)] for image in copies] == [["red", "blue"]] * 6
+
+
 def test_an_export_is_the_file_that_was_promised(use: Any, learnable: Dataset) -> None:
     [export] = use(lambda c: c.exports.list(dataset_id=learnable.id, name="first"))
     coco = json.loads(use(lambda c: c.exports.download(export.id)))

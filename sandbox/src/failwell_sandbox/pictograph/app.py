@@ -10,6 +10,9 @@ Pictograph: images in datasets, what is annotated in them, and models that are t
     GET, PUT           /v1/images/{id}/annotations        viewer, member
     POST               /v1/datasets/{id}/exports          member
     GET                /v1/exports, /v1/exports/{id}, /v1/exports/{id}/download
+    POST               /v1/datasets/{id}/imports          member
+    GET                /v1/imports, /v1/imports/{id}      viewer
+    POST               /v1/imports/{id}/cancel            member
     GET, POST          /v1/training                       viewer, member   50 credits
     GET, POST          /v1/training/{id}, …/cancel        viewer, member
     GET                /v1/models, /v1/models/{id}        viewer
@@ -77,6 +80,7 @@ from failwell_sandbox.pictograph.tables import (
     DATASETS,
     EXPORTS,
     IMAGES,
+    IMPORTS,
     MODELS,
     RUNS,
     SCHEMA,
@@ -125,6 +129,7 @@ SWEEP_EVERY = 600.0
 _NO_DATASET = ((NotFoundError, "dataset_not_found"),)
 _NO_IMAGE = ((NotFoundError, "image_not_found"),)
 _NO_EXPORT = ((NotFoundError, "export_not_found"),)
+_NO_IMPORT = ((NotFoundError, "import_not_found"),)
 _NO_RUN = ((NotFoundError, "training_run_not_found"),)
 _NO_MODEL = ((NotFoundError, "model_not_found"),)
 _NO_ANNOTATION = ((NotFoundError, "auto_annotation_not_found"),)
@@ -165,6 +170,12 @@ class NewExport(_Body):
 
     name: str | None = Field(default=None, min_length=1, max_length=100, pattern=_LINE)
     format: Literal["coco"] = "coco"
+
+
+class NewImport(_Body):
+    """The body of `POST /v1/datasets/{dataset_id}/imports`."""
+
+    source_dataset_id: str = Field(min_length=1, max_length=100)
 
 
 class TrainingConfig(_Body):
@@ -251,6 +262,12 @@ class Pictograph:
             Operation("GET", "/v1/exports/{export_id}", self.get_export, role="viewer", raises=_NO_EXPORT),
             Operation("GET", "/v1/exports/{export_id}/download", self.download, role="viewer",
                       raises=(*_NO_EXPORT, _NOT_READY)),
+            Operation("POST", "/v1/datasets/{dataset_id}/imports", self.create_import, role="member",
+                      idempotency=level, parse=json_body(NewImport), raises=_NO_DATASET),
+            Operation("GET", "/v1/imports", self.list_imports, role="viewer", raises=_INVALID),
+            Operation("GET", "/v1/imports/{import_id}", self.get_import, role="viewer", raises=_NO_IMPORT),
+            Operation("POST", "/v1/imports/{import_id}/cancel", self.cancel_import, role="member",
+                      idempotency=level, parse=_nothing, raises=(*_NO_IMPORT, _ENDED)),
             Operation("GET", "/v1/training", self.list_runs, role="viewer", raises=_INVALID),
             Operation("POST", "/v1/training", self.create_run, role="member", idempotency=level,
                       parse=json_body(NewRun),
@@ -577,6 +594,42 @@ class Pictograph:
                 "export_not_ready", f"The export {export['name']!r} is {export['status']}.",
                 export_id=export["id"], status=export["status"],
             )  # fmt: skip
+
+    # --- imports ---
+
+    async def create_import(self, request: Request) -> Response:
+        """Queue the import of another dataset's images, with what is annotated in them."""
+        exchange = exchange_of(request)
+        new: NewImport = exchange.input
+        dataset_id = request.path_params["dataset_id"]
+        dataset = DATASET_ROWS.shown(await self._found(DATASET_ROWS, exchange.tenant, dataset_id))
+        source = DATASETS.shown(await self._found(DATASETS, exchange.tenant, new.source_dataset_id))
+        if source["id"] == dataset["id"]:
+            raise _invalid(
+                ("body", "source_dataset_id"), "A dataset is not imported into itself.", "same_dataset"
+            )
+        facts = {
+            "source_dataset_id": source["id"], "source_dataset_name": source["name"],
+            "image_count": source["image_count"],
+        }  # fmt: skip
+
+        def insert(db: Connection) -> Answer:
+            self._row(db, DATASET_ROWS, exchange.tenant, dataset["id"])
+            return self._queue(db, request, IMPORTS, "imp", "import", dataset, facts)
+
+        return await self._queued(request, insert)
+
+    async def list_imports(self, request: Request) -> Response:
+        """The organisation's imports."""
+        return await self._page(request, IMPORTS)
+
+    async def get_import(self, request: Request) -> Response:
+        """One import."""
+        return await self._one(request, IMPORTS, "import_id")
+
+    async def cancel_import(self, request: Request) -> Response:
+        """Stop an import that has not ended; what was imported stays."""
+        return await self._cancel(request, IMPORTS, "import_id")
 
     # --- training ---
 

@@ -1,5 +1,5 @@
 """
-Work in the background: exports, training, batch auto-annotation.
+Work in the background: exports, imports, training, batch auto-annotation.
 
 A job is a row. Who takes it up writes its name and a term into it, and renews that while it works;
 when the term is over without news, another one takes it up again. Each change asks that the row be
@@ -7,7 +7,7 @@ still ours, so that whoever was overtaken, or whose job was cancelled, changes n
 
 What is taken up again: training begins anew and, from the same seed, comes to the same model. An
 auto-annotation goes on after the last image, whose annotations were saved in one transaction with
-the note that it is done. An export is written anew.
+the note that it is done, and so does an import. An export is written anew.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from failwell.answer import Answer
 from failwell.service import Debit, StoreBusyError
-from failwell_sandbox.database import Connection, Database
+from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.pictograph.annotations import AnnotationsError, validated
 from failwell_sandbox.pictograph.child import SILENCE, Child, ChildFailedError
 from failwell_sandbox.pictograph.coco import CocoFile
@@ -48,7 +48,7 @@ PAUSE = 0.5
 IMAGES_AT_ONCE = 50
 
 # Whoever exports a large dataset is not to wait for two long trainings.
-WORKERS = (("export",), ("training", "auto_annotation"), ("auto_annotation", "training"))
+WORKERS = (("export",), ("import",), ("training", "auto_annotation"), ("auto_annotation", "training"))
 
 _OPEN = "(status = 'queued' OR (status = 'running' AND held_until <= {now}))"
 
@@ -63,6 +63,12 @@ _OURS = "WHERE seq = ? AND holder = ? AND status = 'running'"
 
 _RENEW = f"UPDATE jobs SET held_until = {{now}} + ?, progress = ?, state = ? {_OURS}"  # noqa: S608  # constant words
 
+# An image of a dataset, unless another one has its name already.
+_MISSING = """id = ? AND NOT EXISTS (
+    SELECT 1 FROM images AS there
+    WHERE there.dataset_id = ? AND there.folder = images.folder AND there.name = images.name
+)"""
+
 _GIVE_BACK = f"""
 UPDATE jobs SET status = 'queued', holder = NULL, held_until = NULL, attempts = attempts - 1 {_OURS}
 """  # noqa: S608  # constant words
@@ -71,6 +77,14 @@ _BROKE_OFF = f"UPDATE jobs SET holder = NULL, held_until = {{now}} + ? {_OURS}" 
 
 _END = f"""
 UPDATE jobs SET status = ?, state = ?, error = ?, finished_at = {{now}}, holder = NULL {_OURS}
+"""  # noqa: S608  # constant words
+
+_COPY = f"""
+INSERT INTO images (id, tenant, dataset_id, folder, name, size, sha256, content_type, width, height,
+                    annotations, annotation_count, annotation_version, annotated_at, created_at)
+SELECT ?, tenant, ?, folder, name, size, sha256, content_type, width, height,
+       annotations, annotation_count, CASE WHEN annotation_count > 0 THEN 1 ELSE 0 END, annotated_at, {{now}}
+FROM images WHERE {_MISSING}
 """  # noqa: S608  # constant words
 
 _NEW_MODEL = """
@@ -106,7 +120,7 @@ class Job:
         seq: Its row.
         id: Its name on the wire.
         tenant: Whose.
-        kind: One of `export`, `training`, `auto_annotation`.
+        kind: One of `export`, `import`, `training`, `auto_annotation`.
         dataset_id: Of what.
         dataset_name: Of what.
         facts: What is to be done.
@@ -220,6 +234,8 @@ class Jobs:
         match job.kind:
             case "export":
                 await self._export(job)
+            case "import":
+                await self._import(job)
             case "training":
                 await self._train(job)
             case _:
@@ -304,6 +320,70 @@ class Jobs:
         except StoreBusyError:  # nothing was written, so nobody knows of the file
             file.discard()
             raise
+
+    # --- imports ---
+
+    async def _import(self, job: Job) -> None:
+        state = {"last": 0, "imported": 0, "skipped": 0} | job.state
+        source = job.facts["source_dataset_id"]
+        while True:
+            rows = await self._database.read(
+                "SELECT seq, id FROM images WHERE dataset_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+                source, state["last"], IMAGES_AT_ONCE,
+            )  # fmt: skip
+            if not rows:
+                break
+            for seq, image_id in rows:
+                state = await self._imported(job, seq, image_id, state)
+        if not await self._database.read("SELECT 1 FROM datasets WHERE id = ?", source):
+            raise JobFailedError("source_gone", "The dataset that was imported was deleted meanwhile.")
+        await self._complete(job, state)
+
+    async def _imported(self, job: Job, seq: int, image_id: str, state: Mapping[str, int]) -> dict[str, int]:
+        """Copy one image, unless its name is taken, and note that it is done; the state after that."""
+        new_id = f"img_{secrets.token_hex(12)}"
+        rows = await self._database.read(
+            f"SELECT 1 FROM images WHERE {_MISSING}", image_id, job.dataset_id  # noqa: S608  # constant words
+        )  # fmt: skip
+        with self._files.begin() as file:
+            is_copied = bool(rows) and await asyncio.to_thread(self._copied, file, image_id, new_id)
+            try:
+                after = await self._database.write(
+                    partial(self._noted, job, seq, (new_id, image_id) if is_copied else None, state)
+                )
+            except DuplicateError:  # somebody was faster
+                after = await self._database.write(partial(self._noted, job, seq, None, state))
+            except (OvertakenError, StoreBusyError):  # nothing was written
+                file.discard()
+                raise
+            if after["imported"] == state["imported"]:
+                file.discard()
+        return after
+
+    def _copied(self, file: Incoming, image_id: str, new_id: str) -> bool:
+        """Copy the bytes of an image under a name of their own; False if they are gone. Blocks."""
+        try:
+            with self._files.path("images", image_id).open("rb") as source:
+                while chunk := source.read(1 << 20):
+                    file.write(chunk)
+        except FileNotFoundError:  # deleted a moment ago
+            return False
+        file.keep("images", new_id)
+        return True
+
+    def _noted(
+        self, job: Job, seq: int, copy: tuple[str, str] | None, state: Mapping[str, int], db: Connection
+    ) -> dict[str, int]:
+        outcome = "skipped"
+        if copy is not None:
+            new_id, image_id = copy
+            if db.execute(_COPY, new_id, job.dataset_id, image_id, job.dataset_id):
+                outcome = "imported"
+        after = {**state, "last": seq, outcome: state[outcome] + 1}
+        done = (after["imported"] + after["skipped"]) / max(job.facts["image_count"], 1)
+        if not db.execute(_RENEW, self._lease, min(done, 0.999), json.dumps(after), job.seq, job.holder):
+            raise OvertakenError
+        return after
 
     # --- training ---
 

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     seq {serial} PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     tenant TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('export', 'training', 'auto_annotation')),
+    kind TEXT NOT NULL CHECK (kind IN ('export', 'import', 'training', 'auto_annotation')),
     dataset_id TEXT NOT NULL,
     dataset_name TEXT NOT NULL,
     name TEXT,                     -- of an export
@@ -149,6 +149,15 @@ def _export(row: Sequence[Any]) -> dict[str, Any]:
     return {name: job[name] for name in kept} | counted | {n: job.get(n) for n in ("size", "sha256")}
 
 
+def _import(row: Sequence[Any]) -> dict[str, Any]:
+    job = _job(row)
+    kept = (
+        "id", "dataset_id", "dataset_name", "source_dataset_id", "source_dataset_name", "image_count",
+        "status", "progress", "error", "attempts", "created_at", "started_at", "finished_at",
+    )  # fmt: skip
+    return {name: job[name] for name in kept} | {n: job.get(n, 0) for n in ("imported", "skipped")}
+
+
 def _run(row: Sequence[Any]) -> dict[str, Any]:
     job = _job(row)
     kept = (
@@ -207,6 +216,7 @@ IMAGES = Table(
     filters=("folder", "name"),
 )
 EXPORTS = Table("export", "jobs", _JOB, _export, "kind = 'export'", ("dataset_id", "name", "status"))
+IMPORTS = Table("import", "jobs", _JOB, _import, "kind = 'import'", ("dataset_id", "status"))
 RUNS = Table("training_run", "jobs", _JOB, _run, "kind = 'training'", ("status", "dataset_name"))
 AUTO_ANNOTATIONS = Table(
     "auto_annotation", "jobs", _JOB, _auto_annotation, "kind = 'auto_annotation'", ("status", "dataset_id")

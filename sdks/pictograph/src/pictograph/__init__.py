@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pictograph.models import Export as Export
     from pictograph.models import FileResult as FileResult
     from pictograph.models import Image as Image
+    from pictograph.models import Import as Import
     from pictograph.models import JobError as JobError
     from pictograph.models import Organization as Organization
     from pictograph.models import Page as Page
@@ -98,6 +99,7 @@ _HOMES = {
         "Export",
         "FileResult",
         "Image",
+        "Import",
         "JobError",
         "Organization",
         "Page",

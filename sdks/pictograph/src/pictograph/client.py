@@ -41,12 +41,14 @@ from pictograph.resources import (
     AsyncDatasets,
     AsyncExports,
     AsyncImages,
+    AsyncImports,
     AsyncModels,
     AsyncTraining,
     AutoAnnotations,
     Datasets,
     Exports,
     Images,
+    Imports,
     Models,
     Training,
     check,
@@ -144,6 +146,7 @@ class Client(_Settings, SDK):
         training: Start, watch and cancel training runs.
         models: What training has made; ask it what it sees.
         exports: The files that training learns from.
+        imports: Copy one dataset into another.
         auto_annotation: Annotate many images in a batch.
     """
 
@@ -156,6 +159,7 @@ class Client(_Settings, SDK):
         self.training = Training(self._client)
         self.models = Models(self._client)
         self.exports = Exports(self._client)
+        self.imports = Imports(self._client)
         self.auto_annotation = AutoAnnotations(self._client)
 
     @operation
@@ -175,6 +179,7 @@ class AsyncClient(_Settings, AsyncSDK):
         training: Start, watch and cancel training runs.
         models: What training has made; ask it what it sees.
         exports: The files that training learns from.
+        imports: Copy one dataset into another.
         auto_annotation: Annotate many images in a batch.
     """
 
@@ -187,6 +192,7 @@ class AsyncClient(_Settings, AsyncSDK):
         self.training = AsyncTraining(self._client)
         self.models = AsyncModels(self._client)
         self.exports = AsyncExports(self._client)
+        self.imports = AsyncImports(self._client)
         self.auto_annotation = AsyncAutoAnnotations(self._client)
 
     organization = awaiting(Client.organization)

@@ -19,6 +19,7 @@ __all__ = [
     "Export",
     "FileResult",
     "Image",
+    "Import",
     "JobError",
     "Organization",
     "Page",
@@ -179,6 +180,39 @@ class Export(Model):
     annotation_count: int | None = None
     size: int | None = None
     sha256: str | None = None
+    error: JobError | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    extra: Mapping[str, Any] = unknown_members()
+
+
+@dataclass(frozen=True, slots=True)
+class Import(Model):
+    """
+    A job that copies the images of one dataset, with what is annotated in them, into another.
+
+    Attributes:
+        status: "queued", "running", "completed", "failed" or "cancelled".
+        dataset_id: Where to.
+        source_dataset_id: Where from.
+        progress: From 0 to 1.
+        image_count: Images it goes through.
+        imported: Images it has copied.
+        skipped: Images it has left out, because the folder had one of this name.
+        error: Why it failed.
+    """
+
+    id: str
+    status: str
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    source_dataset_id: str | None = None
+    source_dataset_name: str | None = None
+    progress: float = 0.0
+    image_count: int | None = None
+    imported: int = 0
+    skipped: int = 0
     error: JobError | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None

@@ -24,6 +24,7 @@ from pictograph.models import (
     Dataset,
     Export,
     Image,
+    Import,
     Page,
     Prediction,
     TrainedModel,
@@ -127,6 +128,38 @@ class Datasets(Resource):
         return create_export(dataset_id, name, format, idempotency_key)
 
     @operation
+    def import_from(
+        self,
+        dataset_id: str,
+        source_dataset_id: str,
+        *,
+        timeout: float = 3600.0,
+        progress: Callable[[Import], object] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Steps[Import]:
+        """
+        Copy all images of another dataset into this one, and wait for it.
+
+        Folders and annotations come along; an image is left out if its folder has one of its name.
+
+        Args:
+            dataset_id: Where to.
+            source_dataset_id: Where from.
+            timeout: Seconds to wait.
+            progress: Called with the job as each look saw it.
+            idempotency_key: Sent with every try; by default one is made for the call.
+
+        Raises:
+            NotFoundError: one of the datasets is not there.
+            PollTimeoutError: it is still running, and goes on; `run_id` says which.
+            JobFailedError: it failed, or was cancelled.
+        """
+        start = create_import(dataset_id, source_dataset_id, idempotency_key)
+        time_to_wait("timeout", timeout)
+        callback("progress", progress)
+        return started_and_done(start, lambda job: wait_for_import(job.id, timeout, progress))
+
+    @operation
     def delete(self, dataset_id: str, *, idempotency_key: str | None = None) -> Operation[None]:
         """
         Delete a dataset with its images, annotations and exports.
@@ -149,6 +182,7 @@ class AsyncDatasets(AsyncResource):
     get = awaiting(Datasets.get)
     create = awaiting(Datasets.create)
     export = awaiting(Datasets.export)
+    import_from = awaiting(Datasets.import_from)
     delete = awaiting(Datasets.delete)
 
 
@@ -566,6 +600,100 @@ class AsyncExports(AsyncResource):
     download = awaiting(Exports.download)
 
 
+class Imports(Resource):
+    """Jobs that copy one dataset into another."""
+
+    @operation
+    def create(
+        self, dataset_id: str, source_dataset_id: str, *, idempotency_key: str | None = None
+    ) -> Operation[Import]:
+        """
+        Start a job; `client.datasets.import_from` waits for it, too.
+
+        Args:
+            dataset_id: Where to.
+            source_dataset_id: Where from.
+            idempotency_key: Sent with every try; by default one is made for the call.
+
+        Raises:
+            NotFoundError: one of the datasets is not there.
+        """
+        return create_import(dataset_id, source_dataset_id, idempotency_key)
+
+    @operation
+    def get(self, import_id: str) -> Operation[Import]:
+        """The job as it is now."""
+        return look_at_import(import_id)
+
+    @operation
+    def list(
+        self,
+        *,
+        dataset_id: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Operation[Page[Import]]:
+        """
+        A page of jobs, the oldest first.
+
+        Args:
+            dataset_id: Only those into this dataset.
+            status: Only those in this state.
+            limit: How many, 1 to 1000; 100 by the service's default.
+            cursor: `next_cursor` of the page before.
+        """
+        query = {
+            "dataset_id": check.optional(check.text, "dataset_id", dataset_id),
+            "status": check.optional(check.text, "status", status),
+            **paging(limit, cursor),
+        }
+        return Operation("GET", "/v1/imports", Page.of(Import.from_json), params=query)
+
+    @operation
+    def wait(
+        self, import_id: str, *, timeout: float = 3600.0, progress: Callable[[Import], object] | None = None
+    ) -> Poll[Import]:
+        """
+        The job, once it is completed.
+
+        Args:
+            import_id: The job; of this process or another.
+            timeout: Seconds to wait.
+            progress: Called with the job as each look saw it.
+
+        Raises:
+            PollTimeoutError: it is still running, and goes on; `run_id` says which.
+            JobFailedError: it failed, or was cancelled.
+        """
+        return wait_for_import(import_id, timeout, progress)
+
+    @operation
+    def cancel(self, import_id: str, *, idempotency_key: str | None = None) -> Operation[Import]:
+        """
+        Cancel a job. What it has copied stays.
+
+        Args:
+            import_id: The job.
+            idempotency_key: Sent with every try; by default one is made for the call.
+
+        Raises:
+            ConflictError: it has ended already.
+        """
+        path = f"/v1/imports/{check.segment('import_id', import_id)}/cancel"
+        return write("POST", path, Import.from_response, {}, idempotency_key)
+
+
+class AsyncImports(AsyncResource):
+    """Jobs that copy one dataset into another."""
+
+    create = awaiting(Imports.create)
+    get = awaiting(Imports.get)
+    list = awaiting(Imports.list)
+    wait = awaiting(Imports.wait)
+    cancel = awaiting(Imports.cancel)
+
+
 class AutoAnnotations(Resource):
     """Jobs that annotate many images."""
 
@@ -789,6 +917,15 @@ def create_export(
     return write("POST", path, Export.from_response, body, idempotency_key)
 
 
+def create_import(
+    dataset_id: object, source_dataset_id: object, idempotency_key: str | None
+) -> Operation[Import]:
+    """Begin an import."""
+    path = f"/v1/datasets/{check.segment('dataset_id', dataset_id)}/imports"
+    body = {"source_dataset_id": check.text("source_dataset_id", source_dataset_id, empty=False)}
+    return write("POST", path, Import.from_response, body, idempotency_key)
+
+
 def create_run(
     dataset_name: object,
     export_name: object,
@@ -840,6 +977,11 @@ def look_at_export(export_id: object) -> Operation[Export]:
     return Operation("GET", f"/v1/exports/{check.segment('export_id', export_id)}", Export.from_response)
 
 
+def look_at_import(import_id: object) -> Operation[Import]:
+    """An import as it is now."""
+    return Operation("GET", f"/v1/imports/{check.segment('import_id', import_id)}", Import.from_response)
+
+
 def look_at_batch(job_id: object) -> Operation[AutoAnnotation]:
     """A batch auto-annotation as it is now."""
     path = f"/v1/auto-annotate/{check.segment('job_id', job_id)}"
@@ -854,6 +996,11 @@ def wait_for_run(run_id: str, timeout: float, progress: Any) -> Poll[TrainingRun
 def wait_for_export(export_id: str, timeout: float, progress: Any) -> Poll[Export]:
     """An export, once it is completed."""
     return _job(look_at_export(export_id), export_id, timeout, progress, "export")
+
+
+def wait_for_import(import_id: str, timeout: float, progress: Any) -> Poll[Import]:
+    """An import, once it is completed."""
+    return _job(look_at_import(import_id), import_id, timeout, progress, "import")
 
 
 def wait_for_batch(job_id: str, timeout: float, progress: Any) -> Poll[AutoAnnotation]:
