@@ -13,7 +13,6 @@ from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import (
     DIRECT,
-    IMPATIENT,
     ONE_TRY,
     SandboxSubject,
     during,
@@ -116,9 +115,8 @@ class ArgusSubject(SandboxSubject):
                     status=409, kind=created, call=self._check_again, settings=ONE_TRY,
                     claims=frozenset({Effect.UNKNOWN}), alone=True,
                     facts=(("code", "idempotency_in_flight"), *known)),
-            Cause("own-retry", "The first try is still being worked on when the second comes", None,
-                  self._save, kind=created, settings=IMPATIENT, arrange=self.busy, until=409, requests=3,
-                  effects=1, proves=("S56",)),
+            self.own_retry(self._save),
+            self.killed_at_work(self._save),
             replace(other, name="validation", title="A field is refused", status=422, kind=created,
                     call=lambda client, call: client._client.request(
                         "POST", "/assets", json={"name": "x" * 101}),
