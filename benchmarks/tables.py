@@ -106,7 +106,7 @@ def versions(python: Path, packages: Iterable[str]) -> dict[str, str]:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = 1 if unit in (US, MS) else 0 if unit in ("blocks", "%") else 2
+    digits = 1 if unit in (US, MS) else 0 if unit in ("blocks", "%", "files", "parts") else 2
     return f"{value:.{digits}f} {unit}".strip()
 
 

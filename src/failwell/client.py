@@ -49,6 +49,7 @@ from failwell.operations.batches import Batch
 from failwell.operations.parts import Means, PartUpload, part_steps
 from failwell.operations.polling import Look, Looked, Poll, poll_flow
 from failwell.operations.steps import Done, Locally, Together
+from failwell.operations.together import Crew
 from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url, secrets_in_url
 from failwell.telemetry import Event, Kind, log_wait
 from failwell.version import __version__
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from failwell.operations.batches import BatchCrew, BatchResult
     from failwell.operations.polling import PollFlow
     from failwell.operations.steps import Order, Steps
-    from failwell.operations.together import Crew
     from failwell.telemetry import Listener
 
 T = TypeVar("T")
@@ -310,11 +310,17 @@ class _Setup:
         except UsageError as exc:
             raise _refusal(self.contract, exc) from None
 
-    def part_steps(self, upload: PartUpload[T]) -> Steps[T]:
-        """The steps that send `upload`."""
-        now = self.clock.monotonic()
-        means = Means(self.contract, self.retry, self.budget, self.random, self._idempotency, now)
-        return part_steps(upload, means)
+    def part_steps(self, upload: PartUpload[T], crew: Crew | None) -> tuple[Steps[T], Crew | None]:
+        """The steps that send `upload`, and the crew in whose time they are done."""
+        try:
+            upload.check()
+        except UsageError as exc:
+            raise _refusal(self.contract, exc) from None
+        if upload.deadline is not None:
+            around, crew = crew, Crew(1, self.clock.monotonic() + upload.deadline)
+            crew.outer = around
+        means = Means(self.contract, self.retry, self.budget, self.random, self._idempotency)
+        return part_steps(upload, means), crew
 
     def within(self, stated: float | None, crew: Crew | None) -> float | None:
         """Seconds a call may take for which `stated` are allowed, if it is part of what `crew` does."""
@@ -649,7 +655,7 @@ class Client:
             self._together(setup.batch_crew(order, crew))
             return order.result
         if isinstance(order, PartUpload):
-            order = setup.part_steps(order)
+            order, crew = setup.part_steps(order, crew)
         try:
             try:
                 step = next(order)
@@ -739,8 +745,8 @@ class Client:
                         setup.learn(result)
                 else:
                     assert type(effect) is Sleep
-                    _announce(setup, effect, watch)
                     setup.throttled(crew, effect)
+                    _announce(setup, effect, watch)
                     setup.clock.sleep(effect.seconds)
                 reply = Reply(setup.clock.monotonic(), result, body is not None and body.spent)
                 try:
@@ -973,7 +979,7 @@ class AsyncClient:
             await self._together(setup.batch_crew(order, crew))
             return order.result
         if isinstance(order, PartUpload):
-            order = setup.part_steps(order)
+            order, crew = setup.part_steps(order, crew)
         try:
             try:
                 step = next(order)
@@ -1065,8 +1071,8 @@ class AsyncClient:
                         setup.learn(result)
                 else:
                     assert type(effect) is Sleep
-                    _announce(setup, effect, watch)
                     setup.throttled(crew, effect)
+                    _announce(setup, effect, watch)
                     await setup.clock.asleep(effect.seconds)
                 reply = Reply(setup.clock.monotonic(), result, body is not None and body.spent)
                 try:

@@ -308,7 +308,8 @@ class BatchResult(Sequence["BatchItem[In, T]"], Generic[In, T]):
     @property
     def unread(self) -> bool:
         """Whether the iterator that gave the items was not read to its end."""
-        return not self._batch._read
+        batch = self._batch
+        return not batch._read and len(self._items) != batch._total
 
     @property
     def ok(self) -> bool:
@@ -515,7 +516,7 @@ class BatchCrew(Crew, Generic[In, T]):
         if asked is None or asked > self._max_retry_after or isinstance(error, self._batch.stops_on):
             return False
         waited = self._waited.get(item.number, 0.0) + asked
-        if waited > self._batch.patience or now + asked >= self.deadline:
+        if waited > self._batch.patience or now + asked >= self.until():
             return False
         self._waited[item.number] = waited
         self._hold_locked(now, asked)

@@ -21,7 +21,6 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -225,7 +224,6 @@ class Means:
         budget: Pays for that; None for no limit.
         random: Gives a number from 0 up to 1.
         keyed: Whether a write gets an idempotency key.
-        now: Monotonic seconds.
     """
 
     contract: Contract
@@ -233,7 +231,6 @@ class Means:
     budget: RetryBudget | None
     random: Callable[[], float]
     keyed: bool
-    now: float
 
 
 def part_steps(upload: PartUpload[T], means: Means) -> Steps[T]:
@@ -249,9 +246,8 @@ def part_steps(upload: PartUpload[T], means: Means) -> Steps[T]:
 
     Raises:
         CallError: the class for what fails; its `failure.details` say what is safe.
-        UsageError: an argument cannot be used; nothing was sent.
+        UsageError: the file cannot be read, or is not the one of the upload to go on with.
     """
-    upload.check()
     file = yield from locally(lambda: LocalFile(upload.source))
     known = _Known(upload, means, file)
 
@@ -261,8 +257,7 @@ def part_steps(upload: PartUpload[T], means: Means) -> Steps[T]:
         done: T = session.result
         return done
 
-    deadline = inf if upload.deadline is None else means.now + upload.deadline
-    crew = PartCrew(upload, means, file, session, deadline)
+    crew = PartCrew(upload, means, file, session)
     known.crew = crew
     for round_number in range(1, _ROUNDS + 1):
         # 2. The parts.
@@ -396,11 +391,11 @@ class PartCrew(Crew):
     """Decides which part is sent when, and knows which are safe."""
 
     def __init__(
-        self, upload: PartUpload[Any], means: Means, file: LocalFile, session: UploadSession, deadline: float
+        self, upload: PartUpload[Any], means: Means, file: LocalFile, session: UploadSession
     ) -> None:
         self.count = max(1, -(-file.size // session.part_bytes))
         extra = 1 if upload.whole_digest else 0
-        super().__init__(min(upload.concurrency, self.count) + extra, deadline)
+        super().__init__(min(upload.concurrency, self.count) + extra)
         self.failed: Exception | None = None
         self.failed_part: int | None = None
         self._upload = upload
@@ -520,7 +515,7 @@ class PartCrew(Crew):
             )
             why = means.retry.why_not(failure, tries, wanted=wanted, repeatable=True)
             delay = means.retry.delay_after(tries, failure.retry_after, means.random)
-            if not why and done.now + delay >= self.deadline:
+            if not why and done.now + delay >= self.until():
                 why = "deadline"
             if not why and means.budget is not None:
                 cost = means.budget.spend(throttled=failure.status == 429 or failure.retry_after is not None)

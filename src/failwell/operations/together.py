@@ -96,12 +96,12 @@ class Crew:
             # Whoever is still at work may bring something back.
             return Pause() if self.running else False
         # Waiting for what cannot be begun any more would only postpone the end.
-        if max(now, self._held_until) >= self.deadline:
+        if max(now, self._held_until) >= self.until():
             self.stop("deadline")
             return False
         if now < self._held_until:
             return Pause(self._held_until - now)
-        if self.running >= self._allowed:
+        if self.running + 1 > self._allowed:
             return Pause()
         self.running += 1
         return True
@@ -143,10 +143,13 @@ class Crew:
         """Let nothing more be begun; the first reason counts. `lock` is held."""
         self.stopped = self.stopped or why
 
+    def until(self) -> float:
+        """Monotonic seconds at which all is over, for this crew or one around it."""
+        return self.deadline if self.outer is None else min(self.deadline, self.outer.until())
+
     def left(self, now: float) -> float:
         """Seconds until all is over."""
-        left = self.deadline - now
-        return left if self.outer is None else min(left, self.outer.left(now))
+        return self.until() - now
 
     # --- what a derived class says ---
 
