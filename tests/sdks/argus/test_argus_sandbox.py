@@ -134,6 +134,30 @@ def test_the_same_key_brings_the_same_result_and_is_stored_once(use: Any, servic
     assert (type(caught.value), caught.value.status_code) == (ArgusAPIError, 409)
 
 
+def test_a_batch_is_stored_as_a_whole_and_once(use: Any, service: Any) -> None:
+    asset, key = new_asset(use), f"key-{time.time_ns()}"
+
+    def save(client: Any) -> Any:
+        return client.check_batch([TEXT, "", "Globxe"], asset_id=asset.id, save=True, idempotency_key=key)
+
+    assert use(save) == use(save)
+    assert service.effects(key) == 3
+    assert len(use(lambda c: c.assets.results(asset.id))) == 3
+
+
+def test_nothing_of_a_batch_is_stored_that_is_refused(use: Any, service: Any) -> None:
+    asset, key = new_asset(use), f"key-{time.time_ns()}"
+
+    with service.locked(), pytest.raises(ArgusInternalServerError):
+        use(
+            lambda c: c.check_batch([TEXT, TEXT], asset_id=asset.id, save=True, idempotency_key=key),
+            max_retries=0,
+        )
+
+    assert service.effects(key) == 0
+    assert list(use(lambda c: c.assets.results(asset.id))) == []
+
+
 @pytest.mark.parametrize("state", ["unknown", "revoked", "expired"])
 def test_a_key_that_is_no_good(use: Any, service: Any, state: str) -> None:
     with pytest.raises(ArgusAuthenticationError) as caught:

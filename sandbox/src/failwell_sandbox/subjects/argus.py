@@ -9,6 +9,7 @@ from typing import Any
 
 import argus as errors
 from argus import Argus, AsyncArgus
+from failwell.drill.faults import once, replaced
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import (
@@ -117,6 +118,10 @@ class ArgusSubject(SandboxSubject):
                     facts=(("code", "idempotency_in_flight"), *known)),
             self.own_retry(self._save),
             self.killed_at_work(self._save),
+            Cause("batch-short", "The answer to a batch has fewer results than it has texts",
+                  errors.ArgusConnectionError, self._save_batch, kind=created,
+                  schedule=once(replaced(b'{"results": []}', name="no results")), effects=3,
+                  claims=frozenset({Effect.APPLIED}), facts=(("attempts", bool),), proves=("S31",)),
             replace(other, name="validation", title="A field is refused", status=422, kind=created,
                     call=lambda client, call: client._client.request(
                         "POST", "/assets", json={"name": "x" * 101}),
@@ -157,9 +162,15 @@ class ArgusSubject(SandboxSubject):
 
     def _save(self, client: Any, call: Call) -> Any:
         """A check whose result is saved under an asset of its own."""
+        return client.check(LONG, competitors=["Globex"], asset_id=self._new_asset(call), save=True)
+
+    def _save_batch(self, client: Any, call: Call) -> Any:
+        """A check of three texts, whose results are saved under an asset of their own."""
+        return client.check_batch(["Globex", "", "Globex"], asset_id=self._new_asset(call), save=True)
+
+    def _new_asset(self, call: Call) -> str:
         with self._other("good") as other:
-            asset = other.assets.create(_asset_for(call.marker))
-        return client.check(LONG, competitors=["Globex"], asset_id=asset.id, save=True)
+            return other.assets.create(_asset_for(call.marker)).id
 
     def _other(self, key: str) -> Argus:
         """A client that goes past the proxy."""
