@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from drill_tiny import TinyService
-from drill_toy import TOY, Toy
 
 import failwell.drill
 from failwell.client import Client
@@ -17,6 +16,7 @@ from failwell.drill import faults
 from failwell.drill.faults import Schedule, once
 from failwell.drill.rehearsal import listening, rehearse
 from failwell.drill.scenarios import Expect, Scenario, Step
+from failwell.drill.selftest.toy import TOY, Toy
 from failwell.drill.subject import Call, Kind, Mode, Settings, Subject, hasten
 from failwell.drill.verdict import Verdict, judge
 from failwell.drill.witness import MAIN

@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from drill_naive import Naive
-from drill_toy import KEY, Toy, ToyNotFoundError
 
 import failwell.drill
 from failwell.drill import DrillResult, Progress, load, rehearsal
 from failwell.drill.scenarios import called, catalogue
+from failwell.drill.selftest.naive import Naive
+from failwell.drill.selftest.toy import KEY, Toy, ToyNotFoundError
 from failwell.drill.subject import Kind, Mode
 from failwell.drill.verdict import Verdict
 from failwell.errors import UsageError
@@ -156,8 +156,8 @@ def test_an_unknown_scenario_is_refused_with_those_there_are() -> None:
     [
         ("nothing", "no SDK is called 'nothing'; there are agoralia, argus, kneo, pictograph"),
         ("no_such_module:subject", "cannot load the subject"),
-        ("drill_toy:nothing", "cannot load the subject"),
-        ("drill_toy:TOY", "is no failwell.drill.Subject"),
+        ("failwell.drill.selftest.toy:nothing", "cannot load the subject"),
+        ("failwell.drill.selftest.toy:TOY", "is no failwell.drill.Subject"),
     ],
 )
 def test_an_unknown_subject_is_refused(name: str, says: str) -> None:
@@ -166,7 +166,7 @@ def test_an_unknown_subject_is_refused(name: str, says: str) -> None:
 
 
 def test_a_subject_of_one_s_own_is_loaded_by_where_it_is() -> None:
-    assert isinstance(load("drill_toy:Toy"), Toy)
+    assert isinstance(load("failwell.drill.selftest.toy:Toy"), Toy)
 
 
 def test_a_scenario_this_platform_cannot_do_is_skipped_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:

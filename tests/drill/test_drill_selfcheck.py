@@ -2,55 +2,89 @@
 
 from __future__ import annotations
 
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from drill_naive import HABITS, Naive
+from rich.console import Console
 
 import failwell.drill
+from failwell.drill import selftest
+from failwell.drill.selftest import LONELY, PLANTED, Found, Naive, Planted, SelfTest
+from failwell.drill.terminal import show_self_test
 from failwell.drill.verdict import Verdict
 
-# Habit, scenario that has to catch it, rule that has to name it.
-CAUGHT = (
-    ("repeats any write", "S09", "FD-requests"),
-    ("repeats any write", "S54-fin-plain", "FD-ledger"),
-    ("new key for each try", "S54-fin", "FD-key"),
-    ("new key for each try", "S54-fin", "FD-ledger"),
-    ("trusts half a body", "S18-read-always", "FD-outcome"),
-    ("ignores Retry-After", "S42-keyed", "FD-wait"),
-    ("no deadline", "S26", "FD-time"),
-    ("repeats refusals", "E-ToyAuthError-revoked", "FD-requests"),
-    ("hides attempts", "S10-always", "FD-count"),
-    ("puts the key into the error", "S09", "FD-promise"),
-    ("always claims unknown", "S08-always", "FD-vague"),
-    ("forgets the cause", "S09", "FD-cause"),
-    ("swallows errors", "S09", "FD-outcome"),
-    ("gives up at once", "S08-once", "FD-outcome"),
-)
+
+@pytest.fixture(scope="module")
+def result() -> SelfTest:
+    told: list[Found] = []
+    result = selftest.run(told.append)
+    assert told == result.found
+    return result
 
 
-@pytest.mark.parametrize("scenario", sorted({s for _, s, _ in CAUGHT} | {"S13-keyed"}))
-def test_the_same_client_without_bad_habits_passes(scenario: str) -> None:
-    (row,) = failwell.drill.run([Naive()], only=[scenario]).rows
+@pytest.mark.parametrize("scenario", sorted({p.scenario for p in PLANTED}))
+def test_the_same_client_without_bad_habits_passes(result: SelfTest, scenario: str) -> None:
+    row = next(f.innocent for f in result.found if f.planted.scenario == scenario)
 
-    assert row.verdict is Verdict.PASS, row.findings
+    assert (row.verdict, row.findings) == (Verdict.PASS, [])
 
 
-@pytest.mark.parametrize(("habit", "scenario", "rule"), CAUGHT)
-def test_a_bad_habit_is_caught(habit: str, scenario: str, rule: str) -> None:
-    result = failwell.drill.run([Naive(habit)], only=[scenario])
-    (row,) = result.rows
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda p: f"{p.habit} {p.rule}")
+def test_a_bad_habit_is_caught(result: SelfTest, planted: Planted) -> None:
+    found = next(f for f in result.found if f.planted == planted)
 
-    assert row.verdict is Verdict.FAIL
-    assert rule in {f.code for f in row.findings}
-    assert not result.ok
-    assert row.repeat == f"failwell drill naive --only {scenario}"
+    assert found.row.verdict is Verdict.FAIL
+    assert planted.rule in {f.code for f in found.row.findings}
+    assert found.ok
+    assert found.row.repeat == f"failwell drill naive --only {planted.scenario}"
+
+
+def test_all_in_all_nothing_is_missed(result: SelfTest) -> None:
+    assert result.missed == []
+    assert result.ok
+
+
+def test_what_is_missed_is_told_with_what_was_said_instead(result: SelfTest) -> None:
+    missed = replace(result.found[0], row=result.found[0].innocent)
+    blamed = replace(result.found[1], innocent=result.found[1].row)
+    screen = io.StringIO()
+    show_self_test(SelfTest([missed, blamed, result.found[2]]), Console(file=screen, width=100))
+
+    assert not SelfTest([missed]).ok
+    assert not SelfTest([blamed]).ok
+    assert "1 of 3 found" in screen.getvalue()
+    assert "with the habit: PASS" in screen.getvalue()
+    assert "without it: FAIL" in screen.getvalue()
+
+
+def test_a_drill_that_drilled_nothing_has_found_nothing() -> None:
+    assert not SelfTest().ok
+
+
+def test_every_rule_about_a_client_is_held_by_a_planted_habit_or_a_lie() -> None:
+    """
+    Most rules find a habit here; the rest are held by the lies in test_drill_verdict.
+    """
+    root = Path(__file__).parents[2]
+    code = "".join(f.read_text("utf-8") for f in (root / "src" / "failwell" / "drill").glob("*.py"))
+    lies = (Path(__file__).parent / "test_drill_verdict.py").read_text("utf-8")
+
+    assert {p.rule for p in PLANTED} | set(re.findall(r'"(FD-[a-z]+)"', lies)) >= set(
+        re.findall(r'"(FD-[a-z]+)"', code)
+    )
 
 
 def test_a_client_that_keeps_no_connection_cannot_be_met_on_a_reused_one() -> None:
-    result = failwell.drill.run([Naive("never keeps a connection")], only=["S13-keyed"])
+    result = failwell.drill.run([Naive(LONELY)], only=["S13-keyed"])
 
     assert result.rows[0].verdict is Verdict.NOT_EXERCISED
     assert not result.ok
 
 
-def test_every_bad_habit_is_caught_by_something() -> None:
-    assert {habit for habit, _, _ in CAUGHT} | {"never keeps a connection"} == HABITS
+def test_the_same_client_that_keeps_its_connection_is_met_there() -> None:
+    result = failwell.drill.run([Naive()], only=["S13-keyed"])
+
+    assert (result.rows[0].verdict, result.rows[0].findings) == (Verdict.PASS, [])

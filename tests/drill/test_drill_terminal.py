@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 
 import pytest
-from drill_naive import Naive
-from drill_toy import Toy
 
 import failwell.drill
+from failwell.drill.selftest.naive import Naive
+from failwell.drill.selftest.toy import Toy
 from failwell.drill.terminal import show, with_progress
 from failwell.drill.verdict import coverage
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from drill_naive import Naive
-from drill_toy import Toy
 
 import failwell.drill
 from failwell.drill import Row, Verdict
 from failwell.drill.faults import Schedule
 from failwell.drill.scenarios import Expect, Scenario
+from failwell.drill.selftest.naive import Naive
+from failwell.drill.selftest.toy import Toy
 from failwell.drill.subject import Kind
 from failwell.drill.timeline import length, tries
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drill_toy import Toy, ToyNetworkError, ToyRateLimitError
 
 from failwell import errors
 from failwell.drill import faults
 from failwell.drill.faults import always, once
 from failwell.drill.journal import Journal, WireRequest
 from failwell.drill.scenarios import Expect, Scenario, Step
+from failwell.drill.selftest.toy import Toy, ToyNetworkError, ToyRateLimitError
 from failwell.drill.subject import Kind
 from failwell.drill.verdict import Row, Verdict, coverage, judge
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
@@ -92,7 +92,7 @@ def lost() -> Evidence:
     client = ClientWitness(
         began=10.0,
         ended=10.1,
-        error="drill_toy.ToyNetworkError",
+        error="failwell.drill.selftest.toy.ToyNetworkError",
         error_names=tuple(c.__name__ for c in ToyNetworkError.__mro__),
         text="The connection was reset",
         cause="httpx2.ReadError",
@@ -115,7 +115,7 @@ def limited() -> Evidence:
         attempts=(Attempt(1, 0.0, 0.1, "status", 429),),
     )
     evidence.client.attempts = evidence.client.failure.attempts
-    evidence.client.error = "drill_toy.ToyRateLimitError"
+    evidence.client.error = "failwell.drill.selftest.toy.ToyRateLimitError"
     evidence.client.error_names = tuple(c.__name__ for c in ToyRateLimitError.__mro__)
     evidence.ledger.ids = None
     return evidence
@@ -198,7 +198,13 @@ def ledger_with(*ids: str) -> Callable[[Evidence], None]:
         pytest.param("FD-trouble", LOST, lost(), client_with(trouble="no client"), id="never began"),
         pytest.param("FD-class", LOST, lost(), client_with(error="x.Foreign"), id="not exported"),
         pytest.param("FD-class", LOST, lost(), client_with(error_names=("ValueError",)), id="a bug"),
-        pytest.param("FD-class", EXACT, limited(), client_with(error="drill_toy.ToyError"), id="not exactly"),
+        pytest.param(
+            "FD-class",
+            EXACT,
+            limited(),
+            client_with(error="failwell.drill.selftest.toy.ToyError"),
+            id="not exactly",
+        ),
         pytest.param("FD-text", SAYS, lost(), client_with(text="something"), id="does not say what it is"),
         pytest.param(
             "FD-requests",

@@ -149,10 +149,16 @@ def drill(
         Path, typer.Option("--report", help="Where to write drill.html and drill.json.")
     ] = Path("drill-report"),
     json: Annotated[bool, typer.Option("--json", help="Print the result for programs.")] = False,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Drill bad clients instead: each has to be found.")
+    ] = False,
 ) -> int:
     """Rehearse every failure a client can meet, over real sockets, and prove what comes of it."""
     from failwell.cli.drill import drill as rehearse
+    from failwell.cli.drill import self_test as drill_the_drill
 
+    if self_test:
+        return drill_the_drill()
     return rehearse(sdk or None, only or None, seed, report, json=json)
 
 

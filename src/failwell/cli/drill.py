@@ -49,6 +49,22 @@ def drill(sdks: list[str] | None, only: list[str] | None, seed: int, report: Pat
     return 0 if result.ok else 1
 
 
+def self_test() -> int:
+    """
+    Drill clients with a bad habit each: whether the drill finds what it has to find.
+
+    Returns:
+        0 if every habit was found by its rule, 1 if one was missed.
+    """
+    from failwell.cli.screen import console
+    from failwell.drill import selftest
+    from failwell.drill.terminal import show_self_test
+
+    result = selftest.run()
+    show_self_test(result, console())
+    return 0 if result.ok else 1
+
+
 def _run(sdks: list[str] | None, only: list[str] | None, seed: int, *, quiet: bool) -> DrillResult:
     from failwell.drill import run
 

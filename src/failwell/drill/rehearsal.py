@@ -21,7 +21,7 @@ from failwell.drill import certificates
 from failwell.drill.faults import Moment, Schedule
 from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
-from failwell.drill.subject import Call, Kind, Mode, Subject
+from failwell.drill.subject import USUAL_DEADLINE, Call, Kind, Mode, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
 from failwell.errors import CallError, Error
 from failwell.failure import Attempt
@@ -73,7 +73,7 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
                 while thread.is_alive() and not proxy.wait_passed_on(MAIN, scenario.cause.until, 0.05):
                     pass
                 arranged.close()
-            thread.join(max(HANGS_AFTER, scenario.settings.deadline + 10.0))
+            thread.join(HANGS_AFTER * max(1.0, scenario.settings.deadline / USUAL_DEADLINE))
         settled = proxy.settle()
         ledger = LedgerWitness(
             ids=_ids(subject, stamp), before=tuple(_ids(subject, c.marker) for c in steps), settled=settled

@@ -27,6 +27,10 @@ Mode = Literal["sync", "async"]
 MODES: tuple[Mode, ...] = ("sync", "async")
 
 
+# Seconds for a whole call, where the deadline is not what is rehearsed.
+USUAL_DEADLINE = 20.0
+
+
 class Kind(str, Enum):
     """What a call asks for: it decides whether it may be repeated."""
 
@@ -58,7 +62,7 @@ class Settings:
     attempts: int = 3
     connect: float = 5.0
     read: float = 5.0
-    deadline: float = 20.0
+    deadline: float = USUAL_DEADLINE
     backoff: float = 0.02
     max_backoff: float = 0.08
     keyed: bool = True

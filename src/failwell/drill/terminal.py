@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from failwell.drill import DrillResult, Progress
+    from failwell.drill.selftest import SelfTest
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -140,3 +141,26 @@ def _verdict(verdict: Verdict) -> Text:
     from rich.text import Text
 
     return Text(verdict.value, _STYLES[verdict])
+
+
+def show_self_test(result: SelfTest, console: Console) -> None:
+    """Print `result`: each bad habit, its scenario, the rule that found it, or what was said instead."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title="bad habits, planted", title_justify="left", pad_edge=False)
+    for name in ("what the client does", "scenario", "rule", ""):
+        table.add_column(name, overflow="fold")
+    for found in result.found:
+        said = Text("FOUND", "green") if found.ok else Text("MISSED", "bold red")
+        table.add_row(found.planted.habit, found.planted.scenario, found.planted.rule, said)
+    console.print(table)
+    for found in result.missed:
+        console.print(Text(f"{found.planted.habit}, {found.planted.scenario}:", "bold"))
+        for row, client in ((found.row, "with the habit"), (found.innocent, "without it")):
+            console.print(Text(f"    {client}: {row.verdict.value}"))
+            for finding in row.findings:
+                console.print(Text(f"        {finding}"))
+    count = len(result.found)
+    console.print(f"{count - len(result.missed)} of {count} found")

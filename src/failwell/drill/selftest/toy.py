@@ -1,4 +1,9 @@
-"""A small service with a ledger, a good client for it, and clients that are bad on purpose."""
+"""
+A small service with a ledger, and a good client for it: what the drill is tried on.
+
+It stands here, and not among the tests, so that `failwell drill --self-test` works where failwell
+is installed.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,7 @@ from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, Subject
 from failwell.engines.base import Connections
 
 KEY = "toy_sk_4f0c9a7e21"
+REVOKED = "toy_sk_revoked_99"
 
 
 class ToyError(errors.CallError):
@@ -83,10 +89,12 @@ class ToyService:
         self.lock = threading.Lock()
 
     def ids_of(self, marker: str) -> list[str]:
+        """Ids of the things called `marker`."""
         with self.lock:
             return [i for i, m in self.things if m == marker]
 
     def post(self, key: str | None, body: bytes) -> tuple[int, bytes]:
+        """Make a thing, unless `key` was used before: status and body of the answer."""
         with self.lock:
             if key is not None and key in self.answers:
                 first, status, answer = self.answers[key]
@@ -102,13 +110,17 @@ class ToyService:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
+        """Serve on loopback; gives the base URL."""
         service = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:
                 pass
+
+            # Small answers must not wait for an acknowledgement of their heads.
+            disable_nagle_algorithm = True
 
             def answer(self, status: int, body: bytes) -> None:
                 self.send_response(status)
@@ -174,7 +186,7 @@ class Toy(Subject):
         return make(
             base_url,
             contract=self.contract,
-            credentials={"x-api-key": KEY if key == "good" else "toy_sk_revoked_99"},
+            credentials={"x-api-key": KEY if key == "good" else REVOKED},
             retry=RetryPolicy(
                 max_attempts=settings.attempts,
                 base=settings.backoff,
