@@ -282,7 +282,7 @@ class JobFile(Model):
     path: str | None = None
     file_id: str | None = None
     status: str = "pending"
-    error: JobError | None = None
+    error: str | None = None
     extra: Mapping[str, Any] = unknown_members()
 
 

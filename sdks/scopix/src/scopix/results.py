@@ -12,6 +12,7 @@ from failwell.operations.batches import BatchItem, BatchResult
 from scopix.errors import (
     DescriptionError,
     DocumentProcessingError,
+    RateLimitError,
     ScopixError,
     ScopixTimeoutError,
     UploadError,
@@ -172,11 +173,14 @@ class BatchUploadResults(Sequence[UploadResult]):
         The exception, not raised, that says which files are not stored; `partial_results` are these.
 
         The error of the file, if there is only one; the error because of which the rest was not sent;
-        else an `UploadError` about the first that failed, which is its `__cause__`.
+        a rate limit, which says when to come back; else an `UploadError` about the first that failed,
+        which is its `__cause__`.
         """
-        stopper = self._batch.stopper if self._batch is not None else None
+        stopper: Exception | None = self._batch.stopper if self._batch is not None else None
         failed = [result for result in self._results if not result.ok]
         first = next((result for result in failed if result.error is not None), failed[0])
+        throttled = (result.error for result in failed if isinstance(result.error, RateLimitError))
+        stopper = stopper or next(throttled, None)
         if isinstance(stopper, ScopixError):
             error = _alone(stopper)
         elif len(self._results) == 1 and first.error is not None:
