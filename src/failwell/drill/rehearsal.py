@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from failwell.drill import certificates
+from failwell.drill import certificates, stalls
 from failwell.drill.faults import Moment, Schedule
 from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
@@ -56,13 +56,16 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
                  for c, s in zip(steps, scenario.before, strict=True)]  # fmt: skip
     client = ClientWitness()
     arrange = scenario.cause.arrange if scenario.cause is not None else None
-    with FaultProxy(
-        service,
-        idempotency_header=subject.contract.idempotency_header,
-        count_effects=lambda: _count(subject, stamp),
-        secrets=subject.secrets,
-        crash=subject.crash,
-    ) as proxy:
+    with (
+        stalls.watched(),
+        FaultProxy(
+            service,
+            idempotency_header=subject.contract.idempotency_header,
+            count_effects=lambda: _count(subject, stamp),
+            secrets=subject.secrets,
+            crash=subject.crash,
+        ) as proxy,
+    ):
         with contextlib.ExitStack() as arranged:
             if arrange is not None:
                 arranged.enter_context(arrange())
@@ -78,7 +81,9 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
         ledger = LedgerWitness(
             ids=_ids(subject, stamp), before=tuple(_ids(subject, c.marker) for c in steps), settled=settled
         )
-    return Evidence(client, proxy.journal, ledger)
+        ended = time.monotonic() if client.ended is None else client.ended
+        stalled = stalls.stalled(client.began, ended)
+    return Evidence(client, proxy.journal, ledger, stalled)
 
 
 def _ids(subject: Subject, marker: str) -> tuple[str, ...] | None:

@@ -25,8 +25,9 @@ LIMITS = (
     "The ledger is the sandbox's own database: a pass says nothing about your provider's idempotency.",
     "Refused connections and name look-ups are counted inside this process, as Python announces them.",
     "Gateway answers (429, 5xx) are real bytes on a real socket, written by the drill, not by your gateway.",
-    "Client, proxy and service share one process and its cores: times are good to some milliseconds.",
-    "Nothing was killed: what a crash of the service leaves behind is not rehearsed here.",
+    "Client, proxy and service share one process and its cores: times are good to some milliseconds, "
+    "and what a busy machine kept every thread waiting is allowed for.",
+    "A killed service (SIGKILL) loses no commit of its database; a power cut may, and is not rehearsed.",
 )
 ORDER = (Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.UNPROVABLE, Verdict.SKIPPED, Verdict.PASS)
 LANE = 22  # pixels
@@ -67,6 +68,7 @@ def _row_dict(row: Row) -> dict[str, Any]:
         data["client"] = _client_dict(evidence)
         data["wire"] = _wire_dict(evidence)
         data["ledger"] = dataclasses.asdict(evidence.ledger)
+        data["stalled"] = round(evidence.stalled, 3)
     return data
 
 

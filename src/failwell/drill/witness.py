@@ -80,8 +80,17 @@ class LedgerWitness:
 
 @dataclass(slots=True)
 class Evidence:
-    """All three, for one rehearsal."""
+    """
+    All three, for one rehearsal.
+
+    Attributes:
+        client: What the client says.
+        wire: What crossed the wire.
+        ledger: What the service holds.
+        stalled: Seconds in which the machine kept threads waiting during the call.
+    """
 
     client: ClientWitness
     wire: Journal
     ledger: LedgerWitness
+    stalled: float = 0.0
