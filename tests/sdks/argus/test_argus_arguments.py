@@ -205,6 +205,22 @@ def test_a_key_is_judged_by_what_it_begins_with(key: str, wire: Any) -> None:
         ({"timeout": "30"}, "timeout is a str; give a number of seconds"),
         ({"max_retries": 1.5}, "max_retries is a float; give an int"),
         ({"base_url": 7}, "base_url is a int; give a string"),
+        ({"deadline": "60"}, "deadline is a str; give seconds"),
+        ({"connections": 7}, "connections is a int; give a failwell.Connections"),
+        ({"listeners": print}, "listeners is a builtin_function_or_method; give a list of functions"),
+        (
+            {"listeners": [print, 7]},
+            "listeners[1] is a int; give a function that takes a failwell.telemetry.Event",
+        ),
+        ({"clock": 7}, "clock is a int; give a failwell.clock.Clock"),
+        (
+            {"engine": 7},
+            "engine is a int; give the name of an engine, or a client or transport of httpx2",
+        ),
+        (
+            {"engine": None},
+            "engine is a NoneType; give the name of an engine, or a client or transport of httpx2",
+        ),
     ],
 )
 def test_a_setting_of_the_wrong_type_is_an_argus_type_error(client: Any, settings: Any, says: str) -> None:
