@@ -28,7 +28,7 @@ from failwell.call.messages import Broken, Phase, Reason, Response
 from failwell.engines.arriving import AwaitedArriving
 from failwell.engines.deadlines import Deadlines
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
-from failwell.engines.endings import closed_with_loop, let_go, unread
+from failwell.engines.endings import closed_with_loop, hear_to_the_end, let_go, unread
 from failwell.engines.orders import unsendable
 from failwell.engines.pools import tls_context, usable_proxy
 from failwell.engines.routes import proxy_for
@@ -66,21 +66,31 @@ class _Watch:
         received: Bytes of answer received.
         first: The first piece of them.
         ears: What hears them.
-        transport: What carries them.
+        transport: What carries them: of the socket. TLS that aiohttp has closed twice cannot be
+            aborted, and goes on sending.
+        pieces: The body of the request, if it is sent in pieces.
         reader: What the body is read from, once there is one.
         broke: What aiohttp's parser found wrong.
     """
 
-    __slots__ = ("broke", "connected", "ears", "first", "reader", "received", "transport")
+    __slots__ = ("broke", "connected", "ears", "first", "pieces", "reader", "received", "transport")
 
     def __init__(self) -> None:
         self.connected = False
         self.ears: _Ears | None = None
         self.transport: asyncio.Transport | None = None
+        self.pieces: _Pieces | None = None
         self.reader: aiohttp.StreamReader | None = None
         self.broke: BaseException | None = None
         self.received = 0
         self.first = b""
+
+    def whole(self) -> None:
+        """The answer is here whole: aiohttp has taken the connection back."""
+        if self.pieces is not None and not self.pieces.sent and self.transport is not None:
+            # An answer that came early. aiohttp closes, which would go on sending for as long as it takes.
+            self.transport.abort()
+        self.transport = None
 
 
 _watch: ContextVar[_Watch] = ContextVar("failwell_aiohttp_watch")
@@ -90,14 +100,27 @@ class _Ears(asyncio.Protocol):
     """
     Stands between a connection and aiohttp's protocol, and tells the attempt under way what comes.
 
+    Args:
+        protocol: aiohttp's.
+        transport: What it writes to.
+
     Attributes:
         stray: Whether something came between two requests: of an answer nobody asked for.
+        socket: The transport of the socket, which is below TLS, if there is TLS.
+        tls: Whether there is.
     """
 
-    __slots__ = ("protocol", "stray", "watch")
+    __slots__ = ("protocol", "socket", "stray", "tls", "watch")
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, protocol: Any, transport: Any) -> None:
         self.protocol = protocol
+        # Nothing public leads below TLS.
+        below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+        self.socket: asyncio.Transport = transport
+        self.tls = False
+        if isinstance(below, asyncio.Transport):
+            self.socket, self.tls = below, True
+            hear_to_the_end(below)
         self.watch: _Watch | None = None
         self.stray = False
 
@@ -125,7 +148,7 @@ class _Ears(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         watch = self.watch
-        if exc is not None and watch is not None and watch.transport is not None:
+        if exc is not None and watch is not None and watch.transport is not None and not self.tls:
             left = unread(watch.transport)
             if left:
                 self.data_received(left)
@@ -150,7 +173,7 @@ class _Connector(aiohttp.TCPConnector):
             transport = protocol.transport
             ears = transport.get_protocol()
             if type(ears) is not _Ears:
-                ears = _Ears(protocol)
+                ears = _Ears(protocol, transport)
                 transport.set_protocol(ears)
             # aiohttp looks at this when a connection comes back, not when it is taken again.
             elif ears.stray or protocol.should_close:
@@ -159,7 +182,7 @@ class _Connector(aiohttp.TCPConnector):
             ears.watch = watch = _watch.get()
             watch.connected = True
             watch.ears = ears
-            watch.transport = transport
+            watch.transport = ears.socket
             return connection
 
 
@@ -236,6 +259,9 @@ class AiohttpEngine:
         except _BadURLError:
             return _bad_url(request)
         watch = _Watch()
+        data = _body(request.content)
+        if isinstance(data, _Pieces):
+            watch.pieces = data
         free = self._free
         if free.locked():
             refused = await self._wait_for(free, order)
@@ -253,7 +279,7 @@ class AiohttpEngine:
                 answer = await session.request(
                     request.method,
                     url,
-                    data=_body(request.content),
+                    data=data,
                     headers=_headers(request, way),
                     skip_auto_headers=_skipped(request),
                     allow_redirects=False,
@@ -267,7 +293,7 @@ class AiohttpEngine:
                     kept = True
                     return response
                 response = await self._take(answer, request, watch)
-            watch.transport = None  # read whole: aiohttp has taken the connection back
+            watch.whole()
             return response
         except (aiohttp.ClientError, TimeoutError) as exc:
             failure = exc
@@ -481,7 +507,7 @@ class _Arriving(AwaitedArriving):
     def _ended(self) -> None:
         """The body is here whole: aiohttp has taken the connection back."""
         watch = self._watch
-        watch.transport = None
+        watch.whole()
         if watch.ears is not None and watch.ears.watch is watch:
             watch.ears.watch = None
 
@@ -585,13 +611,19 @@ def _body(content: bytes | Streamed | None) -> Any:
 
 
 class _Pieces(aiohttp.Payload):
-    """A body that is sent in pieces, as aiohttp takes it."""
+    """
+    A body that is sent in pieces, as aiohttp takes it.
+
+    Attributes:
+        sent: Whether all of it was.
+    """
 
     _autoclose = True  # whoever gave it closes it
 
     def __init__(self, body: Streamed) -> None:
         super().__init__(body.awaited)  # of this try, whenever they are asked for
         self._size = body.size
+        self.sent = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("what is sent in pieces is not kept")
@@ -607,6 +639,7 @@ class _Pieces(aiohttp.Payload):
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
                     raise
+        self.sent = True
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         await self.write(writer)

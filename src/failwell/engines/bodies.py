@@ -244,7 +244,8 @@ class _Try:
         """What comes next; empty at the end."""
         if isinstance(reader, _AwaitedReader):
             return list(filter(None, [await self._had_awaited(reader)]))
-        if self._source.quick:
+        # No thread is asked for the end of a file: an answer that comes first would stop the sending.
+        if self._source.quick or reader.left == 0:
             return list(filter(None, [self._had(reader)]))
         from anyio.to_thread import run_sync
 
@@ -453,11 +454,16 @@ class _File(_Source):
 
 
 class _FileReader:
-    """A file that was opened by its path. A thread may be reading it while it is closed."""
+    """
+    A file that was opened by its path. A thread may be reading it while it is closed.
+
+    Attributes:
+        left: Bytes still to be read.
+    """
 
     def __init__(self, path: str | os.PathLike[str], name: str, size: int, mark: _Mark) -> None:
         self._name = name
-        self._left = size
+        self.left = size
         self._mark = mark
         self._lock = Lock()
         self._file: io.FileIO | None = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by close(), and by a failure here
@@ -468,17 +474,17 @@ class _FileReader:
             raise
 
     def read(self) -> bytes:
-        if not self._left:
+        if not self.left:
             return b""
         with self._lock:
             file = self._file
             if file is None:
                 raise _OverError
-            piece = file.read(min(PIECE_BYTES, self._left))
+            piece = file.read(min(PIECE_BYTES, self.left))
             if not piece:
-                raise BodyError(Reason.SOURCE, f"{self._name} ends {self._left} bytes before its end")
-            self._left -= len(piece)
-            if not self._left:
+                raise BodyError(Reason.SOURCE, f"{self._name} ends {self.left} bytes before its end")
+            self.left -= len(piece)
+            if not self.left:
                 self._mark.check(os.fstat(file.fileno()), self._name)
         return piece
 
@@ -542,10 +548,18 @@ class _Opened(_Source):
 
 
 class _OpenedReader:
+    """
+    A file that somebody opened, from where it stood.
+
+    Attributes:
+        left: Bytes still to be read; None if that is not known.
+        closed: Whether nothing more is read.
+    """
+
     def __init__(self, source: _Opened, size: int | None, start: int, mark: _Mark | None) -> None:
         self.closed = False
         self._source = source
-        self._left = size
+        self.left = size
         self._at = start
         self._mark = mark
         self._check()
@@ -555,17 +569,17 @@ class _OpenedReader:
             self._source.check(self._mark)
 
     def read(self) -> bytes:
-        if self._left == 0:
+        if self.left == 0:
             return b""
-        size = PIECE_BYTES if self._left is None else min(PIECE_BYTES, self._left)
+        size = PIECE_BYTES if self.left is None else min(PIECE_BYTES, self.left)
         piece = self._source.read(self, self._at, size)
-        if self._left is None:
+        if self.left is None:
             return piece
         if not piece:
-            raise BodyError(Reason.SOURCE, f"{self._source.name} ends {self._left} bytes before its end")
+            raise BodyError(Reason.SOURCE, f"{self._source.name} ends {self.left} bytes before its end")
         self._at += len(piece)
-        self._left -= len(piece)
-        if not self._left:
+        self.left -= len(piece)
+        if not self.left:
             self._check()
         return piece
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import BaseTransport
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from typing import Any
 
@@ -37,7 +37,7 @@ async def _keeper(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, 
         await close()
 
 
-def let_go(transport: BaseTransport) -> bool:
+def let_go(transport: asyncio.BaseTransport) -> bool:
     """
     Whether `transport` is over TLS and was closed twice: nothing may be asked of it any more.
 
@@ -52,13 +52,15 @@ def let_go(transport: BaseTransport) -> bool:
 _MOST_UNREAD = 256 * 1024
 
 
-def unread(transport: BaseTransport) -> bytes:
+def unread(transport: asyncio.BaseTransport) -> bytes:
     """
     What lies unread in the socket of a connection that broke.
 
     A service that refuses a request before it has all of it answers and closes; then the sending
-    fails, and asyncio does not look at what had come. Over TLS it cannot be had from the socket.
+    fails, and asyncio does not look at what had come. For TLS there is `hear_to_the_end`.
     """
+    if let_go(transport):
+        return b""
     sock = transport.get_extra_info("socket")
     if sock is None or transport.get_extra_info("sslcontext") is not None:
         return b""
@@ -67,3 +69,39 @@ def unread(transport: BaseTransport) -> bytes:
         while len(found) < _MOST_UNREAD and (data := os.read(sock.fileno(), 65536)):
             found += data
     return found
+
+
+def hear_to_the_end(transport: asyncio.Transport) -> None:
+    """
+    Have what lies unread in a socket undone by the TLS above it when the connection breaks.
+
+    Args:
+        transport: The socket's; TLS is its protocol.
+    """
+    tls = transport.get_protocol()
+    if isinstance(tls, asyncio.BufferedProtocol) and transport.get_extra_info("sslcontext") is None:
+        transport.set_protocol(_ToTheEnd(tls, transport))
+
+
+class _ToTheEnd(asyncio.BufferedProtocol):
+    """Stands between a socket and TLS, and hands on what asyncio would drop."""
+
+    def __init__(self, tls: asyncio.BufferedProtocol, transport: asyncio.Transport) -> None:
+        self._tls = tls
+        self._transport = transport
+        # What comes by the way passes without a step between.
+        self.get_buffer = tls.get_buffer  # type: ignore[method-assign]
+        self.buffer_updated = tls.buffer_updated  # type: ignore[method-assign]
+        self.eof_received = tls.eof_received  # type: ignore[method-assign]
+        self.pause_writing = tls.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = tls.resume_writing  # type: ignore[method-assign]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        left = b"" if exc is None else unread(self._transport)
+        while left:
+            buffer: Any = self._tls.get_buffer(len(left))
+            size = min(len(buffer), len(left))
+            buffer[:size] = left[:size]
+            left = left[size:]
+            self._tls.buffer_updated(size)
+        self._tls.connection_lost(exc)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import httpcore2
 
 from failwell.call.messages import Reason
-from failwell.engines.endings import let_go, unread
+from failwell.engines.endings import hear_to_the_end, let_go, unread
 from failwell.engines.wire import LONGEST_SECONDS, Wire, reason_of_connect
 
 if TYPE_CHECKING:
@@ -573,6 +573,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
             wire.reason = Reason.TLS
             self.spoil()
             raise httpcore2.ConnectError("the connection is closed")
+        hear_to_the_end(self._transport)
         incoming.transport = transport
         wire.reason = None
         return AsyncioStream(self._loop, transport, incoming, self._layer + 1)
@@ -670,6 +671,7 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         self._layer = layer
         self._held = b""
         self._early = b""
+        self._cut = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         wire = cast(Wire, timeout)
@@ -682,6 +684,8 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         try:
             if self._early:
                 data, self._early = self._early[:max_bytes], self._early[max_bytes:]
+            elif self._cut and self._layer:
+                data = await _read_after_a_cut(self._inner, max_bytes, seconds)
             else:
                 data = await self._inner.read(max_bytes, seconds)
         except httpcore2.ReadError as exc:
@@ -749,6 +753,7 @@ class TrioStream(httpcore2.AsyncNetworkStream):
             except (httpcore2.WriteError, httpcore2.WriteTimeout) as exc:
                 failed = exc
             nursery.cancel_scope.cancel()
+        self._cut = heard or failed is not None
         if heard:
             raise httpcore2.WriteError(_ANSWERED)
         if failed is not None:
@@ -790,6 +795,38 @@ class TrioStream(httpcore2.AsyncNetworkStream):
         if info == "is_readable" and self.spoiled:
             return True
         return self._inner.get_extra_info(info)
+
+
+async def _read_after_a_cut(inner: httpcore2.AsyncNetworkStream, max_bytes: int, seconds: float) -> bytes:
+    """
+    Read from TLS whose sending was stopped half-way.
+
+    trio then reads no more either, though nothing is wrong with what comes; httpcore shows what is
+    below TLS nowhere. So this goes through names that both call private, and without them ends as trio
+    does; a test notices.
+    """
+    import trio
+
+    stream: Any = getattr(inner, "_stream", None)
+    tls, incoming = getattr(stream, "_ssl_object", None), getattr(stream, "_incoming", None)
+    if tls is None or incoming is None:
+        return await inner.read(max_bytes, seconds)
+    try:
+        with trio.fail_after(seconds):
+            while True:
+                try:
+                    data: bytes = tls.read(max_bytes)
+                    return data
+                except ssl.SSLWantReadError:
+                    received = await stream.transport_stream.receive_some()
+                if received:
+                    incoming.write(received)
+                else:
+                    incoming.write_eof()
+    except trio.TooSlowError as exc:
+        raise httpcore2.ReadTimeout(str(exc)) from exc
+    except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as exc:
+        raise httpcore2.ReadError(str(exc)) from exc
 
 
 class TrioNetwork(httpcore2.AsyncNetworkBackend):

@@ -398,6 +398,7 @@ class AsyncPyreqwestEngine(_Family):
             failure = exc
         except asyncio.CancelledError:
             _lost.at = monotonic()
+            await checkpoint_if_cancelled()  # as in `_Arriving._next`
             raise
         _lost.at = monotonic()
         return _broken(failure, order, answer, received)
@@ -436,6 +437,7 @@ class AsyncPyreqwestEngine(_Family):
             _lost.at = monotonic()
         except asyncio.CancelledError:
             _lost.at = monotonic()
+            await checkpoint_if_cancelled()  # as in `_Arriving._next`
             raise
         finally:
             if answer is not None and not kept:
