@@ -36,6 +36,10 @@ class BreakerPolicy:
         min_attempts: Attempts in the window below which nothing is concluded.
         open_for: Seconds until the first probe. Doubles with every probe that fails.
         max_open_for: Seconds: the longest pause.
+        wait: Seconds that a call waits in all, within its deadline, for a circuit to close, before it is
+            refused. 0.0: it is refused at once, and told when to come back. Who waits looks again when
+            the pause is over, and while another probes at least once a second; so `wait` is worth
+            something from `open_for` and a second on.
 
     Raises:
         UsageError: a number is out of its range.
@@ -46,6 +50,7 @@ class BreakerPolicy:
     min_attempts: int = 10
     open_for: float = 5.0
     max_open_for: float = 60.0
+    wait: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.failure_ratio <= 1:
@@ -54,6 +59,8 @@ class BreakerPolicy:
             raise UsageError("min_attempts is 1 or more; window and open_for are seconds above 0")
         if not self.max_open_for >= self.open_for:
             raise UsageError(f"max_open_for is {self.max_open_for}; it is at least open_for, {self.open_for}")
+        if not self.wait >= 0:
+            raise UsageError(f"wait is {self.wait}; it is a number of seconds, 0 or more")
 
 
 class Breaker:
@@ -113,6 +120,11 @@ class Circuit:
         self._open_until: float | None = None  # None while closed
         self._pause = policy.open_for
         self._probing = False
+
+    @property
+    def wait(self) -> float:
+        """Seconds that a call waits for it to close."""
+        return self._policy.wait
 
     @property
     def state(self) -> str:

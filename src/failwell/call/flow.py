@@ -134,7 +134,7 @@ def call_flow(
     effect = Effect.NOT_SENT
     last: CallError | None = None
     tries = redirects = 0
-    spent = 0.0
+    spent = waited = 0.0
     probe = False
     if now >= deadline:
         raise _refused(call, DeadlineExceededError, "the deadline has passed", ())
@@ -143,6 +143,14 @@ def call_flow(
         # 1. Ask the breaker.
         if circuit is not None and (pause := circuit.admit(now)):
             probe = pause == PROBE
+            if not probe and waited + pause <= circuit.wait and now + pause < deadline:
+                waited += pause
+                now = (yield Sleep(pause, why="the circuit is open")).now
+                if now < deadline:
+                    continue
+                if last is None:
+                    why = "the circuit was open until the deadline"
+                    raise _refused(call, DeadlineExceededError, why, tuple(attempts))
             if not probe and last is not None:
                 raise _closed(last, attempts, effect, "circuit_open")
             if not probe:
@@ -204,7 +212,7 @@ def call_flow(
             # A sleep that no attempt can follow would only postpone this same error.
             if now + delay >= deadline:
                 why = "deadline"
-            elif circuit is not None and circuit.is_shut(now + delay):
+            elif circuit is not None and not circuit.wait and circuit.is_shut(now + delay):
                 why = "circuit_open"
             elif policies.budget is not None:
                 throttled = failure.status == 429 or failure.retry_after is not None
