@@ -1,0 +1,181 @@
+"""
+What the catalogue of failures asks for, what rehearses it with each SDK, and what does not, and why.
+
+    python -m failwell.drill.scope > docs/drill-scenarios.md
+
+The page is made of what the drill runs: a scenario that nobody rehearses is in it with its reason,
+or a test fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from failwell.drill.clients import known, load
+from failwell.drill.plan import Scenario
+from failwell.drill.scenarios import catalogue
+from failwell.drill.subject import Subject
+
+ASKED: Mapping[str, str] = {
+    "S01": "The name does not exist; its look-up takes too long",
+    "S02": "Refused twice, then the service is back",
+    "S03": "Refused for good",
+    "S04": "A connection request that is not answered",
+    "S05": "A certificate that is untrusted, expired, or another host's",
+    "S06": "Plain text where TLS is expected",
+    "S07": "A TLS handshake that stalls",
+    "S08": "A read loses its connection",
+    "S09": "A write without a key loses its connection",
+    "S10": "A write with a key loses its connection",
+    "S11": "The request is read, nothing comes back",
+    "S12": "A kept connection was closed while idle",
+    "S13": "A request is read on a reused connection, then it ends",
+    "S14": "The call is cancelled, or its deadline passes, in the middle",
+    "S15": "The answer is not HTTP",
+    "S16": "The answer is cut in its headers",
+    "S17": "A header of 200 kB",
+    "S18": "A body cut by FIN before its length",
+    "S19": "A body cut by RST",
+    "S20": "Chunks without the last",
+    "S21": "A chunk whose length is no number",
+    "S22": "A body cut whose length was never announced",
+    "S23": "A compressed body cut, with the length of what is there",
+    "S24": "A compressed body that is damaged",
+    "S25": "A body that stops in the middle",
+    "S26": "A body that trickles past the deadline",
+    "S27": "A body larger than allowed, announced or once it is unpacked",
+    "S28": "An HTML page with the right status",
+    "S29": "An empty body",
+    "S30": "A body that is no JSON",
+    "S31": "JSON of another shape",
+    "S32": "A 502 with a page of the gateway's own",
+    "S33": "A 103 before the answer",
+    "S34": "A 101 that nobody asked for",
+    "S35": "An answer that is sent twice",
+    "S36": "An answer longer than it says",
+    "S37": "Redirected without end",
+    "S38": "Redirected to another origin",
+    "S39": "A write that is redirected",
+    "S40": "400, 401, 403, 404, 409, 422 from their real causes",
+    "S41": "500, 502, 503, 504, for a while and for good",
+    "S42": "Asked to wait a second, in all its spellings",
+    "S43": "Asked to wait until a date",
+    "S44": "Asked to wait until a date, by a clock that is an hour off",
+    "S45": "Asked to wait in words that mean nothing",
+    "S46": "Asked to wait for a day",
+    "S54": "The answer is lost after the commit",
+    "S55": "The service's process is killed, and another goes on",
+    "S56": "The second try meets the first at work; an answer too late",
+    "S57": "A key used again with another body",
+    "S58": "Twenty callers at once with one key",
+    "S59": "A claim that a killed process left behind",
+    "S60": "A caller that ended before it saw an answer",
+    "S61": "A key that the service has forgotten",
+    "S62": "Work of several parts, done in part",
+    "S63": "A job that does not end in time",
+    "S64": "A job whose service says when to look again",
+    "S65": "The answer to the creation of a job is lost",
+}
+
+# Of the causes that rehearse one number, in its row.
+SHOWN = 3
+
+# Of no SDK, and why.
+NOT_REHEARSED: Mapping[str, str] = {
+    "S61": "keys are kept for a day, and no call lasts so long: who uses one later makes a new call, "
+    "which no client can tell from an old one",
+}
+
+# Of one SDK, and why.
+_ONE_REQUEST = "it has nothing that is done in several requests"
+_NO_JOBS = "its SDK waits for no job"
+_JOBS_ALREADY = "what S54 creates with it is a job already"
+_PARTS = ("agoralia", "argus", "kneo")
+WITHOUT: Mapping[tuple[str, str], str] = {
+    ("S59", "pictograph"): "none of its keyed writes lasts long enough to claim its key; "
+    "an upload, which does, is not sent again by itself when it breaks off",
+    **{("S62", name): _ONE_REQUEST for name in _PARTS},
+    **{(number, name): _NO_JOBS for number in ("S63", "S64") for name in _PARTS},
+    ("S65", "agoralia"): _JOBS_ALREADY,
+    ("S65", "argus"): _NO_JOBS,
+    ("S65", "kneo"): _JOBS_ALREADY,
+}
+
+LIMITS = (
+    "From outside, a service can be killed at work and after its commit. "
+    "[Crashes](service-crashes.md) has all the other points, from inside.",
+    "A slow name server is played in this process, before the resolver is asked; the report says so.",
+    "Blocking code cannot leave `getaddrinfo()` before it is over: a slow look-up ends there with the look-up.",
+    "That a text of unknown length was cut shows in its format alone: in JSON it does, in a plain text not.",
+    "A 404 right after a creation, and a job that goes back in its states, need a service that contradicts "
+    "itself: the sandbox's do not.",
+    "S47 to S53 (breaker, budget, overload) and S66 to S80 (streams, uploads in parts) are not in it yet.",
+)
+
+
+def rehearsals(number: str, scenarios: Iterable[Scenario]) -> list[str]:
+    """Ids of the rehearsals that are about the scenario `number` of the catalogue."""
+    return [s.id for s in scenarios if any(f"{i}-".startswith(f"{number}-") for i in (s.id, *s.proves))]
+
+
+def missing(subjects: Sequence[Subject]) -> list[str]:
+    """What nobody rehearses and nobody explains, and what is explained although it is rehearsed."""
+    wrong = []
+    for subject in subjects:
+        scenarios = catalogue(subject)
+        for number in ASKED:
+            why = NOT_REHEARSED.get(number) or WITHOUT.get((number, subject.name))
+            there = rehearsals(number, scenarios)
+            if not there and why is None:
+                wrong.append(f"{number} is not rehearsed with {subject.name}, and nobody says why")
+            if there and why is not None:
+                wrong.append(f"{number} is rehearsed with {subject.name}, and somebody says why not")
+    return wrong
+
+
+def page(subjects: Sequence[Subject]) -> str:
+    """The table as Markdown."""
+    lines = [
+        "<!-- Made by `python -m failwell.drill.scope`: do not edit. -->",
+        "",
+        "# What the drill rehearses",
+        "",
+        "How many rehearsals there are of each failure, with each SDK; most run with its two forms.",
+        "`failwell drill --only S18` runs those of a row.",
+        "",
+        f"| | what goes wrong | {' | '.join(s.title for s in subjects)} | rehearsed as |",
+        f"|---|---|{'--:|' * len(subjects)}---|",
+    ]
+    listed = {subject.name: catalogue(subject) for subject in subjects}
+    notes: list[str] = []
+    for number, what in ASKED.items():
+        cells = []
+        for subject in subjects:
+            count = len(rehearsals(number, listed[subject.name]))
+            cells.append(str(count) if count else _noted(number, subject.name, notes))
+        names = dict.fromkeys(n for scenarios in listed.values() for n in rehearsals(number, scenarios))
+        lines.append(f"| {number} | {what} | {' | '.join(cells)} | {_named(number, list(names))} |")
+    lines += ["", "## Why not", ""]
+    lines += [f"{at}. {note[0].upper()}{note[1:]}." for at, note in enumerate(notes, 1)]
+    lines += ["", "## What cannot be done on one machine, or not yet", ""]
+    lines += [f"- {limit}" for limit in LIMITS]
+    return "\n".join(lines) + "\n"
+
+
+def _noted(number: str, name: str, notes: list[str]) -> str:
+    why = NOT_REHEARSED.get(number) or WITHOUT.get((number, name), "nobody says why")
+    if why not in notes:
+        notes.append(why)
+    return f"– ({notes.index(why) + 1})"
+
+
+def _named(number: str, names: Sequence[str]) -> str:
+    """The rehearsals' names, those of the catalogue's ids in short: `-once`."""
+    own = [name.removeprefix(number) or name for name in names if f"{name}-".startswith(f"{number}-")]
+    others = [name for name in names if not f"{name}-".startswith(f"{number}-")]
+    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    return ", ".join(f"`{name}`" for name in (*own, *others[:SHOWN])) + more
+
+
+if __name__ == "__main__":
+    print(page([load(name) for name in known()]), end="")
