@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -179,6 +180,29 @@ def test_a_key_with_another_body_is_a_conflict_and_with_the_same_one_the_same_an
 
     assert again == first
     assert (type(error), error.status_code, error.error_code) == (ConflictError, 409, "idempotency_conflict")
+
+
+def test_twenty_at_once_with_one_key_make_one_dataset(client: Client, service: Any) -> None:
+    key, name = f"key-{uuid4()}", f"dataset {uuid4()}"
+    with ThreadPoolExecutor(20) as pool:
+        made = list(pool.map(lambda _: client.datasets.create(name, idempotency_key=key), range(20)))
+
+    assert made == [made[0]] * 20
+    assert service.effects(key) == 1
+
+
+def test_it_is_awaited_under_trio(service: Any, dataset: Dataset, photo: Path) -> None:
+    trio = pytest.importorskip("trio")
+
+    async def work() -> list[str]:
+        async with AsyncClient(service.keys.full, base_url=service.url, connections=DIRECT) as client:
+            image = await client.images.upload(dataset.id, photo)
+            box = {"name": "red", "type": "bbox", "bbox": {"x": 10, "y": 10, "w": 24, "h": 24}}
+            await client.annotations.save(image.id, [box])
+            assert await client.images.download(image.id) == photo.read_bytes()
+            return [annotation.name for annotation in await client.annotations.list(image.id)]
+
+    assert trio.run(work) == ["red"]
 
 
 def test_a_payload_that_is_refused_names_every_field(use: Any, dataset: Dataset, photo: Path) -> None:
