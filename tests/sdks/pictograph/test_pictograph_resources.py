@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
@@ -358,6 +359,24 @@ def test_a_job_that_takes_longer_goes_on_and_says_which_it_is(play: Play, wait: 
     assert type(went.error) is PollTimeoutError
     assert (went.error.run_id, went.error.job_status) == ("run_1", "running")
     assert all(request.method == "GET" for request in went.requests)
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [
+        (pictograph.Export, EXPORT),
+        (pictograph.Import, IMPORT),
+        (pictograph.TrainingRun, RUN),
+        (pictograph.AutoAnnotation, BATCH),
+    ],
+)
+def test_what_is_waited_for_is_a_job_that_can_be_kept(kind: Any, members: dict[str, Any]) -> None:
+    job = kind.from_json({**members, "colour": "red"})
+
+    assert isinstance(job, pictograph.Job)
+    assert pickle.loads(pickle.dumps(job)) == job
+    assert kind.from_json(job.to_json()) == job
+    assert (job.status, job.dataset_id, job.extra["colour"]) == ("queued", "ds_1", "red")
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from pictograph.models import FileResult as FileResult
     from pictograph.models import Image as Image
     from pictograph.models import Import as Import
+    from pictograph.models import Job as Job
     from pictograph.models import JobError as JobError
     from pictograph.models import Organization as Organization
     from pictograph.models import Page as Page
@@ -100,6 +101,7 @@ _HOMES = {
         "FileResult",
         "Image",
         "Import",
+        "Job",
         "JobError",
         "Organization",
         "Page",

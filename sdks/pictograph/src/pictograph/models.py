@@ -20,6 +20,7 @@ __all__ = [
     "FileResult",
     "Image",
     "Import",
+    "Job",
     "JobError",
     "Organization",
     "Page",
@@ -157,102 +158,87 @@ class JobError(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Export(Model):
+class Job(Model):
+    """
+    What takes the service a while: exports, imports, training runs and batches.
+
+    Attributes:
+        status: "queued", "running", "completed", "failed" or "cancelled".
+        progress: From 0 to 1.
+        error: Why it failed.
+    """
+
+    id: str
+    status: str
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    progress: float = 0.0
+    error: JobError | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    extra: Mapping[str, Any] = unknown_members()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export(Job):
     """
     A file that is made of a dataset as it is now: what training learns from.
 
     Attributes:
-        status: "queued", "running", "completed", "failed" or "cancelled".
-        progress: From 0 to 1.
+        name: Unique in its dataset.
         size: Bytes, once it is completed.
         sha256: Of the file, in hexadecimal digits, once it is completed.
-        error: Why it failed.
     """
 
-    id: str
     name: str
-    status: str
-    dataset_id: str | None = None
-    dataset_name: str | None = None
     format: str = "coco"
-    progress: float = 0.0
     image_count: int | None = None
     annotation_count: int | None = None
     size: int | None = None
     sha256: str | None = None
-    error: JobError | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    extra: Mapping[str, Any] = unknown_members()
 
 
-@dataclass(frozen=True, slots=True)
-class Import(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import(Job):
     """
     A job that copies the images of one dataset, with what is annotated in them, into another.
 
     Attributes:
-        status: "queued", "running", "completed", "failed" or "cancelled".
         dataset_id: Where to.
         source_dataset_id: Where from.
-        progress: From 0 to 1.
         image_count: Images it goes through.
         imported: Images it has copied.
         skipped: Images it has left out, because the folder had one of this name.
-        error: Why it failed.
     """
 
-    id: str
-    status: str
-    dataset_id: str | None = None
-    dataset_name: str | None = None
     source_dataset_id: str | None = None
     source_dataset_name: str | None = None
-    progress: float = 0.0
     image_count: int | None = None
     imported: int = 0
     skipped: int = 0
-    error: JobError | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    extra: Mapping[str, Any] = unknown_members()
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRun(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun(Job):
     """
     A training run.
 
     Attributes:
-        status: "queued", "running", "completed", "failed" or "cancelled".
-        progress: From 0 to 1.
         epoch: How many times it has been through the data.
         metrics: How good it is so far.
         model_id: What it has made, once it is completed.
-        error: Why it failed.
         cost: Credits.
     """
 
-    id: str
-    status: str
-    dataset_id: str | None = None
-    dataset_name: str | None = None
     export_id: str | None = None
     export_name: str | None = None
     pipeline_type: str | None = None
     config: Mapping[str, Any] | None = None
-    progress: float = 0.0
     epoch: int = 0
     metrics: Mapping[str, Any] | None = None
     model_id: str | None = None
-    error: JobError | None = None
     cost: float | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    extra: Mapping[str, Any] = unknown_members()
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,42 +278,30 @@ class Prediction(Model):
     extra: Mapping[str, Any] = unknown_members()
 
 
-@dataclass(frozen=True, slots=True)
-class AutoAnnotation(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoAnnotation(Job):
     """
     A job that annotates many images.
 
     Attributes:
-        status: "queued", "running", "completed", "failed" or "cancelled".
         method: "model" or "segmentation".
-        progress: From 0 to 1.
         image_count: Images it goes through.
         annotated: Images it has annotated.
         skipped: Images it has left alone, because they had annotations.
         failed: Images it could not make anything of.
-        error: Why it failed.
         cost: Credits.
     """
 
-    id: str
-    status: str
-    dataset_id: str | None = None
     model_id: str | None = None
     method: str | None = None
     name: str | None = None
     threshold: float | None = None
     overwrite: bool = False
-    progress: float = 0.0
     image_count: int | None = None
     annotated: int = 0
     skipped: int = 0
     failed: int = 0
-    error: JobError | None = None
     cost: float | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    extra: Mapping[str, Any] = unknown_members()
 
 
 @dataclass(frozen=True, slots=True)

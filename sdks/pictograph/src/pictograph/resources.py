@@ -25,6 +25,7 @@ from pictograph.models import (
     Export,
     Image,
     Import,
+    Job,
     Page,
     Prediction,
     TrainedModel,
@@ -32,6 +33,7 @@ from pictograph.models import (
 )
 
 T = TypeVar("T")
+J = TypeVar("J", bound=Job)
 
 check = Arguments(CONTRACT)
 
@@ -1008,17 +1010,17 @@ def wait_for_batch(job_id: str, timeout: float, progress: Any) -> Poll[AutoAnnot
     return _job(look_at_batch(job_id), job_id, timeout, progress, "auto-annotation")
 
 
-def _job(look: Operation[T], job_id: str, timeout: float, progress: Any, called: str) -> Poll[T]:
+def _job(look: Operation[J], job_id: str, timeout: float, progress: Any, called: str) -> Poll[J]:
     callback("progress", progress)
     policy = PollPolicy(interval=1.0, cap=10.0, timeout=time_to_wait("timeout", timeout))
     return Poll(look, job_id, _has_ended, _why_it_failed, policy=policy, progress=progress, called=called)
 
 
-def _has_ended(job: Any) -> bool:
+def _has_ended(job: Job) -> bool:
     return job.status in ENDED
 
 
-def _why_it_failed(job: Any) -> Failure | None:
+def _why_it_failed(job: Job) -> Failure | None:
     if job.status not in ("failed", "cancelled"):
         return None
     if job.error is None:
