@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -22,6 +23,9 @@ log = logging.getLogger("failwell_sandbox")
 
 # A task that says nothing for so long is stuck, seconds.
 SILENCE = 600.0
+
+# Lines of what a process says before it ends without a result, for the log.
+LAST_WORDS = 20
 
 # A line of a job's process is what it found in one file at the most.
 MOST_LINE = 64 * 1024 * 1024
@@ -60,6 +64,7 @@ class Child:
         self._task = json.dumps(task).encode() + b"\n"
         self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._process: subprocess.Popen[bytes] | None = None
+        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._threads: list[threading.Thread] = []
 
     async def __aenter__(self) -> Self:
@@ -69,6 +74,7 @@ class Child:
         self._threads = [
             threading.Thread(target=self._hand_over, name="failwell-child-task", daemon=True),
             threading.Thread(target=self._listen, args=(loop,), name="failwell-child-said", daemon=True),
+            threading.Thread(target=self._keep_last_words, name="failwell-child-words", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -84,7 +90,7 @@ class Child:
         for thread in self._threads:
             thread.join()
         process.wait()
-        for pipe in (process.stdin, process.stdout):
+        for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
@@ -102,6 +108,9 @@ class Child:
         except TimeoutError:
             return None
         if said is None:
+            await asyncio.to_thread(self._threads[-1].join, 1.0)  # what it has said may still be on its way
+            words = "\n".join(self._last_words)
+            log.error("the process of a job ended without a result: %s", words or "it said nothing")
             raise ChildFailedError("crashed", "The process ended without a result.")
         if said.keys() == {"failed"}:
             raise ChildFailedError(said["failed"]["code"], said["failed"]["message"])
@@ -115,7 +124,7 @@ class Child:
             [sys.executable, "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for whoever waits for it
             # It is one of several, on a machine that serves meanwhile.
             env={**self._environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -136,6 +145,13 @@ class Child:
                 loop.call_soon_threadsafe(self._said.put_nowait, json.loads(line))
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._said.put_nowait, None)
+
+    def _keep_last_words(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        with suppress(OSError, ValueError):
+            while line := self._process.stderr.readline(MOST_LINE):
+                self._last_words.append(line.decode(errors="replace").rstrip())
 
 
 async def result_of(

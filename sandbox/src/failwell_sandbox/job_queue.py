@@ -34,6 +34,10 @@ LOOK_EVERY = 0.25
 # A job whose process, or whose service, died so often is no longer taken up.
 MOST_ATTEMPTS = 5
 
+# After the first time, seconds; twice as long after each further one. What ails a machine, such as
+# too little memory, is seldom over at once.
+PAUSE = 0.5
+
 _OPEN = "(status = 'queued' OR (status = 'running' AND held_until <= {now}))"
 
 _TAKE = """
@@ -48,8 +52,10 @@ _OURS = "WHERE seq = ? AND holder = ? AND status = 'running'"
 _RENEW = f"UPDATE jobs SET held_until = {{now}} + ?, progress = ?, state = ? {_OURS}"  # noqa: S608  # constant words
 
 _GIVE_BACK = f"""
-UPDATE jobs SET status = 'queued', holder = NULL, held_until = NULL, attempts = attempts - ? {_OURS}
+UPDATE jobs SET status = 'queued', holder = NULL, held_until = NULL, attempts = attempts - 1 {_OURS}
 """  # noqa: S608  # constant words
+
+_BROKE_OFF = f"UPDATE jobs SET holder = NULL, held_until = {{now}} + ? {_OURS}"  # noqa: S608  # constant words
 
 _END = f"""
 UPDATE jobs SET status = ?, state = ?, error = ?, finished_at = {{now}}, holder = NULL {_OURS}
@@ -182,21 +188,18 @@ class JobQueue:
         except asyncio.CancelledError:
             # This process ends: another one need not wait for the term.
             with suppress(StoreBusyError):
-                await self._give_back(job, tried=False)
+                await self._database.write(lambda db: db.execute(_GIVE_BACK, job.seq, job.holder))
             raise
         except ChildFailedError as exc:
             if exc.code == "crashed":
-                # Nobody holds it from now on, so that it is taken up again, if not for ever.
+                # Nobody holds it from now on, and it is taken up again after a while, if not for ever.
                 log.warning("job %s broke off, attempt %d", job.id, job.attempts)
-                await self._give_back(job, tried=True)
+                pause = PAUSE * 2 ** (job.attempts - 1)
+                await self._database.write(lambda db: db.execute(_BROKE_OFF, pause, job.seq, job.holder))
                 return
             await self._fail(job, exc.code, str(exc))
         except JobFailedError as exc:
             await self._fail(job, exc.code, str(exc))
-
-    async def _give_back(self, job: Job, *, tried: bool) -> None:
-        values = (0 if tried else 1, job.seq, job.holder)
-        await self._database.write(lambda db: db.execute(_GIVE_BACK, *values))
 
     async def _fail(self, job: Job, code: str, message: str) -> None:
         error = json.dumps(self._error_of(job, code, message))

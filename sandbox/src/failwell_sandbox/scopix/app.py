@@ -141,12 +141,24 @@ class Scopix:
         gone = core.files.sweep(self._known)
         if gone:
             log.info("%d files that nothing was written about are gone", gone)
-        indexed = sorted(core.search.files())
-        for start in range(0, len(indexed), 500):
-            some = indexed[start : start + 500]
-            places = ", ".join("?" * len(some))
-            rows = core.database.read_blocking(f"SELECT id FROM files WHERE id IN ({places})", *some)  # noqa: S608  # values are bound
-            core.search.forget(set(some) - {row[0] for row in rows})
+        self._mend_index()
+
+    def _mend_index(self) -> None:
+        """Forget what is known of files that are no more, and read again those of which nothing is."""
+        core = self.core
+        # In this order: what is made in between is in neither.
+        read = {row[0] for row in core.database.read_blocking(_READ)}
+        indexed = core.search.files()
+        there = {row[0] for row in core.database.read_blocking("SELECT id FROM files")}
+        core.search.forget(indexed - there)
+        unknown = sorted(read - indexed)
+
+        def again(db: Connection) -> None:
+            for file_id in unknown:
+                db.execute(_AGAIN, file_id)
+
+        if unknown:
+            core.database.write_blocking(again)
 
     def _known(self, kind: str, names: Collection[str]) -> Collection[str]:
         """Those of some files that have a row. On a thread of its own."""
@@ -182,6 +194,11 @@ class Scopix:
         """The database answers, too."""
         await self.core.database.read("SELECT 1")
         return respond(json_answer({"status": "ok", "checks": {"database": "ok"}}))
+
+
+_READ = "SELECT id FROM files WHERE status = 'completed' AND kind <> 'video'"
+
+_AGAIN = "UPDATE files SET status = 'pending', attempts = 0 WHERE id = ? AND status = 'completed'"
 
 
 def _expire(db: Connection) -> None:

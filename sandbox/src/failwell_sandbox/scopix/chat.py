@@ -3,6 +3,9 @@ Questions about an account's files, answered by what stands in them, at once or 
 
 An answer is whole before its first word is sent, and written down with its question. So a stream is
 told from the row, and goes on after any event, as often as it breaks, also after a restart.
+
+The idempotency key of a question stands in its row, too, and not in the gates' record, which keeps no
+streams: who repeats the question is told the same answer, as JSON or as events.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from starlette.responses import Response, StreamingResponse
 
 from failwell.answer import Answer
 from failwell.failure import Failure
-from failwell.service import Operation, exchange_of, json_body
+from failwell.service import Exchange, Operation, Refusal, RefusedRequest, exchange_of, json_body
+from failwell.service.idempotency import KEPT_FOR, parse_key
 from failwell_sandbox import ledger
 from failwell_sandbox.answers import Line, json_answer, respond
-from failwell_sandbox.database import Connection
+from failwell_sandbox.database import Connection, DuplicateError
 from failwell_sandbox.parameters import invalid
 from failwell_sandbox.scopix.core import INVALID, NOT_FOUND, NOT_PAID, READ, WRITE, Core, inserted
 from failwell_sandbox.scopix.quotes import MOST_QUOTES, Parts, answer_to, text_of
@@ -65,7 +69,7 @@ class Question(_Body):
     """The body of `POST /v1/chat/sessions/{session_id}/messages`."""
 
     content: Annotated[Line, Field(min_length=1, max_length=MOST_QUESTION)]
-    pace: float | None = Field(default=None, ge=0.2, le=1000, description="Events a second, at the most.")
+    pace: float | None = Field(default=None, ge=0.05, le=1000, description="Events a second, at the most.")
 
 
 class ChatHandlers:
@@ -84,8 +88,9 @@ class ChatHandlers:
                       raises=(NOT_PAID, NOT_FOUND)),
             Operation("GET", f"{chat}/messages", self.list_messages, scope=READ,
                       raises=(NOT_FOUND, INVALID)),
-            Operation("POST", f"{chat}/messages", self.ask, scope=WRITE, idempotency=level,
-                      parse=json_body(Question), raises=(NOT_PAID, NOT_FOUND, _CLOSED, _NO_SOURCES)),
+            Operation("POST", f"{chat}/messages", self.ask, scope=WRITE, parse=json_body(Question),
+                      raises=(NOT_PAID, NOT_FOUND, _CLOSED, _NO_SOURCES, INVALID,
+                              "idempotency_key_invalid", "idempotency_mismatch")),
             Operation("GET", f"{chat}/messages/{{message_id}}", self.get_message, scope=READ,
                       raises=(NOT_FOUND,)),
             Operation("GET", f"{chat}/messages/{{message_id}}/events", self.events, scope=READ,
@@ -168,33 +173,68 @@ class ChatHandlers:
     async def ask(self, request: Request) -> Response:
         """Answer a question: as JSON, or as events for who accepts those."""
         exchange = exchange_of(request)
-        asked: Question = exchange.input
         tenant, session_id = exchange.tenant, request.path_params["session_id"]
+        exchange.idempotency_key = _key_of(request)
+        again = await self._asked_before(exchange, session_id)
+        message_id = again or await self._ask(exchange, session_id)
+        if b"text/event-stream" in exchange.accept:
+            first = _after(request.headers.get("last-event-id", ""), message_id) if again else 0
+            return await self._events(tenant, session_id, message_id, first)
+        shown = MESSAGES.shown(await self.core.found(MESSAGES, tenant, message_id))
+        headers = {"location": shown["events_url"].removesuffix("/events")}
+        return respond(json_answer(shown, 201, headers | ({"idempotent-replayed": "true"} if again else {})))
+
+    async def _asked_before(self, exchange: Exchange, session_id: str) -> str | None:
+        """The message of the same question, if it has been asked with the request's key."""
+        rows = await self.core.database.read(
+            "SELECT id, fingerprint FROM messages "
+            "WHERE tenant = ? AND asked_by = ? AND asked_key = ? AND created_at > {now} - ?",
+            exchange.tenant, _asker(exchange), exchange.idempotency_key or "", KEPT_FOR,
+        )  # fmt: skip
+        for message_id, fingerprint in rows:
+            if fingerprint != _fingerprint(exchange, session_id):
+                raise RefusedRequest(Refusal("idempotency_mismatch"))
+            found: str = message_id
+            return found
+        return None
+
+    async def _ask(self, exchange: Exchange, session_id: str) -> str:
+        asked: Question = exchange.input
+        tenant = exchange.tenant
         session = CHAT_SESSIONS.shown(await self.core.found(CHAT_SESSIONS, tenant, session_id))
         self._check_open(session["status"], session_id)
         parts = await self._answered(tenant, session, asked.content)
         text = text_of(parts)
-        message_id = f"msg_{secrets.token_hex(12)}"
+        message_id, key = f"msg_{secrets.token_hex(12)}", exchange.idempotency_key
 
         def insert(db: Connection) -> Answer:
             row = self.core.row(db, CHAT_SESSIONS, tenant, session_id)
             self._check_open(row[3], session_id)
             db.execute(
+                "UPDATE messages SET asked_key = NULL "
+                "WHERE tenant = ? AND asked_by = ? AND asked_key = ? AND created_at <= {now} - ?",
+                tenant, _asker(exchange), key or "", KEPT_FOR,
+            )  # fmt: skip
+            db.execute(
                 "INSERT INTO messages (id, tenant, session_id, question, parts, sha256, length, pace, "
-                "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, {now})",
+                "asked_by, asked_key, fingerprint, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {now})",
                 message_id, tenant, session_id, asked.content, json.dumps(parts),
-                hashlib.sha256(text.encode()).hexdigest(), len(text), asked.pace,
+                hashlib.sha256(text.encode()).hexdigest(), len(text), asked.pace, _asker(exchange), key,
+                _fingerprint(exchange, session_id),
             )  # fmt: skip
             ledger.note_effect(db, exchange, "chat.asked", message_id, name=asked.content)
-            shown = MESSAGES.shown(inserted(db, MESSAGES, tenant, message_id))
-            return json_answer(shown, 201, {"location": shown["events_url"].removesuffix("/events")})
+            return json_answer({})
 
-        answer = await self.core.effect(exchange, insert)
-        # Where the record is in Redis, what is streamed could not be told again: it is all in the JSON.
-        keeps = exchange.claim is None or self.core.level == "transactional"
-        if b"text/event-stream" not in exchange.accept or not keeps:
-            return respond(answer)
-        return self._stream(json.loads(answer.body)["id"], tenant, session_id, 0)
+        try:
+            await self.core.effect(exchange, insert)
+        except DuplicateError:
+            # Its twin was faster.
+            twin = await self._asked_before(exchange, session_id)
+            if twin is None:
+                raise
+            return twin
+        return message_id
 
     async def _answered(self, tenant: str, session: dict[str, Any], question: str) -> Parts:
         file_ids = session["file_ids"]
@@ -227,14 +267,20 @@ class ChatHandlers:
 
     async def events(self, request: Request) -> Response:
         """The answer as events, from the beginning or after the last one that was seen."""
-        tenant, session_id = exchange_of(request).tenant, request.path_params["session_id"]
         row = await self._message(request)
         first = _after(request.headers.get("last-event-id", ""), row[0])
+        return await self._events(exchange_of(request).tenant, row[1], row[0], first)
+
+    async def _events(self, tenant: str, session_id: str, message_id: str, first: int) -> Response:
+        """The events of an answer from a number on."""
+        row = await self.core.found(MESSAGES, tenant, message_id)
         if first >= len(json.loads(row[3])) + 2:
             return Response(status_code=204)  # so that an `EventSource` does not come again
-        (status,) = (await self.core.found(CHAT_SESSIONS, tenant, session_id))[3:4]
-        self._check_open(status, session_id)
-        return self._stream(row[0], tenant, session_id, first)
+        session = await self.core.found(CHAT_SESSIONS, tenant, session_id)
+        self._check_open(session[3], session_id)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        events = self._told(message_id, tenant, session_id, first)
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
     async def _message(self, request: Request) -> Sequence[Any]:
         message_id = request.path_params["message_id"]
@@ -243,31 +289,32 @@ class ChatHandlers:
             raise self.core.missing("message", message_id)
         return row
 
-    def _stream(self, message_id: str, tenant: str, session_id: str, first: int) -> Response:
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        events = self._told(message_id, tenant, session_id, first)
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-
     async def _told(self, message_id: str, tenant: str, session_id: str, first: int) -> AsyncIterator[bytes]:
         ((question, parts, sha256, length, pace),) = await self.core.database.read(
             "SELECT question, parts, sha256, length, pace FROM messages WHERE id = ? AND tenant = ?",
             message_id, tenant,
         )  # fmt: skip
         whole = json.loads(parts)
-        looked = time.monotonic()
         for number in range(first, len(whole) + 2):
             if pace is not None and number > first:
-                async for comment in _waited(1.0 / pace):
+                async for comment in self._waited(1.0 / pace, tenant, session_id):
                     yield comment
-            if time.monotonic() - looked > LOOK_EVERY:
-                looked = time.monotonic()
-                row = await self.core.found(CHAT_SESSIONS, tenant, session_id)
-                # An error in the middle of a stream is its last event.
-                self._check_open(row[3], session_id)
             kind, data = _event(number, whole, message_id, session_id, question, sha256, length)
             begin = f"retry: {RETRY}\n" if number == first else ""
             said = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
             yield f"{begin}id: {message_id}:{number}\nevent: {kind}\ndata: {said}\n\n".encode()
+
+    async def _waited(self, seconds: float, tenant: str, session_id: str) -> AsyncIterator[bytes]:
+        """Nothing, for some seconds, but for comments that keep the connection alive."""
+        begun = said = time.monotonic()
+        while (left := begun + seconds - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, LOOK_EVERY))
+            row = await self.core.found(CHAT_SESSIONS, tenant, session_id)
+            # An error in the middle of a stream is its last event.
+            self._check_open(row[3], session_id)
+            if time.monotonic() - said >= KEEP_ALIVE:
+                said = time.monotonic()
+                yield b": keep-alive\n\n"
 
 
 def _event(
@@ -285,13 +332,24 @@ def _event(
     return ("delta", {"text": part}) if isinstance(part, str) else ("citation", part)
 
 
-async def _waited(seconds: float) -> AsyncIterator[bytes]:
-    """Nothing, for some seconds, but for comments that keep the connection alive."""
-    while seconds > KEEP_ALIVE:
-        await asyncio.sleep(KEEP_ALIVE)
-        seconds -= KEEP_ALIVE
-        yield b": keep-alive\n\n"
-    await asyncio.sleep(seconds)
+def _key_of(request: Request) -> str | None:
+    """The request's idempotency key; None if it has none."""
+    value = request.headers.get("idempotency-key")
+    key = None if value is None else parse_key(value)
+    if value is not None and key is None:
+        raise RefusedRequest(Refusal("idempotency_key_invalid"))
+    return key
+
+
+def _asker(exchange: Exchange) -> str:
+    """Whose idempotency keys are meant."""
+    assert exchange.key is not None  # or the gates would not have let it through
+    return exchange.key.principal
+
+
+def _fingerprint(exchange: Exchange, session_id: str) -> str:
+    """What tells one question from another."""
+    return hashlib.sha256(session_id.encode() + b"\0" + exchange.body).hexdigest()
 
 
 def _after(last_event_id: str, message_id: str) -> int:

@@ -13,7 +13,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -37,6 +37,9 @@ MOST_SECONDS = {"image": 60.0, "document": 180.0}
 # A file whose process, or whose service, died so often is no longer looked at.
 MOST_ATTEMPTS = 5
 
+# After the first time, seconds; twice as long after each further one.
+PAUSE = 0.5
+
 # Between two looks whether the files are still wanted, seconds.
 LOOK_EVERY = 0.25
 
@@ -55,8 +58,10 @@ _END = f"UPDATE files SET status = ?, found = ?, error = ?, holder = NULL WHERE 
 _RENEW = f"UPDATE files SET held_until = {{now}} + ? WHERE kind = ? AND {_OURS}"  # noqa: S608  # constant words
 
 _GIVE_BACK = f"""
-UPDATE files SET status = 'pending', holder = NULL, attempts = attempts - ? WHERE seq = ? AND {_OURS}
+UPDATE files SET status = 'pending', holder = NULL, attempts = attempts - 1 WHERE seq = ? AND {_OURS}
 """  # noqa: S608  # constant words
+
+_BROKE_OFF = f"UPDATE files SET holder = NULL, held_until = {{now}} + ? WHERE seq = ? AND {_OURS}"  # noqa: S608  # constant words
 
 
 class _File(NamedTuple):
@@ -142,7 +147,8 @@ class Looking:
             culprit, *others = left.values()
             log.warning("looking at %s broke off, attempt %d", culprit.id, culprit.attempts)
             await self._give_back(others, holder)
-            await self._give_back([culprit], holder, tried=True)
+            pause = PAUSE * 2 ** (culprit.attempts - 1)
+            await self._core.database.write(lambda db: db.execute(_BROKE_OFF, pause, culprit.seq, holder))
 
     async def _listen(self, kind: str, left: dict[str, _File], holder: str) -> None:
         if not left:
@@ -201,12 +207,12 @@ class Looking:
     async def _renew(self, kind: str, holder: str) -> None:
         await self._core.database.write(lambda db: db.execute(_RENEW, self._lease, kind, holder))
 
-    async def _give_back(self, files: Any, holder: str, *, tried: bool = False) -> None:
+    async def _give_back(self, files: Iterable[_File], holder: str) -> None:
         some = list(files)
 
         def give_back(db: Connection) -> None:
             for file in some:
-                db.execute(_GIVE_BACK, 0 if tried else 1, file.seq, holder)
+                db.execute(_GIVE_BACK, file.seq, holder)
 
         if some:
             await self._core.database.write(give_back)

@@ -106,13 +106,22 @@ def _described(image: Image.Image) -> dict[str, Any]:
         "orientation": "landscape" if width > height else "portrait" if height > width else "square",
         "dominant_colours": _colours(seen),
         "brightness": round(ImageStat.Stat(light).mean[0] / 255, 3),
-        "sharpness": round(ImageStat.Stat(light.filter(_LAPLACIAN)).var[0], 2),
+        "sharpness": _sharpness(light),
         "transparent": transparent and alpha.getchannel("A").getextrema() != (255, 255),
         "animated": frames > 1,
         "frames": frames,
         "exif": exif,
     }
     return {"text": _sentence(found), **found}
+
+
+def _sharpness(light: Image.Image) -> float:
+    """The variance of the Laplacian: 0 without any edge."""
+    # The pixels at the border have too few neighbours: Pillow leaves them as they are.
+    inner = (1, 1, light.width - 1, light.height - 1)
+    if inner[2] <= 1 or inner[3] <= 1:
+        return 0.0
+    return round(ImageStat.Stat(light.filter(_LAPLACIAN).crop(inner)).var[0], 2)
 
 
 def _colours(seen: Image.Image) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ Source:
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,10 @@ def analyse(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
             return _analysed(container, Progress(say))
     except TaskError:
         raise
-    except av.error.FFmpegError as exc:
+    except (av.error.FFmpegError, OSError) as exc:
+        # A disk that fails says so otherwise; this is how a demuxer seeks before the beginning.
+        if type(exc) is OSError and exc.errno != errno.EINVAL:
+            raise
         raise TaskError("not_a_video", "This is no video that can be decoded.") from exc
 
 

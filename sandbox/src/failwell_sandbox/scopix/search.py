@@ -1,9 +1,9 @@
 """
 The words of an account's files, in an index of SQLite's (FTS5) beside the database.
 
-It holds nothing that is not in the files: whatever is missing from it is read from them again. So it
-is written first and the row that says so last, as with files; and what it finds counts only for
-files that have a row.
+It holds nothing that is not in the files: those that it does not know are read again (see
+`Scopix.sweep`). So it is written first and the row that says so last, as with files; and what it finds
+counts only for files that have a row.
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ class Search:
             db.executescript(SCHEMA)
 
     def _connected(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
+        # What a power cut takes from it is read again.
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
 
     def replace(self, tenant: str, file_id: str, passages: Sequence[Passage]) -> None:
         """Let `passages` be what is known of a file."""

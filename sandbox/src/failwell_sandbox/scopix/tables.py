@@ -143,8 +143,12 @@ CREATE TABLE IF NOT EXISTS messages (
     sha256 TEXT NOT NULL,
     length INTEGER NOT NULL,
     pace DOUBLE PRECISION,
+    asked_by TEXT,                          -- who asked, with which idempotency key, for what
+    asked_key TEXT,
+    fingerprint TEXT NOT NULL,
     created_at DOUBLE PRECISION NOT NULL
 );
+CREATE UNIQUE INDEX IF NOT EXISTS messages_by_key ON messages (tenant, asked_by, asked_key);
 CREATE INDEX IF NOT EXISTS messages_by_session ON messages (session_id, seq);
 """
 )
