@@ -221,6 +221,16 @@ def test_a_key_of_a_known_format_is_found_where_it_stands(text: str, kind: str) 
     assert found(f"x{text}") == [] or kind == "private_key"
 
 
+def test_a_private_key_ends_with_the_first_end_behind_it() -> None:
+    begin, end = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+
+    text = f"{end} {begin} MHc {end} and {begin} once more {begin}"
+
+    assert found(text) == [
+        ("private_key", f"{begin} MHc {end}"), ("private_key", begin), ("private_key", begin),
+    ]  # fmt: skip
+
+
 def test_a_checksum_tells_a_token_from_what_looks_like_one() -> None:
     """The token is the one that GitHub's own account of the format shows."""
     good = "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"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -269,6 +270,18 @@ def test_a_body_as_large_as_a_text_can_be_is_taken_and_a_larger_one_is_not(argus
 
     large = argus("POST", "/v1/checks", key=full, body=b" " * (16 * 1024 * 1024 + 1))
     is_error(large, 413, "payload_too_large", ArgusAPIError)
+
+
+@pytest.mark.parametrize("path", ["/v1/assets", "/v1/assets/{id}/results"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=\u0661", "cursor=-1", "cursor="])
+def test_a_page_that_cannot_be_is_a_422(argus: Caller, full: str, asset: Any, path: str, query: str) -> None:
+    answer = argus("GET", f"{path.format(**asset)}?{quote(query, safe='=')}", key=full)
+
+    is_error(answer, 422, "validation_failed", ArgusAPIError)
+
+
+def test_it_says_that_it_lives_without_a_key(argus: Caller) -> None:
+    assert said(argus("GET", "/livez")) == {"status": "ok"}
 
 
 def test_a_bug_is_a_500_that_says_nothing_but_its_id(argus: Caller, full: str) -> None:

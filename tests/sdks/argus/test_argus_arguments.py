@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import logging
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -132,7 +134,7 @@ def test_an_empty_list_is_a_no_op_otherwise_and_the_result_says_so(
     with caplog.at_level(logging.WARNING, "argus"):
         result = use(call)
 
-    assert (result.skipped, result.flagged) == (True, False)
+    assert (bool(result), result.skipped, result.flagged) == (True, True, False)
     assert caplog.messages == [f"{name} is an empty list: nothing was sent and nothing was checked"]
     assert nothing_was_sent(wire)
 
@@ -258,6 +260,24 @@ def test_key_and_address_come_from_the_environment(
 
     assert wire.requests[0][1] == "/v1/checks"
     assert wire.requests[0][2]["authorization"] == "Bearer sk_from-the_environment1"
+
+
+@pytest.mark.parametrize("kind", [pickle.dumps, copy.deepcopy])
+def test_a_client_is_neither_pickled_nor_copied_and_shows_no_key(kind: Callable[[Any], Any]) -> None:
+    with Argus(KEY) as argus, pytest.raises(TypeError, match="make one in each process") as caught:
+        kind(argus)
+
+    assert KEY not in f"{caught.value} {argus!r}"
+
+
+def test_a_closed_client_sends_nothing(wire: Any) -> None:
+    argus = Argus(KEY, base_url=wire.url, connections=DIRECT)
+    argus.close()
+    argus.close()
+
+    with pytest.raises(ArgusValueError, match="this client was closed"):
+        argus.check("text")
+    assert nothing_was_sent(wire)
 
 
 def test_one_except_catches_all_of_it(use: Any) -> None:

@@ -103,7 +103,8 @@ def test_a_batch_has_a_result_for_each_text(use: Any) -> None:
     rest = use(lambda c: c.assets.results(asset.id, cursor=listed.next_cursor))
 
     assert [result.flagged for result in batch] == [True, False, True]
-    assert (batch.flagged, batch.flagged_share) == (True, 0.6667)
+    assert (batch.flagged, batch.flagged_share, batch.skipped) == (True, 0.6667, False)
+    assert (len(batch), batch[1].flagged) == (3, False)
     assert [*listed, *rest] == list(batch)[::-1]
 
 
