@@ -421,3 +421,93 @@ def test_look_ups_are_counted_by_operation(proxy: FaultProxy) -> None:
 
     assert proxy.journal.fired == [("main", 1, "unknown name")]
     assert len(proxy.journal.lookups["main"]) == 2
+
+
+@pytest.mark.parametrize(("fault", "at_work", "effects"), [
+    (faults.crash_after_commit(), False, 1),
+    (faults.crash_at_work(), True, 1),
+])  # fmt: skip
+def test_a_crash_ends_the_connection_when_there_is_another_service(
+    service: TinyService, fault: Fault, at_work: bool, effects: int
+) -> None:
+    crashed: list[bool] = []
+    with FaultProxy(service.url, crash=lambda *, at_work: crashed.append(at_work)) as proxy:
+        proxy.begin("main", once(fault))
+        with dial(proxy) as sock:
+            sock.sendall(WRITE)
+            assert everything(sock) == b""
+        assert crashed == [at_work]
+        assert proxy.settle()
+    assert service.effects == effects
+    assert proxy.journal.fired == [("main", 1, fault.name)]
+
+
+@pytest.mark.parametrize("fault", [faults.crash_after_commit(), faults.crash_at_work()])
+def test_without_a_way_to_kill_the_service_nothing_is_said_to_have_been_killed(
+    proxy: FaultProxy, fault: Fault
+) -> None:
+    proxy.begin("main", once(fault))
+    with dial(proxy) as sock:
+        sock.sendall(WRITE)
+        assert everything(sock) == b""
+
+    assert proxy.journal.fired == []
+
+
+def test_whoever_has_left_is_not_said_to_have_been_answered(service: TinyService) -> None:
+    answered, gone = threading.Event(), threading.Event()
+
+    def count() -> int:
+        answered.set()
+        return 1 if gone.wait(20) else 0
+
+    with FaultProxy(service.url, count_effects=count) as proxy:
+        proxy.begin("main")
+        with dial(proxy) as sock:
+            sock.sendall(WRITE)
+            assert answered.wait(20)
+        gone.set()
+        assert proxy.settle(20)
+
+    (wire,) = proxy.journal.requests
+    assert (wire.status, wire.end, wire.service_status) == (None, "the client had left", 201)
+
+
+def test_another_origin_is_told_from_the_first_and_so_is_a_key(service: TinyService) -> None:
+    with FaultProxy(service.url, secrets=lambda: ["sk_1", ""]) as proxy:
+        proxy.begin("main", once(faults.redirect(302, "elsewhere")))
+        with dial(proxy) as sock:
+            sock.sendall(READ.replace(b"Host: x", b"Host: x\r\nAuthorization: Bearer sk_1"))
+            head = sock.recv(65536)
+        location = head.partition(b"Location: ")[2].partition(b"\r\n")[0].decode()
+        host, _, port = location.removeprefix("http://").partition("/")[0].partition(":")
+        assert (host, int(port)) != ("127.0.0.1", proxy.port)
+        with socket.create_connection((host, int(port)), timeout=5) as other:
+            other.sendall(READ)
+            assert b"200" in other.recv(65536)
+        proxy.begin("again", once(faults.redirect(302, "elsewhere")))  # there is only one other origin
+
+    assert [(r.elsewhere, r.credentials) for r in proxy.journal.requests] == [(False, True), (True, False)]
+
+
+def test_it_is_waited_for_a_fault_and_for_a_status_but_not_for_ever(proxy: FaultProxy) -> None:
+    proxy.begin("main", once(faults.answer(503)))
+    assert not proxy.wait_fired("main", 0.0)
+    assert not proxy.wait_passed_on("main", 503, 0.0)
+    with dial(proxy) as sock:
+        sock.sendall(READ)
+        assert b"503" in sock.recv(65536)
+
+    assert proxy.wait_fired("main", 5.0)
+    assert proxy.wait_passed_on("main", 503, 5.0)
+
+
+def test_a_slow_name_holds_up_whoever_looks_it_up(proxy: FaultProxy) -> None:
+    proxy.begin("main", once(faults.slow_dns(0.2)))
+    began = time.monotonic()
+    proxy._looking_up()
+    assert time.monotonic() - began >= 0.2
+
+    proxy._looking_up()  # only once
+    assert proxy.journal.fired == [("main", 1, "slow name")]
+    assert len(proxy.journal.lookups["main"]) == 2

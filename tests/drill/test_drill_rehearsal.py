@@ -12,10 +12,10 @@ from drill_tiny import TinyService
 
 import failwell.drill
 from failwell.client import Client
-from failwell.drill import faults
+from failwell.drill import faults, rehearsal
 from failwell.drill.faults import Schedule, once
 from failwell.drill.rehearsal import listening, rehearse
-from failwell.drill.scenarios import Expect, Scenario, Step
+from failwell.drill.scenarios import Expect, Scenario, Step, catalogue
 from failwell.drill.selftest.toy import TOY, Toy
 from failwell.drill.subject import Call, Kind, Mode, Settings, Subject, hasten
 from failwell.drill.verdict import Verdict, judge
@@ -127,3 +127,84 @@ def test_a_plain_write_carries_no_key_and_a_keyed_one_does() -> None:
 
     assert keys[0] is None
     assert keys[1]
+
+
+class Unhinged(Toy):
+    """Its client is good for one call."""
+
+    def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
+        client = super().client(mode, base_url, settings, key)
+        self.calls = 0
+        return client
+
+    def call(self, client: Any, call: Call) -> Any:
+        self.calls += 1
+        if self.calls > 1:
+            raise RuntimeError("no more")
+        return super().call(client, call)
+
+
+def test_a_client_that_is_not_well_afterwards_is_found() -> None:
+    subject = Unhinged()
+    scenario = Scenario("S00", "a read", Kind.READ, Schedule(), Expect(), after=(Step(Kind.READ),))
+    with subject.running() as service:
+        row = judge(subject, scenario, "sync", rehearse(subject, scenario, "sync", service))
+
+    assert [str(f) for f in row.findings] == ["FD-promise: the call after it failed: RuntimeError: no more"]
+    assert subject.calls == 1 + rehearsal.AFTERWARDS
+
+
+def test_a_client_that_is_well_later_was_only_slow() -> None:
+    class Slow(Unhinged):
+        def call(self, client: Any, call: Call) -> Any:
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("not yet")
+            return Toy.call(self, client, call)
+
+    subject = Slow()
+    scenario = Scenario("S00", "a read", Kind.READ, Schedule(), Expect(), after=(Step(Kind.READ),) * 2)
+    with subject.running() as service:
+        row = judge(subject, scenario, "sync", rehearse(subject, scenario, "sync", service))
+
+    assert (row.verdict, row.findings) == (Verdict.PASS, [])
+
+
+def test_a_result_that_cannot_be_read_is_found() -> None:
+    class Riddle(Toy):
+        def id_of(self, value: Any) -> str | None:
+            raise KeyError("id")
+
+    subject = Riddle()
+    scenario = Scenario("S00", "a read", Kind.READ, Schedule(), Expect())
+    with subject.running() as service:
+        row = judge(subject, scenario, "sync", rehearse(subject, scenario, "sync", service))
+
+    assert [str(f) for f in row.findings] == ["FD-promise: what it returned cannot be read: KeyError: 'id'"]
+
+
+def test_a_caller_that_was_to_see_no_answer_and_saw_one_proves_nothing() -> None:
+    subject = Toy()
+    scenario = Scenario(
+        "S60",
+        "gone before the answer",
+        Kind.KEYED_WRITE,
+        Schedule(),
+        Expect(effects=frozenset({1})),
+        before=(Step(Kind.KEYED_WRITE, same_call=True),),
+    )
+    with subject.running() as service:
+        row = judge(subject, scenario, "sync", rehearse(subject, scenario, "sync", service))
+
+    assert [f.code for f in row.findings] == ["FD-trouble"]
+    assert "has got one" in row.findings[0].text
+
+
+def test_a_subject_need_not_know_how_to_kill_its_service() -> None:
+    subject = Toy()
+
+    assert subject.mortal() is None
+    assert subject.apart() is None
+    assert not any(s.crashes for s in catalogue(subject))
+    with pytest.raises(NotImplementedError):
+        subject.crash(at_work=False)

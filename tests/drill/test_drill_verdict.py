@@ -191,6 +191,9 @@ def ledger_with(*ids: str) -> Callable[[Evidence], None]:
         pytest.param(
             "FD-leak", LOST, lost(), wire_with(sent(elsewhere=True, credentials=True)), id="told a stranger"
         ),
+        pytest.param(
+            "FD-unsound", REPEATED, repeated(), client_with(result_ids=("thing-1", "x")), id="told each else"
+        ),
         pytest.param("FD-size", SMALL, lost(), wire_with(sent(bytes_out=11)), id="took it all"),
         pytest.param("FD-outcome", REPEATED, repeated(), raised_instead, id="raised where success is due"),
         pytest.param("FD-outcome", LOST, lost(), returned_instead, id="swallowed the error"),

@@ -428,9 +428,11 @@ class FaultProxy:
         if fault is None:
             self._pass_on(sock, reader, wire, status, headers, content)
         elif fault.moment is Moment.ANSWERED:
-            self._fired(wire, fault)
-            if fault.action is Action.CRASH and self._crash is not None:
+            if fault.action is not Action.CRASH:
+                self._fired(wire, fault)
+            elif self._crash is not None:
                 self._crash(at_work=False)
+                self._fired(wire, fault)
             self._end(sock, wire, Action.SILENCE if fault.action is Action.LATE else fault.action)
             if fault.action is Action.LATE:
                 self._send(sock, wire, head(status, headers, len(content)) + content)

@@ -105,7 +105,7 @@ LIMITS = (
     "From outside, a service can be killed at work and after its commit. "
     "[Crashes](service-crashes.md) has all the other points, from inside.",
     "A slow name server is played in this process, before the resolver is asked; the report says so.",
-    "Blocking code cannot leave `getaddrinfo()` before it is over: a slow look-up ends there with the look-up.",
+    "Blocking code cannot leave `getaddrinfo()` before it is over: a slow look-up ends with it there.",
     "That a text of unknown length was cut shows in its format alone: in JSON it does, in a plain text not.",
     "A 404 right after a creation, and a job that goes back in its states, need a service that contradicts "
     "itself: the sandbox's do not.",
