@@ -17,7 +17,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("failwell", *sorted(p.name for p in ROOT.glob("sdks/*/src/*") if (p / "__init__.py").exists()))
-RENAMED = {"close": "aclose", "__enter__": "__aenter__", "__exit__": "__aexit__"}
+RENAMED = {
+    "close": "aclose",
+    "__enter__": "__aenter__",
+    "__exit__": "__aexit__",
+    "__iter__": "__aiter__",
+    "__next__": "__anext__",
+}
 # The twins of engines are made for each other's protocols, and say where they differ.
 EXCUSED = ("failwell.engines.", "failwell.service.")
 

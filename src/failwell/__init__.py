@@ -78,7 +78,12 @@ if TYPE_CHECKING:
     from failwell.operations.parts import WholeFile as WholeFile
     from failwell.operations.polling import Poll as Poll
     from failwell.operations.polling import PollPolicy as PollPolicy
+    from failwell.operations.resuming import ResumePolicy as ResumePolicy
+    from failwell.operations.server_sent_events import ServerSentEvent as ServerSentEvent
+    from failwell.operations.streams import Stream as Stream
     from failwell.redaction import Secret as Secret
+    from failwell.streaming import AsyncEventStream as AsyncEventStream
+    from failwell.streaming import EventStream as EventStream
 
 # Where each name lives. The reader's list is above; a test holds that both say the same.
 _HOMES = {
@@ -130,7 +135,11 @@ _HOMES = {
     "failwell.operations.batches": ("Batch", "BatchItem", "BatchResult"),
     "failwell.operations.parts": ("Part", "PartUpload", "UploadSession", "WholeFile"),
     "failwell.operations.polling": ("Poll", "PollPolicy"),
+    "failwell.operations.resuming": ("ResumePolicy",),
+    "failwell.operations.server_sent_events": ("ServerSentEvent",),
+    "failwell.operations.streams": ("Stream",),
     "failwell.redaction": ("Secret",),
+    "failwell.streaming": ("AsyncEventStream", "EventStream"),
 }
 
 __all__, __getattr__, __dir__ = exports(__name__, _HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # made from the list above

@@ -49,8 +49,10 @@ from failwell.operations.batches import Batch
 from failwell.operations.parts import Means, PartUpload, part_steps
 from failwell.operations.polling import Look, Looked, Poll, poll_flow
 from failwell.operations.steps import Done, Locally, Together
+from failwell.operations.streams import Connect, Stream
 from failwell.operations.together import Crew
 from failwell.redaction import BODY_LIMIT, Secret, kept_headers, kept_url, secrets_in_url
+from failwell.streaming import AsyncEventStream, EventStream
 from failwell.telemetry import Event, Kind, log_wait
 from failwell.version import __version__
 from failwell.workers import in_tasks, in_threads
@@ -321,6 +323,15 @@ class _Setup:
             crew.outer = around
         means = Means(self.contract, self.retry, self.budget, self.random, self._idempotency)
         return part_steps(upload, means), crew
+
+    def opening(self, effect: Connect, key: str | None) -> Call:
+        """The call that opens a stream; `key` is the first one's, whose body goes with each of the same."""
+        operation = effect.operation
+        call = _call_of(self, operation, key if effect.again else None, effect.deadline)
+        # What has no body is read whole, whoever else answers with it.
+        call.opens = self.contract.success - {204, 205}
+        call.until, call.idle = effect.until, effect.idle
+        return call
 
     def within(self, stated: float | None, crew: Crew | None) -> float | None:
         """Seconds a call may take for which `stated` are allowed, if it is part of what `crew` does."""
@@ -608,6 +619,30 @@ class Client:
         """
         return self._poll(poll, None)
 
+    def stream(self, stream: Stream[T]) -> EventStream[T]:
+        """
+        Read a stream of events to its end, through breaks.
+
+        Args:
+            stream: Which, what its events mean, and how it goes on after a break.
+
+        Returns:
+            The stream, not open yet: `with client.stream(...) as events: for item in events: ...`.
+
+        Raises:
+            CallError: (when it is opened or iterated) the class the contract names for what went wrong
+                with opening it, for what an event reports, for an answer that is no stream of events
+                (`BadAnswerError`), for the deadline (`CallTimeoutError`), and for `StreamError`, if it
+                broke and cannot go on.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        return EventStream(self, stream)
+
+    def _open(self, effect: Connect, key: str | None) -> tuple[Call, Response]:
+        """Open a stream, as the flow says."""
+        call = self._setup.opening(effect, key)
+        return call, self._run(call, effect.operation.scope)
+
     def _poll(self, poll: Poll[T], crew: Crew | None) -> T:
         flow = self._setup.poll_flow(poll, crew)
         try:
@@ -726,11 +761,12 @@ class Client:
                 raise _refusal(setup.contract, exc) from None
         flow = setup.flow(call, scope)
         error: BaseException | None = None
+        result: Response | Broken | None = None
         try:
             effect = next(flow)
             while True:
                 # Written out here: a call (and a coroutine) for each effect costs 0.3 us.
-                result: Response | Broken | None = None
+                result = None
                 if type(effect) is Send:
                     if watch is not None:
                         watch.sending(effect)
@@ -756,6 +792,8 @@ class Client:
                     return response
         except BaseException as exc:
             error = exc
+            if isinstance(result, Response) and result.pieces is not None:
+                result.pieces.close()
             raise
         finally:
             flow.close()  # Ctrl-C in the engine never enters the flow; this gives a probe back
@@ -932,6 +970,30 @@ class AsyncClient:
         """
         return await self._poll(poll, None)
 
+    def stream(self, stream: Stream[T]) -> AsyncEventStream[T]:
+        """
+        Read a stream of events to its end, through breaks.
+
+        Args:
+            stream: Which, what its events mean, and how it goes on after a break.
+
+        Returns:
+            The stream, not open yet: `with client.stream(...) as events: for item in events: ...`.
+
+        Raises:
+            CallError: (when it is opened or iterated) the class the contract names for what went wrong
+                with opening it, for what an event reports, for an answer that is no stream of events
+                (`BadAnswerError`), for the deadline (`CallTimeoutError`), and for `StreamError`, if it
+                broke and cannot go on.
+            UsageError: an argument cannot be used. Nothing was sent.
+        """
+        return AsyncEventStream(self, stream)
+
+    async def _open(self, effect: Connect, key: str | None) -> tuple[Call, Response]:
+        """Open a stream, as the flow says."""
+        call = self._setup.opening(effect, key)
+        return call, await self._run(call, effect.operation.scope)
+
     async def _poll(self, poll: Poll[T], crew: Crew | None) -> T:
         flow = self._setup.poll_flow(poll, crew)
         try:
@@ -1052,11 +1114,12 @@ class AsyncClient:
                 raise _refusal(setup.contract, exc) from None
         flow = setup.flow(call, scope)
         error: BaseException | None = None
+        result: Response | Broken | None = None
         try:
             effect = next(flow)
             while True:
                 # Written out here: a call (and a coroutine) for each effect costs 0.3 us.
-                result: Response | Broken | None = None
+                result = None
                 if type(effect) is Send:
                     if watch is not None:
                         watch.sending(effect)
@@ -1082,6 +1145,8 @@ class AsyncClient:
                     return response
         except BaseException as exc:
             error = exc
+            if isinstance(result, Response) and result.pieces is not None:
+                await result.pieces.aclose()
             raise
         finally:
             flow.close()  # a cancelled task never enters the flow; this gives a probe back

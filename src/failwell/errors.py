@@ -698,10 +698,27 @@ class StreamError(OperationError):
     What was received is in order and without gaps.
 
     ## What to do
-    Resume after the last event's id, in `failure.details`.
+    Resume after `last_event_id`, if there is one: from another process, as well.
     """
 
     kind = "stream"
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id to go on after; None if the stream has none."""
+        return self.failure.details.get("last_event_id")
+
+    @property
+    def events(self) -> int:
+        """How many items were handed over."""
+        found = self.failure.details.get("events")
+        return found if isinstance(found, int) else 0
+
+    @property
+    def connections(self) -> int:
+        """How often it was tried to connect; `attempts` says how each went."""
+        found = self.failure.details.get("connections")
+        return found if isinstance(found, int) else 0
 
 
 class UploadError(OperationError):

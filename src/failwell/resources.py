@@ -30,18 +30,20 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_args, get_origin, overload
 
 from failwell.call.operation import Operation
 from failwell.errors import UsageError
 from failwell.operations.parts import PartUpload
 from failwell.operations.polling import Poll
+from failwell.operations.streams import Stream
 
 if TYPE_CHECKING:
     from typing import Self
 
     from failwell.client import AsyncClient, Client
     from failwell.operations.steps import Done
+    from failwell.streaming import AsyncEventStream, EventStream
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,9 +117,15 @@ class AsyncSDK(AsyncResource):
         await self._client.aclose()
 
 
+@overload
+def operation(
+    build: Callable[Concatenate[R, P], Stream[T]],
+) -> Callable[Concatenate[R, P], EventStream[T]]: ...
+@overload
 def operation(
     build: Callable[Concatenate[R, P], Operation[T] | PartUpload[T] | Poll[T] | Generator[Any, Done, T]],
-) -> Callable[Concatenate[R, P], T]:
+) -> Callable[Concatenate[R, P], T]: ...
+def operation(build: Callable[..., Any]) -> Any:
     """A blocking method that does what `build` returns."""
 
     @functools.wraps(build)
@@ -128,7 +136,7 @@ def operation(
             raise self._client.contract.refusal(exc.with_traceback(None)) from None
         finally:
             args, kwargs = (), {}  # not for tracebacks that show locals
-        return self._client.perform(order)
+        return self._client.stream(order) if isinstance(order, Stream) else self._client.perform(order)
 
     method: Any = does
     method._build = build
@@ -137,14 +145,22 @@ def operation(
     method.__signature__ = signature.replace(return_annotation=_result_of(signature.return_annotation))
     method.__annotations__ = build.__annotations__ | {"return": _result_of(build.__annotations__["return"])}
     del method.__wrapped__  # would be asked instead
-    return method  # type: ignore[no-any-return]  # it was Any to be given attributes
+    return method
 
 
+@overload
+def awaiting(  # type: ignore[overload-overlap]  # an open stream is no result that is awaited
+    method: Callable[Concatenate[Any, P], EventStream[T]],
+) -> Callable[Concatenate[Any, P], AsyncEventStream[T]]: ...
+@overload
 def awaiting(
     method: Callable[Concatenate[Any, P], T],
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """The awaiting twin of a method that `operation` made."""
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]: ...
+def awaiting(method: Callable[..., Any]) -> Any:
+    """The awaiting twin of a method that `operation` made; a stream is opened by `async with`."""
     build: Any = method.__dict__["_build"]
+    if _is_stream(build.__annotations__["return"]):
+        return _streaming(method, build)
 
     @functools.wraps(method)
     async def twin(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -159,11 +175,44 @@ def awaiting(
     awaited: Any = twin
     awaited._is_twin = True
     del awaited.__wrapped__  # its signature is its own, and so is that it is awaited
-    return awaited  # type: ignore[no-any-return]  # as above
+    return awaited
+
+
+def _streaming(method: Callable[..., Any], build: Any) -> Any:
+    @functools.wraps(method)
+    def twin(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            order = build(self, *args, **kwargs)
+        except UsageError as exc:
+            raise self._client.contract.refusal(exc.with_traceback(None)) from None
+        finally:
+            args, kwargs = (), {}  # not for tracebacks that show locals
+        return self._client.stream(order)
+
+    given: Any = twin
+    given._is_twin = True
+    del given.__wrapped__
+    result = f"Async{_result_of(build.__annotations__['return'])}"
+    given.__signature__ = inspect.signature(build).replace(return_annotation=result)
+    given.__annotations__ = build.__annotations__ | {"return": result}
+    return given
+
+
+def _is_stream(annotation: Any) -> bool:
+    return _text_of(annotation).startswith("Stream[")
+
+
+def _text_of(annotation: Any) -> str:
+    if isinstance(annotation, str):
+        return annotation
+    inside = ", ".join(getattr(each, "__name__", str(each)) for each in get_args(annotation))
+    return f"{getattr(get_origin(annotation), '__name__', '')}[{inside}]"
 
 
 def _result_of(annotation: Any) -> Any:
     """What comes back to whoever calls: "Operation[Run]" is a Run."""
+    if _is_stream(annotation):
+        return f"Event{_text_of(annotation)}"
     if isinstance(annotation, str):
         is_order = annotation.startswith(_ORDERS) and annotation.endswith("]")
         return annotation.partition("[")[2][:-1] if is_order else annotation

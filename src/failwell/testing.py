@@ -133,6 +133,105 @@ def answer(
     return Response(status, list(fields.items()), content)
 
 
+def streamed(
+    *pieces: bytes | str | float | Broken, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """
+    An answer for a script whose body comes in pieces, to whoever reads it so.
+
+    Args:
+        pieces: What comes: bytes or text; a number of seconds of silence, which pass on the engine's
+            clock; a `Broken` (see `broken`) for a break. The end of them is the end of the body.
+        status: The HTTP status.
+        headers: Its headers; by default it is a stream of events.
+
+    Example:
+        >>> from failwell import Client, Operation, Stream
+        >>> script = [streamed("id: 1\\ndata: a\\n\\n", broken("cut")), streamed("id: 2\\ndata: b\\n\\n")]
+        >>> client = Client("https://api.example", engine=ScriptedEngine(script), clock=FakeClock())
+        >>> stream = Stream(Operation("GET", "/"), ends=lambda event: event.data == "b")
+        >>> with client.stream(stream) as events:
+        ...     [event.data for event in events]
+        ['a', 'b']
+    """
+    fields = {name.lower(): value for name, value in (headers or {}).items()}
+    fields.setdefault("content-type", "text/event-stream")
+    response = Response(status, list(fields.items()))
+    response.pieces = ScriptedPieces([p.encode() if isinstance(p, str) else p for p in pieces])
+    return response
+
+
+class ScriptedPieces:
+    """
+    The body of an answer that `streamed` made.
+
+    Attributes:
+        closed: Whether nothing more is read of it: because it was closed, is over, or broke.
+    """
+
+    def __init__(self, pieces: list[bytes | float | Broken]) -> None:
+        self.closed = False
+        self._pieces = pieces
+        self._order: Send | None = None
+        self._clock: FakeClock | None = None
+        self._status = 200
+
+    def __repr__(self) -> str:
+        return f"<ScriptedPieces, {'closed' if self.closed else 'open'}>"
+
+    def whole(self) -> bytes:
+        """All of it, for whoever does not read it in pieces."""
+        return b"".join(piece for piece in self._pieces if isinstance(piece, bytes))
+
+    def read(self) -> bytes | Broken:
+        """What comes next."""
+        while self._pieces and not self.closed:
+            piece = self._pieces.pop(0)
+            if isinstance(piece, bytes):
+                return piece
+            found = piece if isinstance(piece, Broken) else self._silence(piece)
+            if found is not None:
+                self.closed = True
+                return found
+        self.closed = True
+        return b""
+
+    def close(self) -> None:
+        """Read no more."""
+        self.closed = True
+
+    def _begin(self, order: Send, clock: FakeClock | None, status: int) -> None:
+        self._order, self._clock, self._status = order, clock, status
+
+    def _silence(self, seconds: float) -> Broken | None:
+        """Let time pass; how the reading breaks, if it was too long."""
+        order, clock = self._order, self._clock
+        assert order is not None
+        left = order.until - (0.0 if clock is None else clock.monotonic())
+        if clock is not None:
+            clock.advance(max(0.0, min(seconds, left, order.timeouts.read)))
+        if seconds < min(left, order.timeouts.read):
+            return None
+        reason = Reason.DEADLINE if left <= order.timeouts.read else Reason.READ_TIMEOUT
+        return Broken(Phase.ANSWERED, reason, None, self._status)
+
+
+class _AwaitedPieces:
+    """As `ScriptedPieces`, for whoever awaits; each piece is a point where a task can be cancelled."""
+
+    def __init__(self, pieces: ScriptedPieces) -> None:
+        self._pieces = pieces
+
+    async def read(self) -> bytes | Broken:
+        from anyio.lowlevel import checkpoint
+
+        await checkpoint()
+        return self._pieces.read()
+
+    async def aclose(self) -> None:
+        self._pieces.close()
+
+
 def broken(reason: Reason | str, phase: Phase | None = None, **facts: Any) -> Broken:
     """
     An attempt that broke, for a script.
@@ -170,6 +269,7 @@ class _Script:
         self, script: Iterable[News], clock: FakeClock | None = None, *, seconds: float = 0.0
     ) -> None:
         self.orders: list[Send] = []
+        self.streams: list[ScriptedPieces] = []
         self.closed = False
         self._script: Iterator[News] = iter(script)
         self._clock = clock
@@ -192,7 +292,20 @@ class _Script:
             self._clock.advance(min(self._seconds, left))
             if self._seconds > left:
                 return Broken(Phase.SENT, Reason.DEADLINE)
-        return _said(self._script, order)
+        return self._read(_said(self._script, order), order)
+
+    def _read(self, result: Response | Broken, order: Send) -> Response | Broken:
+        """What was `streamed`, whole or still to be read, as the order wants it."""
+        if not isinstance(result, Response) or not isinstance(result.pieces, ScriptedPieces):
+            return result
+        pieces, result.pieces = result.pieces, None
+        if result.status not in order.opens:
+            result.content = pieces.whole()
+            return result
+        pieces._begin(order, self._clock, result.status)
+        self.streams.append(pieces)
+        result.pieces = pieces
+        return result
 
 
 class ScriptedEngine(_Script):
@@ -209,6 +322,7 @@ class ScriptedEngine(_Script):
 
     Attributes:
         orders: Every order that reached the wire, with its request, timeouts and deadline.
+        streams: The bodies that were handed over to be read in pieces; see `streamed`.
         closed: Whether the client was closed.
 
     Raises:
@@ -241,7 +355,10 @@ class AsyncScriptedEngine(_Script):
         from anyio.lowlevel import checkpoint
 
         await checkpoint()
-        return self._next(order)
+        result = self._next(order)
+        if isinstance(result, Response) and isinstance(result.pieces, ScriptedPieces):
+            result.pieces = _AwaitedPieces(result.pieces)
+        return result
 
     async def aclose(self) -> None:
         """Note that the client was closed."""

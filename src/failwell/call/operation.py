@@ -44,6 +44,10 @@ class Upload:
 Content: TypeAlias = "bytes | PathLike[str] | BinaryIO | Iterator[bytes] | AsyncIterator[bytes] | Upload"
 
 
+def _itself(response: Response) -> Any:
+    return response
+
+
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
     """
@@ -52,8 +56,9 @@ class Operation(Generic[T]):
     Attributes:
         method: The HTTP method.
         path: Below the client's base URL; already percent-encoded.
-        parse: Turns a successful answer into the result. A `ValueError`, `TypeError`, `KeyError`
-            or `IndexError` from it means that the answer is not in the promised format.
+        parse: Turns a successful answer into the result; by default the answer is it. A
+            `ValueError`, `TypeError`, `KeyError` or `IndexError` from it means that the answer is not
+            in the promised format.
         params: The query; None values are left out, lists are repeated.
         json: The body, as JSON types.
         content: The body, where it is not JSON: bytes; the path of a file, or one opened in binary
@@ -67,7 +72,7 @@ class Operation(Generic[T]):
 
     method: str
     path: str
-    parse: Callable[[Response], T]
+    parse: Callable[[Response], T] = _itself
     params: Mapping[str, Any] | None = None
     json: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
