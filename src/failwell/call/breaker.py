@@ -9,6 +9,11 @@ The circuit breaker: leave a service alone that keeps failing.
 It sheds first tries, not only retries: in a metastable overload that alone brings the service
 back. Each step is short and pure, under one lock, never held across a wait; so threads and
 tasks share a breaker. Time comes in as an argument.
+
+Processes share circuits by way of a `CircuitStore`. No call waits for it: a circuit notes what
+happened to it, and the store, in a thread of its own, tells the others and brings what they say. Only
+the probe has to be granted, because there is one among all; where the store cannot be reached, each
+process decides for itself.
 """
 
 from __future__ import annotations
@@ -18,8 +23,29 @@ from threading import Lock
 
 from failwell.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class CircuitStore(Protocol):
+        """
+        Where processes tell each other of their circuits. Nothing here blocks.
+
+        Attributes:
+            reachable: Whether a probe has to be granted by it.
+        """
+
+        @property
+        def reachable(self) -> bool: ...
+        def join(self, scope: str, circuit: Circuit) -> None: ...
+        def wake(self) -> None: ...
+
+
 # A window is counted in this many slots, so that it forgets in steps instead of all at once.
 SLOTS = 10
+
+# Seconds after which it is worth asking again whether the others granted a probe.
+ASK_AGAIN = 0.05
 
 # What `admit` answers to the one attempt whose end decides whether the circuit closes.
 PROBE = -1.0
@@ -69,13 +95,16 @@ class Breaker:
 
     Args:
         policy: When circuits open.
+        store: Shares them with other processes, as `failwell.shared_circuits.RedisCircuits` does; None
+            for circuits of this process alone.
     """
 
     # A client that is handed endless host names must not grow with them.
     MAX_SCOPES = 1024
 
-    def __init__(self, policy: BreakerPolicy | None = None) -> None:
+    def __init__(self, policy: BreakerPolicy | None = None, *, store: CircuitStore | None = None) -> None:
         self.policy = policy or BreakerPolicy()
+        self._store = store
         self._circuits: dict[str, Circuit] = {}
         self._lock = Lock()
 
@@ -91,15 +120,51 @@ class Breaker:
             with self._lock:
                 while len(self._circuits) >= self.MAX_SCOPES:
                     del self._circuits[next(iter(self._circuits))]
-                circuit = self._circuits.setdefault(scope, Circuit(self.policy))
+                circuit = self._circuits.get(scope)
+                if circuit is None:
+                    circuit = self._circuits[scope] = Circuit(self.policy, self._store)
+                    if self._store is not None:
+                        self._store.join(scope, circuit)
         return circuit
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """
+    What a circuit has to say to those of other processes.
+
+    Attributes:
+        version: Of the circuit, to be handed back with what they say.
+        event: "open", "reopen" after a probe that failed, "close", "release" for a probe that was given
+            up; "" if nothing happened.
+        left: Seconds until the first probe; 0.0 while closed.
+        pause: Seconds of the pause it is in.
+        wants: Whether somebody would probe.
+        probing: Whether somebody does.
+    """
+
+    version: int
+    event: str
+    left: float
+    pause: float
+    wants: bool
+    probing: bool
+
+
 class Circuit:
-    """One circuit: counts attempts while closed, waits while open, lets one probe through."""
+    """
+    One circuit: counts attempts while closed, waits while open, lets one probe through.
+
+    Args:
+        policy: When it opens.
+        store: Shares it with other processes; None for a circuit of this one alone.
+    """
 
     __slots__ = (
+        "__weakref__",
+        "_event",
         "_failed",
+        "_granted",
         "_lock",
         "_open_until",
         "_pause",
@@ -107,11 +172,18 @@ class Circuit:
         "_probing",
         "_slot",
         "_slot_length",
+        "_store",
         "_total",
+        "_version",
+        "_wanted",
     )
 
-    def __init__(self, policy: BreakerPolicy) -> None:
+    def __init__(self, policy: BreakerPolicy, store: CircuitStore | None = None) -> None:
         self._policy = policy
+        self._store = store
+        self._version = 0
+        self._event = ""
+        self._wanted = self._granted = False
         self._lock = Lock()
         self._slot_length = policy.window / SLOTS
         self._slot = 0
@@ -154,6 +226,11 @@ class Circuit:
         if self._probing:
             # The probe decides soon; how soon depends on it alone.
             return min(1.0, self._policy.open_for)
+        if self._store is not None and self._store.reachable and not self._granted:
+            self._wanted = True
+            self._store.wake()
+            return min(ASK_AGAIN, self._policy.open_for)
+        self._wanted = self._granted = False
         self._probing = True
         return PROBE
 
@@ -170,8 +247,10 @@ class Circuit:
                 if failed:
                     self._pause = min(self._pause * 2, self._policy.max_open_for)
                     self._open_until = now + self._pause
+                    self._happened_locked("reopen")
                 else:
                     self._close_locked()
+                    self._happened_locked("close")
             elif self._open_until is None:
                 self._count_locked(now, failed)
             # An attempt admitted before the circuit opened says nothing new, and must not be
@@ -181,6 +260,57 @@ class Circuit:
         """The probe was given up before it ended: its place is free again."""
         with self._lock:
             self._probing = False
+            self._happened_locked("release")
+
+    def news(self, now: float) -> News:
+        """What others should know, at `now`; it is said once."""
+        with self._lock:
+            event, self._event = self._event, ""
+            left = 0.0 if self._open_until is None else max(0.0, self._open_until - now)
+            return News(self._version, event, left, self._pause, self._wanted, self._probing)
+
+    def unsaid(self, news: News) -> None:
+        """Nobody heard `news`: they are said again, unless something newer is."""
+        with self._lock:
+            self._event = self._event or news.event
+
+    def heard(self, version: int, now: float, left: float | None, pause: float, granted: bool) -> None:
+        """
+        Take in what other processes say.
+
+        Args:
+            version: Of the news that this answers; if something has happened since, it is too late.
+            now: Monotonic seconds.
+            left: Seconds until the first probe; None if the circuit is closed.
+            pause: Seconds of the pause it is in.
+            granted: Whether the next probe is this process's.
+        """
+        with self._lock:
+            if version != self._version or self._probing:
+                return
+            if left is None:
+                self._wanted = self._granted = False
+                if self._open_until is not None:
+                    self._close_locked()
+                return
+            self._open_until = now + left
+            self._pause = pause
+            if granted:
+                # It stays until it is used, or something happens: who calls seldom would never probe.
+                self._wanted, self._granted = False, True
+            elif left > 0:
+                self._wanted = self._granted = False
+
+    def forked(self) -> None:
+        """This is a child process now: whoever held the lock is not in it."""
+        self._lock = Lock()
+
+    def _happened_locked(self, event: str) -> None:
+        self._version += 1
+        self._wanted = self._granted = False
+        if self._store is not None:
+            self._event = event
+            self._store.wake()
 
     def _close_locked(self) -> None:
         self._open_until = None
@@ -203,3 +333,4 @@ class Circuit:
         total = sum(self._total)
         if total >= self._policy.min_attempts and sum(self._failed) >= self._policy.failure_ratio * total:
             self._open_until = now + self._pause
+            self._happened_locked("open")
