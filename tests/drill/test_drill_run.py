@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from failwell.drill import DrillResult, Progress, load, rehearsal
 from failwell.drill.scenarios import called, catalogue
 from failwell.drill.selftest.naive import Naive
 from failwell.drill.selftest.toy import KEY, Toy, ToyNotFoundError
-from failwell.drill.subject import Kind, Mode
+from failwell.drill.subject import Cause, Kind, Mode
 from failwell.drill.verdict import Verdict
 from failwell.errors import UsageError
 from failwell.failure import Failure
@@ -100,9 +103,45 @@ def test_the_page_needs_nothing_else_and_shows_each_scenario(whole: DrillResult)
     assert KEY not in page
 
 
-def test_the_page_says_what_is_wrong_and_escapes_what_a_service_said() -> None:
-    from dataclasses import replace
+def test_the_page_has_a_scenario_once_with_every_sdk_in_it_and_what_is_wrong_first() -> None:
+    result = failwell.drill.run([Toy(), Naive("forgets the cause")], only=["S09"])
+    page = result.to_html()
 
+    assert page.count('<span class="id">S09</span>') == 1
+    assert '<span class="badge pass"><span class="sr">PASS </span>✓ toy</span>' in page
+    assert '<span class="badge fail">naive sync FAIL</span>' in page
+    assert page.index("<h3>naive sync</h3>") < page.index("<h3>toy sync</h3>")
+    assert "<h2>No answer <small>2 of 3 pass</small></h2>" in page
+
+
+def test_the_page_says_of_each_sdk_which_exceptions_were_raised(whole: DrillResult) -> None:
+    page = whole.to_html()
+    assert '<span class="title">toy</span><span class="badge pass">7 of 7</span>' in page
+
+    missing = DrillResult(rows=whole.rows, coverage=[replace(whole.coverage[0], rows=())])
+    assert '<span class="badge fail">0 of 1</span>' in missing.to_html()
+    assert "never raised" in missing.to_html()
+
+
+def test_what_keeps_a_service_busy_runs_alone_where_there_can_be_only_one() -> None:
+    alone: list[int] = []
+
+    @contextlib.contextmanager
+    def arranged() -> Iterator[None]:
+        alone.append(sum(t.name.startswith("drill_") for t in threading.enumerate()))
+        yield
+
+    class Arranged(Toy):
+        def causes(self) -> Sequence[Cause]:
+            return [replace(super().causes()[1], name="arranged", arrange=arranged)]
+
+    result = failwell.drill.run([Arranged()], only=["E", "S08"], modes=("sync",))
+
+    assert [r.verdict for r in result.rows] == [Verdict.PASS] * 3
+    assert alone == [0]
+
+
+def test_the_page_says_what_is_wrong_and_escapes_what_a_service_said() -> None:
     result = failwell.drill.run([Naive("forgets the cause")], only=["S09"])
     row = result.rows[0]
     result.rows = [replace(row, scenario=replace(row.scenario, title="<script>alert(1)</script>"))]

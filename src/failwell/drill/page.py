@@ -40,6 +40,14 @@ h3 { margin: 0 0 .4rem; font-size: .85rem; color: var(--soft); font-weight: 600;
 .chips, .legend ul, .limits { padding: 0; margin: 0; list-style: none; }
 .chips { display: flex; flex-wrap: wrap; gap: .4rem; }
 .chip { padding: .15rem .6rem; border-radius: 1rem; font-size: .82rem; }
+.scenario .chips { padding: .2rem .8rem .8rem; }
+.find { margin: 2rem 0 0; }
+.find label { display: flex; align-items: center; gap: .6rem; color: var(--soft); }
+.find input { flex: 1 1 auto; max-width: 26rem; font: inherit; color: var(--ink); background: var(--card);
+  border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .7rem; }
+.find input:focus-visible { outline: 3px solid var(--calm); }
+.family[hidden] { display: none; }
+.sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .legend ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: .85rem; color: var(--soft); }
 .legend li { display: flex; align-items: center; gap: .45rem; } .legend svg { width: 28px; height: 14px; }
 .limits { list-style: disc; padding-left: 1.2rem; color: var(--soft); font-size: .9rem; }
@@ -62,8 +70,8 @@ summary:focus-visible, .score:focus-visible { outline: 3px solid var(--calm); }
 .faithful { white-space: nowrap; }
 .faithful { border: 1px solid var(--line); border-radius: .3rem; padding: 0 .35rem; font-size: .75rem; }
 .rows { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
-  border-top: 1px solid var(--line); }
-.row { padding: .8rem; min-width: 0; } .row + .row { border-left: 1px solid var(--line); }
+  gap: 1px; border-top: 1px solid var(--line); border-radius: 0 0 .6rem .6rem; overflow: hidden; }
+.row { padding: .8rem; min-width: 0; box-shadow: 0 0 0 1px var(--line); }
 .finding { margin: 0 0 .5rem; padding: .4rem .6rem; border-left: 4px solid var(--fail);
   background: var(--fail-bg); overflow-wrap: anywhere; }
 .note { margin: 0 0 .5rem; color: var(--warn); font-size: .9rem; }
@@ -88,7 +96,6 @@ dt { grid-column: 1; color: var(--soft); } dd { grid-column: 2; margin: 0; overf
 .repeat { margin: .6rem 0 0; } code { font: .8rem ui-monospace, Menlo, Consolas, monospace; }
 .repeat code { background: var(--paper); border-radius: .3rem; padding: .2rem .5rem; }
 @media (max-width: 40rem) {
-  .row + .row { border-left: 0; border-top: 1px solid var(--line); }
   .id { min-width: 0; } .title { flex-basis: 100%; order: 2; } .badges { margin-left: auto; }
   .scores { grid-template-columns: repeat(2, 1fr); }
   td, th { padding-right: .9rem; } .scroll table { min-width: 38rem; }
@@ -97,11 +104,22 @@ dt { grid-column: 1; color: var(--soft); } dd { grid-column: 2; margin: 0; overf
 """
 
 SCRIPT = """
-for (const button of document.querySelectorAll('.score')) button.addEventListener('click', () => {
+const scenarios = [...document.querySelectorAll('[data-verdicts]')];
+const buttons = [...document.querySelectorAll('.score')];
+const find = document.getElementById('find');
+const show = () => {
+  const wanted = buttons.find(b => b.getAttribute('aria-pressed') === 'true')?.dataset.verdict;
+  const words = find.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  for (const s of scenarios)
+    s.hidden = Boolean(wanted && !s.dataset.verdicts.split(' ').includes(wanted))
+      || !words.every(w => s.dataset.find.includes(w));
+  for (const f of document.querySelectorAll('.family'))
+    f.hidden = !f.querySelector('[data-verdicts]:not([hidden])');
+};
+for (const button of buttons) button.addEventListener('click', () => {
   const on = button.getAttribute('aria-pressed') !== 'true';
-  for (const other of document.querySelectorAll('.score')) other.setAttribute('aria-pressed', 'false');
-  button.setAttribute('aria-pressed', String(on));
-  for (const row of document.querySelectorAll('.scenario'))
-    row.hidden = on && !row.dataset.verdicts.split(' ').includes(button.dataset.verdict);
+  for (const other of buttons) other.setAttribute('aria-pressed', String(on && other === button));
+  show();
 });
+find.addEventListener('input', show);
 """

@@ -13,7 +13,7 @@ from failwell.drill.faults import Fault
 from failwell.drill.page import SCRIPT, STYLE
 from failwell.drill.subject import Kind
 from failwell.drill.timeline import Try, length, tries
-from failwell.drill.verdict import Row, Verdict
+from failwell.drill.verdict import Coverage, Row, Verdict
 from failwell.drill.witness import MAIN, Evidence
 
 if TYPE_CHECKING:
@@ -31,6 +31,16 @@ LIMITS = (
 )
 ORDER = (Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.UNPROVABLE, Verdict.SKIPPED, Verdict.PASS)
 LANE = 22  # pixels
+# Headings, and the numbers of the catalogue beneath them.
+FAMILIES = (
+    ("No connection", 1, 7),
+    ("No answer", 8, 14),
+    ("An answer that cannot be used", 15, 32),
+    ("More than was asked for", 33, 36),
+    ("Redirects", 37, 39),
+    ("Statuses and limits", 40, 46),
+    ("Done once, whatever is lost", 54, 65),
+)
 
 
 def as_dict(result: DrillResult) -> dict[str, Any]:
@@ -133,8 +143,12 @@ def _page(result: DrillResult) -> Iterator[str]:
     yield from _head(result, word)
     yield from _coverage(result)
     yield from _legend()
-    for subject in dict.fromkeys(r.subject for r in result.rows):
-        yield from _subject([r for r in result.rows if r.subject == subject], subject)
+    yield (
+        '<p class="find"><label>Find <input type="search" id="find" placeholder="S18, kneo, certificate …" '
+        'autocomplete="off"></label></p>'
+    )
+    for title, rows in _families(result.rows):
+        yield from _family(title, rows)
     yield '<section><h2>What this does not show</h2><ul class="limits">'
     yield from (f"<li>{escape(text)}</li>" for text in LIMITS)
     yield f"</ul></section></main><script>{SCRIPT}</script></body></html>\n"
@@ -145,7 +159,8 @@ def _head(result: DrillResult, word: str) -> Iterator[str]:
     mark = "good" if result.ok else "bad"
     yield f'<header><p class="brand">failwell drill</p><h1 class="{mark}">{word}</h1>'
     yield (
-        f"<p class=meta>{len(result.rows)} rehearsals in {result.seconds:.0f} s, seed {result.seed}, "
+        f"<p class=meta>{escape(', '.join(dict.fromkeys(r.subject for r in result.rows)))}: "
+        f"{len(result.rows)} rehearsals in {result.seconds:.0f} s, seed {result.seed}, "
         f"failwell {escape(failwell.__version__)}, {when}</p>"
     )
     yield '<div class="scores" role="group" aria-label="Show only one verdict">'
@@ -165,12 +180,24 @@ def _coverage(result: DrillResult) -> Iterator[str]:
         "<section><h2>Exceptions</h2><p>"
         f"{raised} of {len(result.coverage)} exported exceptions were raised from a real cause.</p>"
     )
-    yield '<ul class="chips">'
-    for c in result.coverage:
+    for subject in dict.fromkeys(c.subject for c in result.coverage):
+        yield from _coverage_of(subject, [c for c in result.coverage if c.subject == subject])
+    yield "</section>"
+
+
+def _coverage_of(subject: str, covered: Sequence[Coverage]) -> Iterator[str]:
+    missing = [c for c in covered if not c.rows]
+    kind, opened = ("fail", " open") if missing else ("pass", "")
+    yield (
+        f'<details class="scenario"{opened}><summary><span class="title">{escape(subject)}</span>'
+        f'<span class="badge {kind}">{len(covered) - len(missing)} of {len(covered)}</span></summary>'
+        '<ul class="chips">'
+    )
+    for c in covered:
         kind, note = ("pass", _many(len(c.rows), "rehearsal")) if c.rows else ("fail", "never raised")
         note += ", as a base class" if c.as_base else ""
-        yield f'<li class="chip {kind}">{escape(c.subject)} <b>{escape(c.exception)}</b> {note}</li>'
-    yield "</ul></section>"
+        yield f'<li class="chip {kind}"><b>{escape(c.exception)}</b> {note}</li>'
+    yield "</ul></details>"
 
 
 def _legend() -> Iterator[str]:
@@ -196,9 +223,26 @@ def _swatch(kind: str) -> str:
     return f'<rect class="{kind}" x="0" y="2" width="28" height="10"/>'
 
 
-def _subject(rows: Sequence[Row], subject: str) -> Iterator[str]:
+def _families(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The rows under headings: what can happen to any client together, real causes by SDK."""
+    for title, first, last in FAMILIES:
+        if those := [r for r in rows if first <= _number(r) <= last]:
+            yield title, those
+    known = {number for _, first, last in FAMILIES for number in range(first, last + 1)}
+    others = [r for r in rows if _number(r) not in known]
+    for subject in dict.fromkeys(r.subject for r in others):
+        yield f"Real causes: {subject}", [r for r in others if r.subject == subject]
+
+
+def _number(row: Row) -> int:
+    """The number of the catalogue; 0 for what has none."""
+    number = row.scenario.id.partition("-")[0].removeprefix("S")
+    return int(number) if number.isdecimal() else 0
+
+
+def _family(title: str, rows: Sequence[Row]) -> Iterator[str]:
     passed = sum(r.verdict is Verdict.PASS for r in rows)
-    yield f'<section class="subject"><h2>{escape(subject)} <small>{passed} of {len(rows)} pass</small></h2>'
+    yield f'<section class="family"><h2>{escape(title)} <small>{passed} of {len(rows)} pass</small></h2>'
     for group in _groups(rows):
         yield from _scenario(group)
     yield "</section>"
@@ -221,14 +265,27 @@ def _scenario(group: Sequence[Row]) -> Iterator[str]:
     worst = _worst(group)
     opened = " open" if worst in (Verdict.FAIL, Verdict.NOT_EXERCISED) else ""
     slugs = " ".join({_slug(r.verdict) for r in group})
-    yield f'<details class="scenario" data-verdicts="{slugs}"{opened}><summary>'
+    found = (
+        f"{first.id} {first.title} {' '.join(first.proves)} {' '.join({r.subject for r in group})}".lower()
+    )
+    yield f'<details class="scenario" data-verdicts="{slugs}" data-find="{escape(found)}"{opened}><summary>'
     yield f'<span class="id">{escape(first.id)}</span><span class="title">{escape(first.title)}</span>'
     yield '<span class="badges">'
-    yield from (f'<span class="badge {_slug(r.verdict)}">{r.mode} {r.verdict.value}</span>' for r in group)
+    for subject in dict.fromkeys(r.subject for r in group):
+        yield from _badges(subject, [r for r in group if r.subject == subject])
     yield f'</span></summary><p class="about">{_about(group[0])}</p><div class="rows">'
-    for row in group:
+    for row in sorted(group, key=lambda r: r.verdict is Verdict.PASS):
         yield from _row(row)
     yield "</div></details>"
+
+
+def _badges(subject: str, rows: Sequence[Row]) -> Iterator[str]:
+    """One if all of an SDK's forms passed, else one for each."""
+    if all(r.verdict is Verdict.PASS for r in rows):
+        yield f'<span class="badge pass"><span class="sr">PASS </span>✓ {escape(subject)}</span>'
+        return
+    for r in rows:
+        yield f'<span class="badge {_slug(r.verdict)}">{escape(subject)} {r.mode} {r.verdict.value}</span>'
 
 
 def _about(row: Row) -> str:
@@ -250,7 +307,7 @@ def _about(row: Row) -> str:
 
 
 def _row(row: Row) -> Iterator[str]:
-    yield f'<article class="row {_slug(row.verdict)}"><h3>{row.mode}</h3>'
+    yield f'<article class="row {_slug(row.verdict)}"><h3>{escape(row.subject)} {row.mode}</h3>'
     yield from (f'<p class="finding"><b>{escape(f.code)}</b> {escape(f.text)}</p>' for f in row.findings)
     yield from (f'<p class="note">{escape(note)}</p>' for note in row.notes)
     if row.evidence is not None:

@@ -92,8 +92,6 @@ _NO_JOBS = "its SDK waits for no job"
 _JOBS_ALREADY = "what S54 creates with it is a job already"
 _PARTS = ("agoralia", "argus", "kneo")
 WITHOUT: Mapping[tuple[str, str], str] = {
-    ("S59", "pictograph"): "none of its keyed writes lasts long enough to claim its key; "
-    "an upload, which does, is not sent again by itself when it breaks off",
     **{("S62", name): _ONE_REQUEST for name in _PARTS},
     **{(number, name): _NO_JOBS for number in ("S63", "S64") for name in _PARTS},
     ("S65", "agoralia"): _JOBS_ALREADY,
