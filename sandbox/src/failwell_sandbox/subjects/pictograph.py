@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from failwell.drill.faults import Action, answer, lose_answer, once
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.engines.base import Connections
 from failwell.failure import Effect
@@ -56,16 +57,16 @@ class PictographSubject(SandboxSubject):
             (self.folder / "broken" / "text.png").write_text("This is no image.")
             self._poor_key = self.service.new_key(tenant=POOR)
             self._prepare("poor")
-            self.dataset_id, self.image_id = self._prepare("good")
+            self.dataset_id, self.image_id, self._export_id = self._prepare("good")
             yield url
 
-    def _prepare(self, key: str) -> tuple[str, str]:
+    def _prepare(self, key: str) -> tuple[str, str, str]:
         with self._direct(key) as client:
             dataset = client.datasets.create("leaves")
             image = client.images.upload(dataset.id, self.image_file)
             client.annotations.save(image.id, [BOX])
-            client.exports.wait(client.datasets.export(dataset.id, name="v1").id)
-            return dataset.id, image.id
+            export = client.exports.wait(client.datasets.export(dataset.id, name="v1").id)
+            return dataset.id, image.id, export.id
 
     def _direct(self, key: str) -> Client:
         """A client past the proxy."""
@@ -186,8 +187,16 @@ class PictographSubject(SandboxSubject):
                   lambda client, call: client.training.wait(self._run_id, timeout=1.9),
                   arrange=self._training, requests=2, wait_at_least=1.0, proves=("S64",),
                   facts=(("run_id", self._is_the_run),)),
+            self.own_retry(self._upload),
+            self.killed_at_work(self._upload),
             Cause("job-begun-again", "A job is asked for again with its key: the same job, begun once", None,
                   self._export, kind=created, before=(self._export,), effects=1, proves=("S65",)),
+            Cause("job-answer-lost", "A job was begun, the answer was lost: found again by its key", None,
+                  self._export, kind=created, schedule=once(lose_answer(Action.FIN)), requests=2, effects=1,
+                  proves=("S65",)),
+            Cause("job-through-outage", "A look at a job meets an outage: looked at again", None,
+                  lambda client, call: client.exports.wait(self._export_id), schedule=once(answer(503)),
+                  requests=2, proves=("S63",)),
             Cause("folder-goes-on", "A folder was uploaded in part: the rest is, and nothing twice", None,
                   self._upload_rest, before=(self._upload_some,), requests=4, proves=("S62",)),
             Cause("cancelled", "A training was cancelled", exceptions.JobFailedError,
@@ -255,6 +264,9 @@ class PictographSubject(SandboxSubject):
                 return
             time.sleep(0.01)
         raise TimeoutError("the service did not begin to work on the first upload")
+
+    def _upload(self, client: Any, call: Call) -> Any:
+        return client.images.upload(self.dataset_id, self.image_file, name=call.marker)
 
     def _upload_changing(self, client: Any, call: Call) -> Any:
         path = self.folder / f"{call.marker}.png"
