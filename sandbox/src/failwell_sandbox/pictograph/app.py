@@ -67,13 +67,13 @@ from failwell.service import (
 from failwell.service.openapi import openapi_operation
 from failwell_sandbox import ledger
 from failwell_sandbox.answers import json_answer, loaded, moment, respond
+from failwell_sandbox.child import ChildFailedError, result_of
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.effects import carry_out, level_of
 from failwell_sandbox.pictograph.annotations import AnnotationsError, validated
-from failwell_sandbox.pictograph.child import ChildFailedError, result_of
 from failwell_sandbox.pictograph.files import Files, Incoming, Kind
 from failwell_sandbox.pictograph.image_headers import ImageHeader, read_image_header
-from failwell_sandbox.pictograph.jobs import Jobs
+from failwell_sandbox.pictograph.jobs import WORK, Jobs
 from failwell_sandbox.pictograph.tables import (
     AUTO_ANNOTATIONS,
     DATASET_ROWS,
@@ -695,7 +695,7 @@ class Pictograph:
         }  # fmt: skip
         try:
             async with asyncio.timeout(PREDICTION_SECONDS), self._predicting:
-                found = await result_of(task, PREDICTION_SECONDS)
+                found = await result_of(WORK, task, PREDICTION_SECONDS)
         except TimeoutError:
             raise RefusedRequest(Refusal("unavailable", retry_after=5)) from None
         except ChildFailedError as exc:

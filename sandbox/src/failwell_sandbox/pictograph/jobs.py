@@ -25,14 +25,17 @@ from typing import Any
 
 from failwell.answer import Answer
 from failwell.service import Debit, StoreBusyError
+from failwell_sandbox.child import SILENCE, Child, ChildFailedError
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.pictograph.annotations import AnnotationsError, validated
-from failwell_sandbox.pictograph.child import SILENCE, Child, ChildFailedError
 from failwell_sandbox.pictograph.coco import CocoFile
 from failwell_sandbox.pictograph.files import Files, Incoming
 from failwell_sandbox.worker import Worker
 
 log = logging.getLogger("failwell_sandbox")
+
+# What the process of a job runs.
+WORK = "failwell_sandbox.pictograph.work"
 
 # Between two looks whether a job is still wanted, seconds.
 LOOK_EVERY = 0.25
@@ -180,14 +183,14 @@ class Jobs:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     def _next_of(self, kinds: Sequence[str]) -> Any:
-        taking = _TAKE.replace("KINDS", ", ".join(f"'{kind}'" for kind in kinds))
+        listed = ", ".join(f"'{kind}'" for kind in kinds)
+        taking = _TAKE.replace("KINDS", listed)
+        looking = f"SELECT 1 FROM jobs WHERE kind IN ({listed}) AND {_OPEN} LIMIT 1"  # noqa: S608  # constant words
 
         async def carry_out_next() -> bool:
             """Carry out the oldest job that is queued, or that its worker left behind."""
             # A look spares all the others the lock of a write.
-            looked = await self._database.read(
-                f"SELECT 1 FROM jobs WHERE status IN ('queued', 'running') AND {_OPEN} LIMIT 1"  # noqa: S608  # constant words
-            )
+            looked = await self._database.read(looking)
             job = await self._database.write(lambda db: self._taken(db, taking)) if looked else None
             if job is None:
                 return False
@@ -408,7 +411,7 @@ class Jobs:
 
     async def _done_by_child(self, job: Job, task: Mapping[str, Any]) -> dict[str, Any]:
         progress, state = 0.0, dict[str, Any]()
-        async with Child(task) as child:
+        async with Child(WORK, task) as child:
             heard = time.monotonic()
             while True:
                 said = await child.hear(LOOK_EVERY)
@@ -435,7 +438,7 @@ class Jobs:
             "images": str(self._files.folder / "images"), "image_ids": job.items[state["done"] :],
             "name": facts["label"], "threshold": facts["threshold"],
         }  # fmt: skip
-        async with Child(task) as child:
+        async with Child(WORK, task) as child:
             heard = time.monotonic()
             while True:
                 said = await child.hear(LOOK_EVERY)

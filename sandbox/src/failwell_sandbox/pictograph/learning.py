@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from failwell_sandbox.child_work import TaskError
 from failwell_sandbox.pictograph.pixels import (
     Floats,
     Picture,
@@ -46,17 +47,8 @@ MOST_REGIONS = 20_000
 SAME = 0.3
 
 
-class LearningError(Exception):
-    """
-    There is nothing that could be learned.
-
-    Attributes:
-        code: For programs.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+class LearningError(TaskError):
+    """There is nothing that could be learned."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped]  # it has no types
 
+from failwell_sandbox.child_work import TaskError
+
 Floats = NDArray[np.float32]
 
 # A header that promises more is not decoded: a few bytes can stand for gigabytes of pixels.
@@ -31,17 +33,8 @@ LEAST_PART, MOST_PART = 0.0005, 0.9
 MOST_REGIONS = 50
 
 
-class UndecodableError(Exception):
-    """
-    The image cannot be looked at.
-
-    Attributes:
-        code: `not_decodable` or `too_large_to_decode`.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+class UndecodableError(TaskError):
+    """The image cannot be looked at: its code is `not_decodable` or `too_large_to_decode`."""
 
 
 class Picture(NamedTuple):
