@@ -8,6 +8,8 @@ import io
 import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -494,3 +496,49 @@ def test_a_scope_of_anyio_ends_an_upload_and_nothing_else(
 
     with Faults(behave) as server:
         assert asyncio.run(main(order(server.url, content=upload(large), seconds=20.0)))
+
+
+LEAVES = """
+import asyncio, os, socket, sys, threading
+import failwell
+
+listener = socket.create_server(("127.0.0.1", 0))
+url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+reading, writing = os.pipe()
+os.write(writing, b"some")
+loop = asyncio.new_event_loop()
+
+async def main():
+    client = failwell.AsyncClient(url, engine=sys.argv[2])
+    with open(reading, "rb", buffering=0) as pipe:
+        await asyncio.gather(
+            client.request("PUT", "/", content=failwell.Upload(sys.argv[1])),
+            client.request("PUT", "/", content=failwell.Upload(pipe)),
+        )
+
+def stop():
+    heads = [listener.accept()[0] for _ in range(2)]
+    for head in heads:
+        head.recv(1)
+    loop.call_soon_threadsafe(loop.stop)
+
+threading.Thread(target=stop, daemon=True).start()
+task = loop.create_task(main())
+loop.run_forever()
+print("left", flush=True)
+os._exit(1) if task.done() else None
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes")
+@pytest.mark.parametrize("engine", ["httpx", "aiohttp"])
+def test_a_loop_that_is_left_with_uploads_under_way_does_not_keep_the_interpreter(
+    large: Path, engine: str
+) -> None:
+    """Threads have read for them, and one waits for a pipe that says nothing more."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES, str(large), engine], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout == "left\n"
+    assert done.returncode == 0, done.stderr

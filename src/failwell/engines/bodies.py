@@ -145,11 +145,11 @@ class Body:
         """As `digest`, for whoever awaits: a large file is read in a thread."""
         if self._source.quick:
             return self.digest(deadline)
-        from anyio.to_thread import run_sync
+        from failwell.engines.threads import in_thread
 
         reading = self._digesting(deadline)
         try:
-            while not (found := await run_sync(next, reading, None)):
+            while not (found := await in_thread(next, reading, None)):
                 if found is None:
                     return None
         finally:
@@ -247,12 +247,12 @@ class _Try:
         # No thread is asked for the end of a file: an answer that comes first would stop the sending.
         if self._source.quick or reader.left == 0:
             return list(filter(None, [self._had(reader)]))
-        from anyio.to_thread import run_sync
+        from failwell.engines.threads import in_thread, in_thread_of_its_own
 
         # A file of ours is closed when its read is over; somebody else's pipe may keep a thread for long.
         if not self._source.ours:
-            return list(filter(None, [await run_sync(self._had, reader, abandon_on_cancel=True)]))
-        return await run_sync(self._had_some, reader)
+            return list(filter(None, [await in_thread_of_its_own(self._had, reader)]))
+        return await in_thread(self._had_some, reader)
 
     def _had_some(self, reader: Any) -> list[bytes]:
         pieces: list[bytes] = []

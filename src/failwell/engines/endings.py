@@ -90,11 +90,8 @@ class _ToTheEnd(asyncio.BufferedProtocol):
         self._tls = tls
         self._transport = transport
         # What comes by the way passes without a step between.
-        self.get_buffer = tls.get_buffer  # type: ignore[method-assign]
-        self.buffer_updated = tls.buffer_updated  # type: ignore[method-assign]
-        self.eof_received = tls.eof_received  # type: ignore[method-assign]
-        self.pause_writing = tls.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = tls.resume_writing  # type: ignore[method-assign]
+        for name in ("get_buffer", "buffer_updated", "eof_received", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(tls, name))
 
     def connection_lost(self, exc: Exception | None) -> None:
         left = b"" if exc is None else unread(self._transport)
