@@ -313,9 +313,9 @@ def test_a_fork_has_a_thread_of_its_own(threaded: list[Process]) -> None:
     child = os.fork()
     if not child:  # pragma: no cover  # in the child
         try:
+            process.store.reachable = False
             process.fail()
-            until(lambda: process.store.reachable and process.store._thread is not None)
-            time.sleep(0.2)
+            until(lambda: process.store.reachable)  # the thread it started has told of it
         finally:
             os._exit(0)
     until(lambda: other.circuit.state == "open")
