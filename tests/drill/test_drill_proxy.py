@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import ssl
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from drill_tiny import TinyService
 
-from failwell.drill import faults
+from failwell.drill import damage, faults
 from failwell.drill.faults import Action, Fault, Schedule, always, once, times
 from failwell.drill.proxy import FaultProxy
 
@@ -511,3 +512,8 @@ def test_a_slow_name_holds_up_whoever_looks_it_up(proxy: FaultProxy) -> None:
     proxy._looking_up()  # only once
     assert proxy.journal.fired == [("main", 1, "slow name")]
     assert len(proxy.journal.lookups["main"]) == 2
+
+
+def test_what_becomes_huge_is_whole_when_it_is_unpacked() -> None:
+    assert gzip.decompress(damage._small()) == b" " * damage.INFLATED_BYTES
+    assert len(damage._small()) < 100_000

@@ -141,6 +141,25 @@ def test_what_keeps_a_service_busy_runs_alone_where_there_can_be_only_one() -> N
     assert alone == [0]
 
 
+def test_a_rehearsal_that_breaks_is_a_finding_and_not_the_end() -> None:
+    @contextlib.contextmanager
+    def arranged() -> Iterator[None]:
+        yield
+        raise RuntimeError("it cannot be undone")
+
+    class Broken(Toy):
+        def causes(self) -> Sequence[Cause]:
+            return [replace(super().causes()[1], name="broken", arrange=arranged)]
+
+    broken, once, always = failwell.drill.run([Broken()], only=["E", "S08"], modes=("sync",)).rows[::-1]
+
+    assert (broken.verdict, once.verdict, always.verdict) == (Verdict.FAIL, Verdict.PASS, Verdict.PASS)
+    assert [str(f) for f in broken.findings] == [
+        "FD-drill: the rehearsal broke: RuntimeError: it cannot be undone"
+    ]
+    assert broken.repeat == "failwell drill toy --only E-ToyNotFoundError-broken"
+
+
 def test_the_page_says_what_is_wrong_and_escapes_what_a_service_said() -> None:
     result = failwell.drill.run([Naive("forgets the cause")], only=["S09"])
     row = result.rows[0]

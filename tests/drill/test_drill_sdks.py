@@ -51,12 +51,13 @@ def test_every_failure_of_the_catalogue_is_rehearsed_or_it_is_said_why_not() -> 
 def test_what_nobody_explains_and_what_is_explained_for_nothing_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scope, "WITHOUT", {("S09", "kneo"): "no time"})
-    wrong = scope.missing([load("kneo")])
+    subject = load("kneo")
+    monkeypatch.setattr(subject, "without", {"S09": "no time"})
+    wrong = scope.missing([subject])
 
     assert "S62 is not rehearsed with kneo, and nobody says why" in wrong
     assert "S09 is rehearsed with kneo, and somebody says why not" in wrong
-    assert "nobody says why" in scope.page([load("kneo")]).lower()
+    assert "nobody says why" in scope.page([subject]).lower()
 
 
 def test_the_page_of_scenarios_is_what_the_drill_runs() -> None:

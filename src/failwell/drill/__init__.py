@@ -25,7 +25,7 @@ from failwell.drill.plan import Scenario
 from failwell.drill.rehearsal import listening, rehearse
 from failwell.drill.scenarios import called, catalogue
 from failwell.drill.subject import MODES, Mode, Subject
-from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge
+from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge, repeat
 from failwell.errors import UsageError
 
 __all__ = [
@@ -225,6 +225,18 @@ def _rehearse_all(
     return rows
 
 
+def _judged(subject: Subject, scenario: Scenario, mode: Mode, services: dict[str, str], seed: int) -> Row:
+    apart = _with_its_own_service(subject, scenario)
+    if apart is None:
+        evidence = rehearse(subject, scenario, mode, services[subject.name], seed=seed)
+    else:
+        with apart.running() as service:
+            # What is arranged has to be that service's, so the scenario is taken from its subject.
+            theirs = next(s for s in catalogue(apart) if s.id == scenario.id)
+            evidence = rehearse(apart, theirs, mode, service, seed=seed)
+    return judge(subject, scenario, mode, evidence)
+
+
 def _with_its_own_service(subject: Subject, scenario: Scenario) -> Subject | None:
     if scenario.crashes:
         return subject.mortal()
@@ -241,14 +253,10 @@ def _one(rehearsal: Rehearsal, services: dict[str, str], seed: int) -> Row:
     if scenario.missing:
         return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[scenario.missing])
     began = time.monotonic()
-    apart = _with_its_own_service(subject, scenario)
-    if apart is None:
-        evidence = rehearse(subject, scenario, mode, services[subject.name], seed=seed)
-    else:
-        with apart.running() as service:
-            # What is arranged has to be that service's, so the scenario is taken from its subject.
-            theirs = next(s for s in catalogue(apart) if s.id == scenario.id)
-            evidence = rehearse(apart, theirs, mode, service, seed=seed)
-    row = judge(subject, scenario, mode, evidence)
+    try:
+        row = _judged(subject, scenario, mode, services, seed)
+    except Exception as exc:  # noqa: BLE001 - one rehearsal that breaks is not the end of the others
+        told = Finding("FD-drill", f"the rehearsal broke: {type(exc).__name__}: {exc}")
+        row = Row(subject.name, mode, scenario, Verdict.FAIL, [told], repeat=repeat(subject, scenario))
     row.seconds = time.monotonic() - began
     return row

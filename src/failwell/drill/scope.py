@@ -86,19 +86,6 @@ NOT_REHEARSED: Mapping[str, str] = {
     "which no client can tell from an old one",
 }
 
-# Of one SDK, and why.
-_ONE_REQUEST = "it has nothing that is done in several requests"
-_NO_JOBS = "its SDK waits for no job"
-_JOBS_ALREADY = "what S54 creates with it is a job already"
-_PARTS = ("agoralia", "argus", "kneo")
-WITHOUT: Mapping[tuple[str, str], str] = {
-    **{("S62", name): _ONE_REQUEST for name in _PARTS},
-    **{(number, name): _NO_JOBS for number in ("S63", "S64") for name in _PARTS},
-    ("S65", "agoralia"): _JOBS_ALREADY,
-    ("S65", "argus"): _NO_JOBS,
-    ("S65", "kneo"): _JOBS_ALREADY,
-}
-
 LIMITS = (
     "From outside, a service can be killed at work and after its commit. "
     "[Crashes](service-crashes.md) has all the other points, from inside.",
@@ -122,7 +109,7 @@ def missing(subjects: Sequence[Subject]) -> list[str]:
     for subject in subjects:
         scenarios = catalogue(subject)
         for number in ASKED:
-            why = NOT_REHEARSED.get(number) or WITHOUT.get((number, subject.name))
+            why = NOT_REHEARSED.get(number) or subject.without.get(number)
             there = rehearsals(number, scenarios)
             if not there and why is None:
                 wrong.append(f"{number} is not rehearsed with {subject.name}, and nobody says why")
@@ -150,7 +137,7 @@ def page(subjects: Sequence[Subject]) -> str:
         cells = []
         for subject in subjects:
             count = len(rehearsals(number, listed[subject.name]))
-            cells.append(str(count) if count else _noted(number, subject.name, notes))
+            cells.append(str(count) if count else _noted(number, subject, notes))
         names = dict.fromkeys(n for scenarios in listed.values() for n in rehearsals(number, scenarios))
         lines.append(f"| {number} | {what} | {' | '.join(cells)} | {_named(number, list(names))} |")
     lines += ["", "## Why not", ""]
@@ -160,8 +147,8 @@ def page(subjects: Sequence[Subject]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _noted(number: str, name: str, notes: list[str]) -> str:
-    why = NOT_REHEARSED.get(number) or WITHOUT.get((number, name), "nobody says why")
+def _noted(number: str, subject: Subject, notes: list[str]) -> str:
+    why = NOT_REHEARSED.get(number) or subject.without.get(number, "nobody says why")
     if why not in notes:
         notes.append(why)
     return f"– ({notes.index(why) + 1})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
@@ -157,6 +157,7 @@ class Subject(ABC):
         kinds: The kinds of call it has.
         modes: The forms its client has.
         engine_modules: Where the exceptions of the engine live: `__cause__` has to be one of them.
+        without: Of the catalogue's failures those that cannot happen to it, and why.
     """
 
     name: str
@@ -168,6 +169,7 @@ class Subject(ABC):
     kinds: frozenset[Kind] = frozenset(Kind)
     modes: tuple[Mode, ...] = MODES
     engine_modules: tuple[str, ...] = ("httpx2", "httpx")
+    without: Mapping[str, str] = {}
 
     @abstractmethod
     def running(self) -> contextlib.AbstractContextManager[str]:

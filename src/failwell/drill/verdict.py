@@ -102,7 +102,7 @@ _NEVER_SENT = frozenset(
 def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -> Row:
     """The verdict on what happened."""
     row = Row(subject.name, mode, scenario, Verdict.PASS, evidence=evidence)
-    row.repeat = f"failwell drill {subject.name} --only {scenario.id}"
+    row.repeat = repeat(subject, scenario)
     client = evidence.client
     if client.trouble:
         row.findings.append(
@@ -134,6 +134,11 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
     elif missing:
         row.verdict = Verdict.UNPROVABLE
     return row
+
+
+def repeat(subject: Subject, scenario: Scenario) -> str:
+    """The command that runs a rehearsal again."""
+    return f"failwell drill {subject.name} --only {scenario.id}"
 
 
 def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Iterator[Finding]:

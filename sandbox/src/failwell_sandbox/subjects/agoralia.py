@@ -10,10 +10,32 @@ import agoralia as errors
 from agoralia import Agoralia, AsyncAgoralia
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
-from failwell_sandbox.subjects.common import ONE_TRY, SandboxSubject, during, exported, is_long
+from failwell_sandbox.subjects.common import (
+    JOBS_ALREADY,
+    NO_JOBS,
+    ONE_REQUEST,
+    ONE_TRY,
+    SandboxSubject,
+    bad_keys,
+    during,
+    exported,
+    is_long,
+    limits,
+    no_time,
+)
 
 # To find who is entered twice needs a thread for long work.
 CROWD: dict[str, Any] = {"contacts": [{"name": "Ada"}, {"name": "ADA"}], "merge_duplicates": True}
+
+
+# What the service's document has it say of a key.
+SAID = {
+    "missing-key": "Invalid API key",
+    "malformed-key": "Invalid API key format",
+    "unknown-key": "Invalid API key",
+    "revoked-key": "API key revoked",
+    "expired-key": "API key expired",
+}
 
 
 class AgoraliaSubject(SandboxSubject):
@@ -26,6 +48,7 @@ class AgoraliaSubject(SandboxSubject):
     retried = frozenset({429, 500, 502, 503, 504})
     logger = "agoralia.transport"
     path = "/api/v1"
+    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
         make: Any = Agoralia if mode == "sync" else AsyncAgoralia
@@ -54,15 +77,8 @@ class AgoraliaSubject(SandboxSubject):
         closed = replace(refused, raises=errors.AgoraliaUnavailableError, status=503, settings=ONE_TRY,
                          facts=(("status_code", 503), *known))  # fmt: skip
         return (
-            replace(refused, name="missing-key", title="No API key is sent", call=_with_key("")),
-            replace(refused, name="malformed-key", title="The API key is nonsense",
-                    call=_with_key("nonsense"), facts=(("detail", "Invalid API key format"),)),
-            replace(refused, name="unknown-key", title="Nobody has this API key", key="unknown",
-                    facts=(("detail", "Invalid API key"),)),
-            replace(refused, name="revoked-key", title="The API key was revoked", key="revoked",
-                    facts=(("detail", "API key revoked"),)),
-            replace(refused, name="expired-key", title="The API key has expired", key="expired",
-                    facts=(("detail", "API key expired"),)),
+            *(replace(cause, facts=(*cause.facts, ("detail", SAID[cause.name])))
+              for cause in bad_keys(refused, _with_header)),
             Cause("short-scope", "The API key may read, not write", errors.AgoraliaPermissionError,
                   self.call, 403, created, key="read_only",
                   facts=(("detail", "Insufficient permissions. Required scope: campaigns:write"),)),
@@ -91,21 +107,14 @@ class AgoraliaSubject(SandboxSubject):
             Cause("too-large", "The body is larger than the service takes", errors.AgoraliaStatusError,
                   lambda client, call: _create(client, call.marker, extra={"note": "x" * 1_100_000}), 413,
                   created),
-            Cause("limit", "The key's rate limit is reached", errors.AgoraliaRateLimitError, _list, 429,
-                  key="once_an_hour", before=(_list,),
-                  facts=(("retry_after", is_long), ("rate_limit", bool))),
-            Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
-                  _list, key="two_in_two_seconds", before=(_list, _list), requests=2, wait_at_least=1.0,
-                  proves=("S42",)),
+            *limits(replace(refused, raises=errors.AgoraliaRateLimitError, status=429,
+                            facts=(("retry_after", is_long), ("rate_limit", bool)))),
             Cause("bug", "The service has a bug: it divides by zero", errors.AgoraliaServerError,
                   lambda client, call: _create(
                       client, call.marker, extra={"contacts": [], "budget_cents": 100}),
                   500, created, requests=3),
-            replace(closed, name="draining", title="The service is about to end", arrange=self.draining),
-            replace(closed, name="locked", title="The service's database is locked", kind=created,
-                    call=self.call, arrange=self.locked),
-            Cause("deadline", "The time is over before anything is sent", errors.AgoraliaDeadlineError,
-                  _list, settings=Settings(deadline=0.0), requests=0, facts=(("effect", Effect.NOT_SENT),)),
+            *self.out_of_order(closed, self.call),
+            no_time(errors.AgoraliaDeadlineError, _list),
         )  # fmt: skip
 
     def _create_again(self, client: Any, call: Call) -> Any:
@@ -147,7 +156,7 @@ def _with_an_odd_key(client: Any, call: Call) -> Any:
     return _create(client, call.marker, f"{call.marker},{call.marker}")
 
 
-def _with_key(key: str) -> Any:
+def _with_header(key: str) -> Any:
     return lambda client, call: client.request("GET", "/agents", headers={"x-api-key": key})
 
 

@@ -14,6 +14,8 @@ from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import (
     DIRECT,
+    NO_JOBS,
+    ONE_REQUEST,
     ONE_TRY,
     SandboxSubject,
     during,
@@ -35,6 +37,7 @@ class ArgusSubject(SandboxSubject):
     retried = frozenset({429, 500, 502, 503, 504})
     logger = "argus"
     path = "/v1"
+    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": NO_JOBS}  # noqa: RUF012
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
         make: Any = Argus if mode == "sync" else AsyncArgus

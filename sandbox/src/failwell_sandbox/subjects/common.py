@@ -10,16 +10,26 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import ModuleType
 from typing import Any
 
 from failwell.drill.faults import crash_at_work, once
 from failwell.drill.subject import Call, Cause, Kind, Settings, Subject
 from failwell.engines.base import Connections
+from failwell.errors import CallError
+from failwell.failure import Effect
 from failwell.service import Limit
 from failwell_sandbox.server import RunningService, running
 from failwell_sandbox.subjects.mortal import Mortal, mortal
+
+# Makes a call with a client.
+Make = Callable[[Any, Call], Any]
+
+# Why something of the catalogue cannot happen, where it is so with more than one SDK.
+ONE_REQUEST = "it has nothing that is done in several requests"
+NO_JOBS = "its SDK waits for no job"
+JOBS_ALREADY = "what S54 creates with it is a job already"
 
 # One request in an hour: the second is refused, and no client waits that long.
 ONCE_AN_HOUR = Limit(1, 3600.0)
@@ -94,18 +104,32 @@ class SandboxSubject(Subject):
         self._mortal.take_threads()
         yield
 
-    def own_retry(self, call: Callable[[Any, Call], Any]) -> Cause:
+    def own_retry(self, call: Make) -> Cause:
         """S56 with `call`, a write whose work needs a thread."""
         return Cause("own-retry", "The first try is still being worked on when the second comes", None, call,
                      kind=Kind.KEYED_WRITE, settings=IMPATIENT, arrange=self.busy, until=409, requests=3,
                      effects=1, proves=("S56",))  # fmt: skip
 
-    def killed_at_work(self, call: Callable[[Any, Call], Any]) -> Cause:
+    def killed_at_work(self, call: Make) -> Cause:
         """S55 and S59 with `call`: the claim that is left behind lapses, and the key is good again."""
         return Cause("killed-at-work", "The service is killed at work, and started again", None, call,
                      kind=Kind.KEYED_WRITE, settings=PATIENT, arrange=self.mortal_and_busy,
                      schedule=once(crash_at_work()), requests=2, at_least=True, effects=1, modes=("sync",),
                      proves=("S55", "S59"))  # fmt: skip
+
+    def out_of_order(self, closed: Cause, write: Make) -> tuple[Cause, ...]:
+        """
+        A service that takes no work for a while.
+
+        Args:
+            closed: What is raised for a 503.
+            write: Writes something.
+        """
+        return (
+            replace(closed, name="draining", title="The service is about to end", arrange=self.draining),
+            replace(closed, name="locked", title="The service's database is locked", kind=Kind.KEYED_WRITE,
+                    call=write, arrange=self.locked),
+        )  # fmt: skip
 
     @staticmethod
     def connections(settings: Settings) -> Connections:
@@ -193,6 +217,48 @@ class SandboxSubject(Subject):
             "SELECT count(*) FROM failwell_idempotency WHERE status IS NULL"
         )
         return int(count)
+
+
+def bad_keys(refused: Cause, with_key: Callable[[str], Make]) -> tuple[Cause, ...]:
+    """
+    API keys that let nobody in.
+
+    Args:
+        refused: What is raised for a 401; its call is made with a key that was good once.
+        with_key: Makes a call whose header with the key has another value.
+    """
+    known = (("unknown", "Nobody has this API key"), ("revoked", "The API key was revoked"),
+             ("expired", "The API key has expired"))  # fmt: skip
+    return (
+        replace(refused, name="missing-key", title="No API key is sent", call=with_key("")),
+        replace(refused, name="malformed-key", title="The API key is nonsense", call=with_key("nonsense")),
+        *(replace(refused, name=f"{name}-key", title=title, key=name) for name, title in known),
+    )
+
+
+def limits(limited: Cause) -> tuple[Cause, ...]:
+    """A rate limit, once with an hour to wait and once with a second, for the read of `limited`, a 429."""
+    read = limited.call
+    return (
+        replace(limited, name="limit", title="The key's rate limit is reached", key="once_an_hour",
+                before=(read,)),
+        Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
+              read, key="two_in_two_seconds", before=(read, read), requests=2, wait_at_least=1.0,
+              proves=("S42",)),
+    )  # fmt: skip
+
+
+def no_time(raises: type[CallError], read: Make) -> Cause:
+    """A deadline that is over before anything is sent."""
+    return Cause(
+        "deadline",
+        "The time is over before anything is sent",
+        raises,
+        read,
+        settings=Settings(deadline=0.0),
+        requests=0,
+        facts=(("effect", Effect.NOT_SENT),),
+    )
 
 
 def during(state: AbstractContextManager[object], call: Callable[[], Any]) -> Any:

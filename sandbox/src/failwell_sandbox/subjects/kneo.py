@@ -11,11 +11,17 @@ from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import (
     DIRECT,
+    JOBS_ALREADY,
+    NO_JOBS,
+    ONE_REQUEST,
     ONE_TRY,
     SandboxSubject,
+    bad_keys,
     during,
     exported,
     is_long,
+    limits,
+    no_time,
 )
 from kneo_client import AsyncKneoClient, KneoClient, RetryPolicy
 from kneo_client.core import errors
@@ -40,6 +46,7 @@ class Kneo(SandboxSubject):
     contract = errors.CONTRACT
     exceptions = exported(errors)
     retried = RetryPolicy().statuses
+    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012
     logger = "kneo_client.transport"
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
@@ -61,17 +68,13 @@ class Kneo(SandboxSubject):
         return client.platform.runs.create(_named(call.marker), idempotency_key=call.key)
 
     def causes(self) -> Sequence[Cause]:
-        read, created = Kind.READ, Kind.KEYED_WRITE
+        created = Kind.KEYED_WRITE
         known = {"request_id": bool}
         refused = Cause("", "", errors.KneoAuthError, _list, 401, facts=tuple(known.items()))
         conflict = replace(refused, raises=errors.KneoConflictError, status=409, kind=created)
-        server = replace(refused, raises=errors.KneoServerError, status=503)
+        server = replace(refused, raises=errors.KneoServerError, status=503, settings=ONE_TRY)
         return (
-            replace(refused, name="missing-key", title="No API key is sent", call=_without_a_key),
-            replace(refused, name="malformed-key", title="The API key is nonsense", call=_with_nonsense),
-            replace(refused, name="unknown-key", title="Nobody has this API key", key="unknown"),
-            replace(refused, name="revoked-key", title="The API key was revoked", key="revoked"),
-            replace(refused, name="expired-key", title="The API key has expired", key="expired"),
+            *bad_keys(refused, _with_header),
             Cause("short-scope", "The API key may read, not write", errors.KneoPermissionError, self._create,
                   403, created, key="read_only"),
             Cause("suspended", "The tenant is suspended", errors.KneoPermissionError, _list, 403,
@@ -93,24 +96,16 @@ class Kneo(SandboxSubject):
             Cause("mismatch", "The key was used with another payload", errors.KneoIdempotencyMismatchError,
                   self._create_other, 409, created, before=(self._create_first,), facts=(
                       ("idempotency_key", bool), ("code", "idempotency_mismatch"))),
-            Cause("limit", "The key's rate limit is reached", errors.KneoRateLimited, _list, 429,
-                  key="once_an_hour", before=(_list,), facts=(("retry_after", is_long),)),
-            Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
-                  _list, key="two_in_two_seconds", before=(_list, _list), requests=2, wait_at_least=1.0,
-                  proves=("S42",)),
+            *limits(replace(refused, raises=errors.KneoRateLimited, status=429,
+                            facts=(("retry_after", is_long),))),
             Cause("bug", "The service has a bug: it divides by zero", errors.KneoServerError,
                   _create({"spec_id": "spec_chunks", "input": {"text": "x", "chunk_size": 0}}), 500, created),
-            replace(server, name="draining", title="The service is about to end", arrange=self.draining,
-                    settings=ONE_TRY),
-            replace(server, name="locked", title="The service's database is locked", kind=created,
-                    call=self._create, arrange=self.locked, settings=ONE_TRY),
+            *self.out_of_order(server, self._create),
             Cause("validation", "The payload lacks what is required", errors.KneoError,
                   _create({"spec_id": None}), 422, created, facts=(("fields", bool), *known.items())),
             Cause("bad-key-format", "The service cannot read the idempotency key", errors.KneoError,
                   _with_an_odd_key, 400, created),
-            Cause("deadline", "The time is over before anything is sent", errors.KneoNetworkError, _list,
-                  settings=Settings(deadline=0.0), requests=0, kind=read,
-                  facts=(("effect", "not_sent"),)),
+            no_time(errors.KneoNetworkError, _list),
         )  # fmt: skip
 
     def _create(self, client: Any, call: Call) -> Any:
@@ -174,12 +169,9 @@ def _create(changes: dict[str, Any]) -> Any:
     return create
 
 
-def _without_a_key(client: Any, call: Call) -> Any:
-    return client._client.request("GET", "/v1/specs", headers={"authorization": ""})
-
-
-def _with_nonsense(client: Any, call: Call) -> Any:
-    return client._client.request("GET", "/v1/specs", headers={"authorization": "Bearer nonsense"})
+def _with_header(key: str) -> Any:
+    value = f"Bearer {key}" if key else ""
+    return lambda client, call: client._client.request("GET", "/v1/specs", headers={"authorization": value})
 
 
 def _with_an_odd_key(client: Any, call: Call) -> Any:

@@ -183,10 +183,8 @@ class PictographSubject(SandboxSubject):
                   arrange=self._training, proves=("S63",),
                   facts=(("run_id", self._is_the_run), ("job_status", _is_open))),
             Cause("looked-at-as-asked", "A training is looked at no earlier than the service says",
-                  exceptions.PollTimeoutError,
-                  lambda client, call: client.training.wait(self._run_id, timeout=1.9),
-                  arrange=self._training, requests=2, wait_at_least=1.0, proves=("S64",),
-                  facts=(("run_id", self._is_the_run),)),
+                  exceptions.JobFailedError, self._wait_to_its_end, arrange=self._training, requests=3,
+                  wait_at_least=1.0, proves=("S64",), facts=(("run_id", self._is_the_run),)),
             self.own_retry(self._upload),
             self.killed_at_work(self._upload),
             Cause("job-begun-again", "A job is asked for again with its key: the same job, begun once", None,
@@ -217,7 +215,20 @@ class PictographSubject(SandboxSubject):
             try:
                 yield
             finally:
-                client.training.cancel(self._run_id)
+                with suppress(exceptions.ConflictError):  # it was cancelled meanwhile
+                    client.training.cancel(self._run_id)
+
+    def _wait_to_its_end(self, client: Any, call: Call) -> Any:
+        """Wait for the training, which is cancelled once it was looked at twice."""
+        looks: list[object] = []
+
+        def seen(run: object) -> None:
+            looks.append(run)
+            if len(looks) == 2:
+                with self._direct("good") as other:
+                    other.training.cancel(self._run_id)
+
+        return client.training.wait(self._run_id, timeout=60, progress=seen)
 
     def _is_the_run(self, run_id: object) -> bool:
         return run_id == self._run_id
