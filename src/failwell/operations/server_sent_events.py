@@ -39,13 +39,16 @@ if TYPE_CHECKING:
 # A hundred times what chat services send in one event.
 MAX_EVENT_CHARS = 1024 * 1024
 
-# An event as most are written, or, in the last group, one of another kind. The space behind "data:" is
-# the same in all its lines, so that it can be taken away with the line ends.
+# Comments and empty lines, and behind them an event as most are written, or, in the last group, one of
+# another kind, or the end. The space behind "data:" is the same in all its lines, so that it can be
+# taken away with the line ends. The first group is atomic: a thousand pings are not read a thousand times.
 _EVENTS = re.compile(
-    r"(?:id: ?([^\n\0 ][^\n\0]*)\n)?"
+    r"(?>(?:(?::.*)?\n)*)"
+    r"(?:(?:id: ?([^\n\0 ][^\n\0]*)\n)?"
     r"(?:event: ?(.*)\n)?"
-    r"data:( ?)(.*(?:\ndata:\3.*)*)\n\n"
-    r"|((?:.+\n)*\n)"
+    r"(data)(?::( ?)(.*(?:\ndata:\4.*)*))?\n\n"
+    r"|((?:.+\n)+\n)"
+    r"|\Z)"
 )
 # What many services send, and nothing else.
 _DATA_ONLY = re.compile(r"data: (.*)\n\n")
@@ -217,7 +220,9 @@ class EventDecoder:
                 return [ServerSentEvent("message", data, None, last) for data in found]
             self._only_data = False
         events: list[ServerSentEvent] = []
-        for own, kind, space, data, other in _EVENTS.findall(text):
+        for own, kind, is_event, space, data, other in _EVENTS.findall(text):
+            if not (is_event or other):
+                break  # the end
             if other or (not space and "\n" in data):
                 self.last_event_id = last
                 events += self._read(other or _written(own, kind, data))
