@@ -27,6 +27,7 @@ PACKAGES = [
     "sdks/argus",
     "sdks/kneo_client",
     "sdks/pictograph[progress]",
+    "sdks/scopix",
     "sandbox[learning]",
 ]
 DESCRIBED_BY = [

@@ -1,5 +1,6 @@
 """
-Every class `X` with a twin `AsyncX` in the same module: the same methods, signatures and words.
+Every class `X` with a twin `AsyncX` in the same module, or `XSync` with a twin `X`: the same methods,
+signatures and words.
 
 The pairs are found by walking the packages, so a new SDK's clients are under it, too.
 """
@@ -42,14 +43,16 @@ def _modules() -> Iterator[Any]:
                     raise
 
 
+def _blocking(name: str) -> str:
+    """What the blocking twin of a class would be called."""
+    return name.removeprefix("Async") if name.startswith("Async") else f"{name}Sync"
+
+
 PAIRS = [
-    pytest.param(vars(module)[name.removeprefix("Async")], twin, id=f"{module.__name__}.{name}")
+    pytest.param(vars(module)[_blocking(name)], twin, id=f"{module.__name__}.{name}")
     for module in _modules()
     for name, twin in vars(module).items()
-    if name.startswith("Async")
-    and inspect.isclass(twin)
-    and twin.__module__ == module.__name__
-    and name.removeprefix("Async") in vars(module)
+    if _blocking(name) in vars(module) and inspect.isclass(twin) and twin.__module__ == module.__name__
 ]
 
 

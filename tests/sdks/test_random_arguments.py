@@ -32,6 +32,7 @@ from failwell.testing import FakeClock, ScriptedEngine, answer
 from kneo_client import KneoClient
 from pictograph import Client as Pictograph
 from pictograph import train_pipeline, upload_folder
+from scopix import ScopixSync
 
 EXAMPLES = int(os.environ.get("RANDOM_ARGUMENTS", "60"))
 BASE = "http://service.example/api"
@@ -51,6 +52,7 @@ CLIENTS: dict[str, Callable[..., Any]] = {
     "pictograph": lambda **settings: with_workflows(
         Pictograph("pk_" + "a" * 40, base_url=BASE, **settings), train_pipeline, upload_folder
     ),
+    "scopix": lambda **settings: ScopixSync("sx_" + "a" * 40, base_url=BASE, **settings),
 }
 
 # --- what is passed ---

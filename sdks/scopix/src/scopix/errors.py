@@ -838,7 +838,7 @@ def _construct(
     from scopix.contract import CONTRACT
 
     if not_sent:
-        facts["effect"] = Effect.NOT_SENT
+        facts |= {"effect": Effect.NOT_SENT, "stopped": "usage"}
     facts |= {"message": message, "code": code or type(error)._code, "details": dict(details or {})}
     CallError.__init__(error, message, failure=CONTRACT.failure_of(status, **facts))
 

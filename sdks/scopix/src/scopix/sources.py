@@ -67,8 +67,6 @@ class Source:
         Raises:
             ScopixValueError: it cannot be read.
         """
-        if self.digest:
-            return
         try:
             begins, self.digest = _digest_of(self.content)
         except (OSError, ValueError) as exc:
