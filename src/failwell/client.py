@@ -32,6 +32,7 @@ from failwell.call.outcome import WORDS
 from failwell.call.retry import RetryPolicy
 from failwell.clock import SystemClock
 from failwell.contract import SAFE_METHODS, STANDARD, Contract, effect_of, scrubbed
+from failwell.downloading import afetch, fetch
 from failwell.engines import open_async_engine, open_engine
 from failwell.engines.base import Connections
 from failwell.engines.bodies import Body, body_of
@@ -46,6 +47,7 @@ from failwell.errors import (
 from failwell.failure import Failure
 from failwell.headers import http_date, rate_limit, request_id
 from failwell.operations.batches import Batch
+from failwell.operations.downloads import Download
 from failwell.operations.parts import Means, PartUpload, part_steps
 from failwell.operations.polling import Look, Looked, Poll, poll_flow
 from failwell.operations.steps import Done, Locally, Together
@@ -660,11 +662,11 @@ class Client:
     @overload
     def perform(self, order: Batch[In, T]) -> BatchResult[In, T]: ...
     @overload
-    def perform(self, order: Operation[T] | Poll[T] | PartUpload[T] | Steps[T]) -> T: ...
+    def perform(self, order: Operation[T] | Poll[T] | PartUpload[T] | Download[T] | Steps[T]) -> T: ...
     def perform(self, order: Any) -> Any:
         """
-        Carry out an operation, wait for a job, send a batch or a file in parts, or do the steps of a
-        generator.
+        Carry out an operation, wait for a job, send a batch or a file in parts, download one, or do the
+        steps of a generator.
 
         Args:
             order: What to do; see `failwell.operations.steps`.
@@ -686,6 +688,8 @@ class Client:
             return setup.parsed(order, call, self._run(call, order.scope, crew))
         if isinstance(order, Poll):
             return self._poll(order, crew)
+        if isinstance(order, Download):
+            return fetch(self, order, setup.within(order.policy.deadline, crew))
         if isinstance(order, Batch):
             self._together(setup.batch_crew(order, crew))
             return order.result
@@ -1011,11 +1015,11 @@ class AsyncClient:
     @overload
     async def perform(self, order: Batch[In, T]) -> BatchResult[In, T]: ...
     @overload
-    async def perform(self, order: Operation[T] | Poll[T] | PartUpload[T] | Steps[T]) -> T: ...
+    async def perform(self, order: Operation[T] | Poll[T] | PartUpload[T] | Download[T] | Steps[T]) -> T: ...
     async def perform(self, order: Any) -> Any:
         """
-        Carry out an operation, wait for a job, send a batch or a file in parts, or do the steps of a
-        generator.
+        Carry out an operation, wait for a job, send a batch or a file in parts, download one, or do the
+        steps of a generator.
 
         Args:
             order: What to do; see `failwell.operations.steps`.
@@ -1037,6 +1041,8 @@ class AsyncClient:
             return setup.parsed(order, call, await self._run(call, order.scope, crew))
         if isinstance(order, Poll):
             return await self._poll(order, crew)
+        if isinstance(order, Download):
+            return await afetch(self, order, setup.within(order.policy.deadline, crew))
         if isinstance(order, Batch):
             await self._together(setup.batch_crew(order, crew))
             return order.result
@@ -1081,10 +1087,10 @@ class AsyncClient:
             await clock.asleep(setup.within(step.seconds, crew) or 0.0)
             return Done(clock.monotonic())
         if isinstance(step, Locally):
-            from anyio.to_thread import run_sync
+            from failwell.engines.threads import in_thread
 
             try:
-                return Done(clock.monotonic(), await run_sync(step.work, abandon_on_cancel=True))
+                return Done(clock.monotonic(), await in_thread(step.work))
             except Exception as exc:  # noqa: BLE001  # it is raised in the steps
                 return Done(clock.monotonic(), error=exc)
         if isinstance(step, Together):

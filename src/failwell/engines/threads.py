@@ -32,17 +32,15 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     Whoever is cancelled does not wait for it.
     """
-    loop = _loop()
-    if loop is None:
-        return await _trio(lambda: function(*args, **kwargs))
-    return await loop.run_in_executor(_pool(), lambda: function(*args, **kwargs))
+    loop, work = _loop(), _work(lambda: function(*args, **kwargs))
+    return await (_trio(work) if loop is None else loop.run_in_executor(_pool(), work))
 
 
 async def in_thread_of_its_own(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """As `in_thread`, of what may never end, such as the read of somebody's pipe."""
-    loop = _loop()
+    loop, work = _loop(), _work(lambda: function(*args, **kwargs))
     if loop is None:
-        return await _trio(lambda: function(*args, **kwargs))
+        return await _trio(work)
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
@@ -53,10 +51,10 @@ async def in_thread_of_its_own(function: Callable[P, T], *args: P.args, **kwargs
         else:
             future.set_result(result)  # type: ignore[arg-type]  # None is there for an error alone
 
-    def work() -> None:
+    def read() -> None:
         result, error = None, None
         try:
-            result = function(*args, **kwargs)
+            result = work()
         except BaseException as exc:  # noqa: BLE001  # raised by whoever awaits it
             error = exc
         try:
@@ -64,7 +62,7 @@ async def in_thread_of_its_own(function: Callable[P, T], *args: P.args, **kwargs
         except RuntimeError:
             return  # the loop was closed meanwhile
 
-    Thread(target=work, name="failwell-read", daemon=True).start()
+    Thread(target=read, name="failwell-read", daemon=True).start()
     return await future
 
 
@@ -74,6 +72,18 @@ def _loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _work(function: Callable[[], T]) -> Callable[[], T]:
+    """`function`, without the one exception that no future takes: who awaits it would wait for ever."""
+
+    def work() -> T:
+        try:
+            return function()
+        except StopIteration as exc:
+            raise RuntimeError("StopIteration was raised in a thread") from exc
+
+    return work
 
 
 async def _trio(work: Callable[[], T]) -> T:

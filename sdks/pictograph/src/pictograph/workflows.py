@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from failwell.call.operation import Operation
+from failwell.engines.threads import in_thread
 from failwell.errors import CallError, UsageError
 from failwell.operations.steps import Steps, do
 from pictograph.client import AsyncClient, Client
@@ -112,7 +113,7 @@ async def upload_folder_async(
     import anyio
 
     check.instance("client", client, AsyncClient, "a pictograph.AsyncClient")
-    plan = await anyio.to_thread.run_sync(
+    plan = await in_thread(
         lambda: Folder(
             folder, concurrency=concurrency, skip_existing=skip_existing, recursive=recursive, into=into
         )
@@ -150,11 +151,8 @@ def _upload(client: Client, plan: Folder, file: File, tell: Told) -> FileResult:
 
 async def _upload_async(client: AsyncClient, plan: Folder, file: File, tell: Told) -> FileResult:
     stored = plan.stored.get(file.key)
-    if stored is not None:
-        import anyio
-
-        if await anyio.to_thread.run_sync(same_file, file, stored.size, stored.sha256):
-            return plan.skipped(file, stored.id)
+    if stored is not None and await in_thread(same_file, file, stored.size, stored.sha256):
+        return plan.skipped(file, stored.id)
     return await client._client.perform(uploaded(plan, file, tell.moved_of(file)))
 
 
