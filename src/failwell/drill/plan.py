@@ -145,7 +145,8 @@ class Scenario:
         """Seconds this takes at least, as far as its plan says."""
         waits = self.expect.wait_at_least * max(0, self.expect.requests - 1)
         silent = sum(f.action in (Action.SILENCE, Action.IGNORE) for f in self.schedule.all)
-        return self.quiet + waits + silent * self.settings.read + (self.expect.elapsed or (0.0, 0.0))[0]
+        silence = silent * min(self.settings.read, self.settings.deadline)
+        return self.quiet + waits + silence + (self.expect.elapsed or (0.0, 0.0))[0]
 
     @property
     def missing(self) -> str:

@@ -34,7 +34,7 @@ HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
      b"upgrade", b"content-length", b"host", b"expect"}
 )  # fmt: skip
-SERVICE_TIMEOUT = 20.0  # seconds for the service to answer the proxy
+SERVICE_TIMEOUT = 30.0  # seconds for the service to answer the proxy
 # Long enough for a client to read what was sent before it meets the damage: what it can know by
 # then is part of what is rehearsed, and must not depend on which bytes shared a packet.
 BEFORE_DAMAGE = 0.05
@@ -130,14 +130,14 @@ class FaultProxy:
             self._listen()
         return self._base_url(schedule)
 
-    def settle(self, timeout: float = 5.0) -> bool:
+    def settle(self, timeout: float = 20.0) -> bool:
         """Wait until the service has answered all it was asked and the journal is written; whether it has."""
         with self._changed:
             answered = self._changed.wait_for(lambda: self._busy == 0, timeout)
             self._changed.wait_for(lambda: self._handling == 0, 1.0)
             return answered
 
-    def wait_closed(self, operation: str, timeout: float = 2.0) -> bool:
+    def wait_closed(self, operation: str, timeout: float = 10.0) -> bool:
         """Wait until every connection `operation` opened has ended; whether it has."""
         with self._changed:
             return self._changed.wait_for(

@@ -28,7 +28,7 @@ MODES: tuple[Mode, ...] = ("sync", "async")
 
 
 # Seconds for a whole call, where the deadline is not what is rehearsed.
-USUAL_DEADLINE = 20.0
+USUAL_DEADLINE = 35.0
 
 
 class Kind(str, Enum):
@@ -60,8 +60,8 @@ class Settings:
     """
 
     attempts: int = 3
-    connect: float = 5.0
-    read: float = 5.0
+    connect: float = 15.0
+    read: float = 15.0
     deadline: float = USUAL_DEADLINE
     backoff: float = 0.02
     max_backoff: float = 0.08
