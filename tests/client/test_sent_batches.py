@@ -159,6 +159,27 @@ def test_a_limit_that_gives_one_place_at_a_time_fails_nobody(driver: Driver) -> 
     assert len(server.asked) >= 24
 
 
+def test_a_throttled_item_is_begun_again_when_the_service_said(driver: Driver) -> None:
+    clock = FakeClock()
+    sent: list[float] = []
+
+    def throttle_twice(order: Any) -> Any:
+        sent.append(clock.monotonic())
+        return answer(429, headers={"retry-after": "7"}) if len(sent) <= 2 else answer(200, 1)
+
+    engine = scripted(driver.drive, throttle_twice, clock)
+    order = Operation("GET", "/", lambda response: response.json())
+    result = driver.perform(
+        "https://api.example",
+        lambda: Batch([1], lambda item, key: order, concurrency=1),
+        engine=engine,
+        clock=clock,
+        retry=ONCE,
+    )
+
+    assert (result.ok, sent) == (True, [1000.0, 1007.0, 1014.0])
+
+
 def scripted(drive: str, say: Callable[[Any], Any], clock: FakeClock, seconds: float = 0.0) -> Any:
     kind = ScriptedEngine if drive == "sync" else AsyncScriptedEngine
     return kind(itertools.repeat(say), clock, seconds=seconds)

@@ -221,14 +221,14 @@ class Means:
     Attributes:
         contract: Which failure is which exception.
         retry: Which failures of a part are tried again.
-        budget: Pays for that; None for no limit.
+        budget: Pays for that.
         random: Gives a number from 0 up to 1.
         keyed: Whether a write gets an idempotency key.
     """
 
     contract: Contract
     retry: RetryPolicy
-    budget: RetryBudget | None
+    budget: RetryBudget
     random: Callable[[], float]
     keyed: bool
 
@@ -259,7 +259,9 @@ def part_steps(upload: PartUpload[T], means: Means) -> Steps[T]:
 
     crew = PartCrew(upload, means, file, session)
     known.crew = crew
-    for round_number in range(1, _ROUNDS + 1):
+    rounds = 0
+    while True:
+        rounds += 1
         # 2. The parts.
         yield from do_together(crew)
         if crew.failed is not None:
@@ -275,10 +277,9 @@ def part_steps(upload: PartUpload[T], means: Means) -> Steps[T]:
                 completed: T = now.result
                 return completed
             refused = isinstance(error, (ConflictError, InvalidRequestError))
-            if now is None or not refused or round_number == _ROUNDS or not crew.miss(now):
+            if now is None or not refused or rounds == _ROUNDS or not crew.miss(now):
                 told = known.error(error, _COMPLETE)
                 raise told from told.__cause__
-    raise AssertionError("the last round returns or raises")
 
 
 def do_together(crew: Crew) -> Steps[None]:
@@ -463,6 +464,9 @@ class PartCrew(Crew):
     def _note(self, task: Task, done: Done) -> None:
         if done.error is None and task.number == _WHOLE:
             self._whole = done.result
+            # What it was needed for is done: there is one worker more than there are parts at once.
+            self.workers -= 1
+            self._allowed = max(1.0, min(self._allowed, float(self.workers)))
         elif done.error is None:
             self._safe.add(task.number)
         elif self.failed is None:
@@ -502,11 +506,9 @@ class PartCrew(Crew):
             error = done.error
             if error is None:
                 self._answers[number] = done.result
-                if means.budget is not None:
-                    means.budget.succeeded(spent)
+                means.budget.succeeded(spent)
                 return
-            if not isinstance(error, CallError):
-                raise error
+            assert isinstance(error, CallError)
             failure = error.failure
             wanted = failure.retryable and (failure.status or 0) in (
                 0,
@@ -517,7 +519,7 @@ class PartCrew(Crew):
             delay = means.retry.delay_after(tries, failure.retry_after, means.random)
             if not why and done.now + delay >= self.until():
                 why = "deadline"
-            if not why and means.budget is not None:
+            if not why:
                 cost = means.budget.spend(throttled=failure.status == 429 or failure.retry_after is not None)
                 why, spent = ("budget_exhausted", spent) if cost is None else ("", cost)
             if not why:
