@@ -537,7 +537,7 @@ def test_a_loop_that_is_left_with_uploads_under_way_does_not_keep_the_interprete
 ) -> None:
     """Threads have read for them, and one waits for a pipe that says nothing more."""
     done = subprocess.run(
-        [sys.executable, "-c", LEAVES, str(large), engine], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", LEAVES, str(large), engine], capture_output=True, text=True, timeout=300
     )
 
     assert done.stdout == "left\n"
