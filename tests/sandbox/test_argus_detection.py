@@ -427,23 +427,34 @@ HOSTILE = {
 }
 
 
+def taken(unit: str, length: int, names: list[str], min_score: float) -> float:
+    """Seconds of the processor for a text of so many characters, made of `unit`: the best of three."""
+    text = (unit * (length // len(unit) + 1))[:length]
+    best = 1e9
+    for _ in range(3):
+        began = time.process_time()
+        scan(text, detect=DETECTORS, competitors=names, min_score=min_score)
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def is_linear(unit: str, length: int, names: list[str], min_score: float) -> bool:
+    """
+    Whether eight times the text takes about eight times as long; sixty-four times would be quadratic.
+
+    A machine with much else to do may be slow just while the longer one is looked through, so there
+    are some goes at it. What is quadratic is so each time.
+    """
+    for _ in range(5):
+        short, long = (taken(unit, n, names, min_score) for n in (length, 8 * length))
+        if long < 24 * short + 0.05:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_time_grows_with_the_length_and_not_faster(name: str) -> None:
-    """Eight times the text takes about eight times as long; sixty-four times would be quadratic."""
-
-    def taken(length: int) -> float:
-        text = (HOSTILE[name] * (length // len(HOSTILE[name]) + 1))[:length]
-        best = 1e9
-        for _ in range(3):
-            began = time.process_time()
-            scan(text, detect=DETECTORS, competitors=NAMES, min_score=0.8)
-            best = min(best, time.process_time() - began)
-        return best
-
-    short = taken(4_000)
-    long = taken(32_000)
-
-    assert long < 24 * short + 0.05, f"{short:.4f} s, then {long:.4f} s"
+    assert is_linear(HOSTILE[name], 4_000, NAMES, 0.8)
 
 
 LETTERS = string.ascii_lowercase
@@ -458,19 +469,7 @@ CROWDS = {
 def test_many_names_and_the_lowest_score_cost_linear_time_as_well(name: str) -> None:
     unit, names = CROWDS[name]
 
-    def taken(length: int) -> float:
-        text = (unit * (length // len(unit) + 1))[:length]
-        best = 1e9
-        for _ in range(3):
-            began = time.process_time()
-            scan(text, detect=DETECTORS, competitors=names, min_score=0.0)
-            best = min(best, time.process_time() - began)
-        return best
-
-    short = taken(2_000)
-    long = taken(16_000)
-
-    assert long < 24 * short + 0.05, f"{short:.4f} s, then {long:.4f} s"
+    assert is_linear(unit, 1_000, names, 0.0)
 
 
 def test_what_is_hardly_alike_is_no_misspelling_whatever_is_asked_for() -> None:

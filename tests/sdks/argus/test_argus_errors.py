@@ -166,8 +166,8 @@ def test_silence_is_a_connection_error_once_every_try_has_timed_out(use: Any, wi
     with pytest.raises(ArgusConnectionError) as caught:
         use(lambda c: c.check("text"), timeout=0.05)
 
-    # On a busy machine the connection itself may take too long.
-    assert {attempt.outcome for attempt in caught.value.attempts} <= {"read_timeout", "connect_timeout"}
+    # Which wait it is that takes too long, the machine decides.
+    assert all(attempt.outcome.endswith("_timeout") for attempt in caught.value.attempts)
     assert [attempt.stopped for attempt in caught.value.attempts] == ["", "", "attempts_exhausted"]
 
 
