@@ -73,8 +73,8 @@ class Store:
             case "POST", ["files", "sessions", session, "complete"]:
                 return self._failing(f"complete {session}") or self._file(session, self.contents[session])
             case "GET", ["videos"]:
-                self.sent.append("search")
-                return answer(200, page(self._record()) if self.known else page())
+                found = page(self._record()) if self.known else page()
+                return self._failing("search") or answer(200, found)
             case "POST", ["videos"]:
                 return self._failing("begin") or answer(201, self._record())
             case "PUT", ["videos", _, "chunks", number]:

@@ -112,6 +112,7 @@ def test_a_part_whose_answer_was_lost_is_asked_for_before_it_is_sent_again(play:
 
 
 STAGES = [
+    ("search", "initiate", None, 0),
     ("begin", "initiate", None, 0),
     ("chunk", "chunk_upload", "vid_1", 0),
     ("complete", "complete", "vid_1", 3),
@@ -154,9 +155,8 @@ def test_a_service_that_fails_is_a_video_upload_error_with_its_cause(play: Play,
 def test_what_has_a_class_of_its_own_keeps_it(
     play: Play, film: Path, answered: Any, cls: type[ScopixError]
 ) -> None:
-    error = play(uploaded(), Store({"begin": [answered]}).script()).error
-
-    assert type(error) is cls
+    for step in ("search", "begin"):
+        assert type(play(uploaded(), Store({step: [answered]}).script()).error) is cls
 
 
 # --- taken up again ---

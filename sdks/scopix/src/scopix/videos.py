@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from failwell.call.messages import Response
 from failwell.call.operation import Operation
 from failwell.client import AsyncClient, Client
-from failwell.operations.parts import Part, PartUpload, UploadSession, WholeFile
+from failwell.operations.parts import PASSES, Part, PartUpload, UploadSession, WholeFile
 from failwell.operations.steps import Steps, do, locally
 from failwell.resources import AsyncResource, Resource, awaiting, operation
 from scopix.calls import callback, check, nothing, paging, present, write
-from scopix.errors import VideoUploadError
+from scopix.errors import ScopixError, VideoUploadError
 from scopix.files import time_to_send
 from scopix.models import Page, Video, VideoUpload
 from scopix.sources import Source, sources_of
@@ -212,7 +213,14 @@ def _unfinished(source: Source) -> Steps[str | None]:
     """The upload of a video of this name and size that was begun last and never finished."""
     query = {"state": "uploading", "name": source.name, "size": source.size}
     search = Operation("GET", _PATH, Page.of(VideoUpload.from_json), params=query)
-    page: Page[VideoUpload] = yield from do(search)
+    try:
+        page: Page[VideoUpload] = yield from do(search)
+    except ScopixError as error:
+        if isinstance(error, PASSES):
+            raise
+        # Asking is part of beginning.
+        details = {**error.failure.details, "stage": _STAGES[0]}
+        raise VideoUploadError.from_failure(replace(error.failure, details=details)) from error
     same = [upload for upload in page if upload.size in (None, source.size)]
     return same[-1].media_id if same else None
 
