@@ -9,7 +9,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from failwell_sandbox.argus import personal
@@ -152,7 +152,13 @@ def test_a_name_without_letters_and_digits_is_found_nowhere(name: str) -> None:
     st.text(max_size=30),
     st.lists(st.sampled_from("\u200b\u200c\u200d\u2060\u00ad\u200e\u202e\ufe0f"), max_size=5),
 )
-@settings(deadline=None, max_examples=200, derandomize=True, database=None)
+@settings(
+    deadline=None,
+    max_examples=200,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 def test_a_name_between_anything_is_found_where_it_stands(
     before: str, name: str, after: str, unseen: list[str]
 ) -> None:
@@ -167,7 +173,13 @@ def test_a_name_between_anything_is_found_where_it_stands(
 
 
 @given(st.text(max_size=200))
-@settings(deadline=None, max_examples=300, derandomize=True, database=None)
+@settings(
+    deadline=None,
+    max_examples=300,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 def test_every_text_has_spans_within_it_and_no_exception(text: str) -> None:
     if any("\ud800" <= char <= "\udfff" for char in text):
         return
@@ -178,7 +190,13 @@ def test_every_text_has_spans_within_it_and_no_exception(text: str) -> None:
 
 
 @given(st.text(max_size=100))
-@settings(deadline=None, max_examples=300, derandomize=True, database=None)
+@settings(
+    deadline=None,
+    max_examples=300,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 def test_a_view_knows_where_each_of_its_characters_stood(text: str) -> None:
     for view in (plain(text), folded(text)):
         at = [view.index(n) for n in range(len(view.text))]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -311,7 +311,13 @@ MODELS: dict[str, type[BaseModel]] = {
 
 
 @given(TEXTS | LONG, st.lists(TEXTS, max_size=3) | LONG.map(lambda text: [text, ""]), WANTED, st.booleans())
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 def test_whatever_is_passed_is_refused_or_is_what_the_service_takes(
     text: str, texts: list[str], wanted: dict[str, Any], strict: bool
 ) -> None:
