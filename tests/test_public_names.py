@@ -38,6 +38,8 @@ NAMES = [
     "Contract",
     "DeadlineExceededError",
     "DocumentedWaits",
+    "Download",
+    "Downloaded",
     "Effect",
     "Error",
     "EventStream",

@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from failwell.operations.batches import Batch as Batch
     from failwell.operations.batches import BatchItem as BatchItem
     from failwell.operations.batches import BatchResult as BatchResult
+    from failwell.operations.downloads import Download as Download
+    from failwell.operations.downloads import Downloaded as Downloaded
     from failwell.operations.parts import Part as Part
     from failwell.operations.parts import PartUpload as PartUpload
     from failwell.operations.parts import UploadSession as UploadSession
@@ -134,6 +136,7 @@ _HOMES = {
     "failwell.interop": ("understand",),
     "failwell.operations.batches": ("Batch", "BatchItem", "BatchResult"),
     "failwell.operations.parts": ("Part", "PartUpload", "UploadSession", "WholeFile"),
+    "failwell.operations.downloads": ("Download", "Downloaded"),
     "failwell.operations.polling": ("Poll", "PollPolicy"),
     "failwell.operations.resuming": ("ResumePolicy",),
     "failwell.operations.server_sent_events": ("ServerSentEvent",),

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from failwell.call.operation import Operation
 from failwell.errors import UsageError
+from failwell.operations.downloads import Download
 from failwell.operations.parts import PartUpload
 from failwell.operations.polling import Poll
 from failwell.operations.streams import Stream
@@ -50,7 +51,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 # What a decorated function says that it returns.
-_ORDERS = ("Operation[", "PartUpload[", "Poll[", "Steps[")
+_ORDERS = ("Download[", "Operation[", "PartUpload[", "Poll[", "Steps[")
 
 
 class Resource:
@@ -123,7 +124,9 @@ def operation(
 ) -> Callable[Concatenate[R, P], EventStream[T]]: ...
 @overload
 def operation(
-    build: Callable[Concatenate[R, P], Operation[T] | PartUpload[T] | Poll[T] | Generator[Any, Done, T]],
+    build: Callable[
+        Concatenate[R, P], Operation[T] | PartUpload[T] | Poll[T] | Download[T] | Generator[Any, Done, T]
+    ],
 ) -> Callable[Concatenate[R, P], T]: ...
 def operation(build: Callable[..., Any]) -> Any:
     """A blocking method that does what `build` returns."""
@@ -216,7 +219,7 @@ def _result_of(annotation: Any) -> Any:
     if isinstance(annotation, str):
         is_order = annotation.startswith(_ORDERS) and annotation.endswith("]")
         return annotation.partition("[")[2][:-1] if is_order else annotation
-    is_order = get_origin(annotation) in (Operation, PartUpload, Poll, Generator)
+    is_order = get_origin(annotation) in (Download, Operation, PartUpload, Poll, Generator)
     return get_args(annotation)[-1] if is_order else annotation
 
 

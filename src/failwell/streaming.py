@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Whole:
+class Whole:
     """The pieces of an answer that an engine read whole: all of it, then the end."""
 
     def __init__(self, content: bytes) -> None:
@@ -41,7 +41,7 @@ class _Whole:
         self._content = b""
 
 
-class _AwaitedWhole(_Whole):
+class AwaitedWhole(Whole):
     async def read(self) -> bytes:  # type: ignore[override]  # as `AwaitedPieces` has it
         return super().read()
 
@@ -99,7 +99,7 @@ class _Open(Generic[T]):
             return False
         return True
 
-    def _connected(self, call: Call, response: Response, whole: type[_Whole]) -> Came:
+    def _connected(self, call: Call, response: Response, whole: type[Whole]) -> Came:
         """Take the answer to a connection."""
         if self._key is None:
             self._key = call.key
@@ -188,7 +188,7 @@ class EventStream(_Open[T]):
             call, response = self._client._open(effect, self._key)
         except CallError as exc:
             return self._came(error=exc)
-        return self._connected(call, response, _Whole)
+        return self._connected(call, response, Whole)
 
     def _hang_up(self) -> None:
         pieces, self._pieces = self._pieces, None
@@ -274,7 +274,7 @@ class AsyncEventStream(_Open[T]):
             call, response = await self._client._open(effect, self._key)
         except CallError as exc:
             return self._came(error=exc)
-        return self._connected(call, response, _AwaitedWhole)
+        return self._connected(call, response, AwaitedWhole)
 
     async def _hang_up(self) -> None:
         pieces, self._pieces = self._pieces, None

@@ -27,13 +27,15 @@ from failwell.operations.polling import Poll
 
 if TYPE_CHECKING:
     from failwell.operations.batches import Batch, BatchResult
+    from failwell.operations.downloads import Download
     from failwell.operations.parts import PartUpload
     from failwell.operations.together import Crew
 
 T = TypeVar("T")
 In = TypeVar("In")
 Order: TypeAlias = (
-    "Operation[Any] | Poll[Any] | Sleep | Locally[Any] | Together | Batch[Any, Any] | PartUpload[Any]"
+    "Operation[Any] | Poll[Any] | Sleep | Locally[Any] | Together | Batch[Any, Any] | PartUpload[Any] "
+    "| Download[Any]"
 )
 Steps: TypeAlias = Generator[Order, "Done", T]
 
@@ -82,11 +84,11 @@ class Together:
 @overload
 def do(order: Batch[In, T]) -> Steps[BatchResult[In, T]]: ...
 @overload
-def do(order: Operation[T] | Poll[T] | PartUpload[T] | Locally[T]) -> Steps[T]: ...
+def do(order: Operation[T] | Poll[T] | PartUpload[T] | Download[T] | Locally[T]) -> Steps[T]: ...
 def do(order: Any) -> Steps[Any]:
     """
-    Carry out one operation, wait for one job, send a batch or a file in parts, as a step:
-    `result = yield from do(...)`.
+    Carry out one operation, wait for one job, send a batch or a file in parts, download one, as a
+    step: `result = yield from do(...)`.
 
     Raises:
         CallError: it did not succeed.
