@@ -28,7 +28,7 @@ PACKAGES = [
     "sdks/kneo_client",
     "sdks/pictograph[progress]",
     "sdks/scopix",
-    "sandbox[learning]",
+    "sandbox[learning,scopix]",
 ]
 DESCRIBED_BY = [
     "constraints.txt",

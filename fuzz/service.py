@@ -22,7 +22,7 @@ from service_targets import fault, summary, target
 
 import failwell_sandbox
 
-SERVICES = ("kneo", "agoralia", "argus", "pictograph")
+SERVICES = ("kneo", "agoralia", "argus", "pictograph", "scopix")
 
 
 def main() -> int:

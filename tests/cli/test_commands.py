@@ -253,7 +253,7 @@ def test_problems_of_sdks_are_notes(failwell: Run, toys: known.Known) -> None:
     assert failwell("explain", "429", "--json").json()["notes"] == toys.problems
 
 
-@pytest.mark.parametrize("distribution", ["agoralia", "argus", "kneo_client", "pictograph"])
+@pytest.mark.parametrize("distribution", ["agoralia", "argus", "kneo_client", "pictograph", "scopix"])
 def test_the_sdks_announce_their_contracts(distribution: str) -> None:
     import tomllib
 

@@ -212,7 +212,7 @@ def test_an_unknown_scenario_is_refused_with_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nothing", "no SDK is called 'nothing'; there are agoralia, argus, kneo, pictograph"),
+        ("nothing", "no SDK is called 'nothing'; there are agoralia, argus, kneo, pictograph, scopix"),
         ("no_such_module:subject", "cannot load the subject"),
         ("failwell.drill.selftest.toy:nothing", "cannot load the subject"),
         ("failwell.drill.selftest.toy:TOY", "is no failwell.drill.Subject"),

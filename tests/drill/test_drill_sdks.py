@@ -17,7 +17,7 @@ pytest.importorskip("failwell_sandbox")
 PART = ("S01", "S02", "S08", "S09", "S12", "S13", "S18", "S46", "S54-fin", "S57", "S58", "S60", "E")
 
 
-@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph"])
+@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph", "scopix"])
 def test_an_sdk_holds_against_its_real_service(name: str) -> None:
     assert name in known()
     # A service in a process of its own takes a second to start: one SDK is enough, below.
@@ -29,7 +29,7 @@ def test_an_sdk_holds_against_its_real_service(name: str) -> None:
     assert {r.mode for r in result.rows} == {"sync", "async"}
 
 
-@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph"])
+@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph", "scopix"])
 def test_every_status_of_s40_has_a_real_cause(name: str) -> None:
     subject = load(name)
     statuses = {cause.status for cause in subject.causes()}
@@ -37,7 +37,7 @@ def test_every_status_of_s40_has_a_real_cause(name: str) -> None:
     assert {400, 401, 403, 404, 409, 422} <= statuses
 
 
-@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph"])
+@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph", "scopix"])
 def test_every_exception_the_sdk_s_table_can_raise_is_among_those_it_exports(name: str) -> None:
     subject = load(name)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from sandbox_caller import Caller
+from scopix_caller import Scopix
 
 import failwell_sandbox
 
@@ -29,3 +30,12 @@ def argus(sandbox: failwell_sandbox.Sandbox) -> Caller:
 @pytest.fixture(scope="session")
 def agoralia(sandbox: failwell_sandbox.Sandbox) -> Caller:
     return Caller(sandbox.agoralia.url, "X-API-Key", "")
+
+
+@pytest.fixture(scope="session")
+def scopix() -> Iterator[Scopix]:
+    with failwell_sandbox.running(("scopix",)) as sandbox:
+        service = sandbox["scopix"]
+        yield Scopix(service)
+        assert service.service is not None
+        assert service.service.undeclared == set()

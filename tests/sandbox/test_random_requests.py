@@ -36,7 +36,7 @@ SEED = 20261121
 KEYS = KeyFormat("kneo_", lengths=(40,))
 
 
-@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph"])
+@pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph", "scopix"])
 def test_no_answer_to_a_random_request_is_wrong(name: str) -> None:
     print(f"seed {SEED}")
     # One of its own: what is made at random is nothing that other tests expect.

@@ -30,6 +30,7 @@ from failwell_sandbox.demo_keys import DemoKeys, seed_keys
 from failwell_sandbox.kneo import app as kneo
 from failwell_sandbox.pictograph import app as pictograph
 from failwell_sandbox.processes import Workers
+from failwell_sandbox.scopix import app as scopix
 from failwell_sandbox.storage import Storage, kind_of, run_of, sqlite_file
 
 # What the limited demo key may ask: few enough to be spent, short enough to wait for.
@@ -103,6 +104,16 @@ KINDS: Mapping[str, Kind] = {
         pictograph.TENANTS,
         pictograph.seed,
         roles=("admin", "viewer"),
+        tier="enterprise",
+        files=True,
+    ),
+    "scopix": Kind(
+        scopix.scopix_service,
+        scopix.SCHEMA,
+        scopix.KEYS,
+        scopix.SCOPES,
+        scopix.TENANTS,
+        scopix.seed,
         tier="enterprise",
         files=True,
     ),
@@ -289,6 +300,11 @@ class Sandbox:
     def pictograph(self) -> RunningService:
         """Pictograph, if it was started."""
         return self.services["pictograph"]
+
+    @property
+    def scopix(self) -> RunningService:
+        """Scopix, if it was started."""
+        return self.services["scopix"]
 
     def effects(self, service: str, idempotency_key: str | None = None, *, name: str | None = None) -> int:
         """How many effects the ledger of `service` holds for a key, or for what a client named it."""

@@ -300,7 +300,8 @@ class CloudHandlers:
 
         def insert(db: Connection) -> Answer:
             row = self.core.row(db, places, exchange.tenant, target)
-            return self.background.insert(db, request, jobs, prefix, kind, target, facts, items, name=row[1])
+            name = row[1] if not items else items[0] if isinstance(items[0], str) else items[0]["path"]
+            return self.background.insert(db, request, jobs, prefix, kind, target, facts, items, name=name)
 
         answer = await self.core.effect(exchange, insert)
         self.background.queue.wake()

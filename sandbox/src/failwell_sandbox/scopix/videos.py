@@ -124,7 +124,7 @@ class VideoHandlers:
             Operation("GET", f"{video}/content", self.content, scope=READ,
                       raises=(NOT_FOUND, "range_not_satisfiable")),
             Operation("GET", f"{video}/chunks", self.list_chunks, scope=READ, raises=(NOT_FOUND,)),
-            Operation("PUT", f"{video}/chunks/{{number:int}}", self.send_chunk, scope=WRITE,
+            Operation("PUT", f"{video}/chunks/{{number}}", self.send_chunk, scope=WRITE,
                       idempotency=level, streamed=True, max_body_bytes=MOST_CHUNK,
                       raises=(NOT_PAID, NOT_FOUND, _BROKEN, INVALID)),
             Operation("POST", f"{video}/complete", self.complete, scope=WRITE, idempotency=level,
@@ -208,7 +208,8 @@ class VideoHandlers:
         """Take a part; the same again changes nothing, and another one replaces it."""
         exchange = exchange_of(request)
         tenant, media_id = exchange.tenant, request.path_params["media_id"]
-        number: int = request.path_params["number"]
+        said = request.path_params["number"]
+        number = int(said) if said.isascii() and said.isdigit() and len(said) < 9 else 0
         announced = announced_digest(request)
         await self.core.check_paid(tenant)
         upload = await self._open(tenant, media_id, "chunk_upload")
