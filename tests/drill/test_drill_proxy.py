@@ -495,6 +495,7 @@ def test_it_is_waited_for_a_fault_and_for_a_status_but_not_for_ever(proxy: Fault
     proxy.begin("main", once(faults.answer(503)))
     assert not proxy.wait_fired("main", 0.0)
     assert not proxy.wait_passed_on("main", 503, 0.0)
+    assert not proxy.wait_passed_on("main", 503, 60.0, lambda: True)
     with dial(proxy) as sock:
         sock.sendall(READ)
         assert b"503" in sock.recv(65536)

@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class Moment(str, Enum):
-    """When a fault acts. The first four count connections, the others requests."""
+    """When a fault acts. The first three count connections, the others requests."""
 
     NAME = "while the name is looked up"
     CONNECT = "while the connection is made"

@@ -38,6 +38,8 @@ SERVICE_TIMEOUT = 30.0  # seconds for the service to answer the proxy
 # Long enough for a client to read what was sent before it meets the damage: what it can know by
 # then is part of what is rehearsed, and must not depend on which bytes shared a packet.
 BEFORE_DAMAGE = 0.05
+# Seconds between two looks at what nobody tells.
+LOOK = 0.05
 # What is wrong with a certificate; the handshake is otherwise the ordinary one.
 _CERTIFICATES = (Action.UNTRUSTED, Action.EXPIRED, Action.WRONG_HOST)
 
@@ -151,13 +153,27 @@ class FaultProxy:
                 lambda: any(o == operation for o, _, _ in self.journal.fired), timeout
             )
 
-    def wait_passed_on(self, operation: str, status: int, timeout: float) -> bool:
-        """Wait until an answer with `status` has been passed on to `operation`; whether one has."""
+    def wait_passed_on(
+        self, operation: str, status: int, timeout: float, or_until: Callable[[], bool] = bool
+    ) -> bool:
+        """
+        Wait until an answer with `status` has been passed on to `operation`; whether one has.
+
+        Args:
+            operation: Whose.
+            status: Of the answer.
+            timeout: Seconds.
+            or_until: Looked at now and then: true if there is nothing to wait for any more.
+        """
+
+        def passed_on() -> bool:
+            return any(r.status == status and r.finished for r in self.journal.requests_of(operation))
+
+        until = time.monotonic() + timeout
         with self._changed:
-            return self._changed.wait_for(
-                lambda: any(r.status == status and r.finished for r in self.journal.requests_of(operation)),
-                timeout,
-            )
+            while not passed_on() and not or_until() and (left := until - time.monotonic()) > 0:
+                self._changed.wait(min(left, LOOK))
+            return passed_on()
 
     def close(self) -> None:
         """End every connection and every thread."""
@@ -422,7 +438,8 @@ class FaultProxy:
             self._kill_at_work(request, body, wire, fault)
             return
         status, headers, content = self._ask_the_service(request, body, wire)
-        if _has_left(sock):
+        # Where the answer is to be lost, it makes no difference who was first.
+        if (fault is None or fault.moment is not Moment.ANSWERED) and _has_left(sock):
             wire.end = "the client had left"
             return
         if fault is None:
@@ -651,10 +668,13 @@ def _has_left(sock: socket.socket) -> bool:
     """Whether the other side has ended the connection; what is sent then is accepted all the same."""
     if isinstance(sock, ssl.SSLSocket):  # which cannot look ahead
         return False
+    sock.setblocking(False)
     try:
-        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        return sock.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
         return False
+    finally:
+        sock.setblocking(True)
 
 
 def _whole(reader: h11.Connection, method: str, status: int, headers: Headers, content: bytes) -> bytes:

@@ -72,11 +72,13 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
             play = _Play(subject, scenario, mode, proxy, steps, main, seed, client)
             thread = threading.Thread(target=play.run, name=stamp, daemon=True)
             thread.start()
+            gives_up = HANGS_AFTER * max(1.0, scenario.settings.deadline / USUAL_DEADLINE)
             if scenario.cause is not None and scenario.cause.until:
-                while thread.is_alive() and not proxy.wait_passed_on(MAIN, scenario.cause.until, 0.05):
-                    pass
+                proxy.wait_passed_on(
+                    MAIN, scenario.cause.until, gives_up, or_until=lambda: not thread.is_alive()
+                )
                 arranged.close()
-            thread.join(HANGS_AFTER * max(1.0, scenario.settings.deadline / USUAL_DEADLINE))
+            thread.join(gives_up)
         settled = proxy.settle()
         ledger = LedgerWitness(
             ids=_ids(subject, stamp), before=tuple(_ids(subject, c.marker) for c in steps), settled=settled

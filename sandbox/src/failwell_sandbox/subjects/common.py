@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import os
 import threading
 import time
 import urllib.request
@@ -83,8 +84,10 @@ class SandboxSubject(Subject):
         """The same with a service of its own, once that is `running()`."""
         return copy.copy(self)
 
-    def mortal(self) -> Subject:
+    def mortal(self) -> Subject | None:
         """The same with a service of its own in a process of its own, once that is `running()`."""
+        if os.name != "posix":  # a port is handed down to a process by its number
+            return None
         made = copy.copy(self)
         made._is_mortal = True
         return made
