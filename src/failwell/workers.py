@@ -40,18 +40,14 @@ def in_threads(crew: Crew, perform: Callable[[Any], Any], clock: Clock) -> None:
     """
     changed = threading.Condition(crew.lock)
     worker = _Threads(crew, perform, clock, changed)
-    threads: list[threading.Thread] = []
     try:
         for _ in range(crew.workers):
             # Not of a pool: whoever presses Ctrl-C need not wait for it when the interpreter ends.
             thread = threading.Thread(target=copy_context().run, args=(worker.work,), daemon=True)
-            with changed:
-                worker.alive += 1
             thread.start()
-            threads.append(thread)
-        with changed:
-            while worker.alive:
-                changed.wait()
+        # Not on what changes: who waits for the end need not wake up for each item.
+        if crew.workers:
+            worker.finished.wait()
     except BaseException:
         with changed:
             crew.stop("interrupted")
@@ -67,7 +63,8 @@ class _Threads:
     def __init__(
         self, crew: Crew, perform: Callable[[Any], Any], clock: Clock, changed: threading.Condition
     ) -> None:
-        self.alive = 0
+        self.finished = threading.Event()
+        self._alive = crew.workers
         self._crew = crew
         self._perform = perform
         self._clock = clock
@@ -99,8 +96,9 @@ class _Threads:
                 self._tell(task)
         finally:
             with changed:
-                self.alive -= 1
-                changed.notify_all()
+                self._alive -= 1
+                if not self._alive:
+                    self.finished.set()
 
     def _may_begin(self) -> bool:
         """Wait until another task may be begun; False if none will."""
