@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 In = TypeVar("In")
-Order: TypeAlias = (
-    "Operation[Any] | Poll[Any] | Sleep | Locally[Any] | Together | Batch[Any, Any] | PartUpload[Any] "
-    "| Download[Any]"
-)
+Large: TypeAlias = "Batch[Any, Any] | PartUpload[Any] | Download[Any]"
+Order: TypeAlias = "Operation[Any] | Poll[Any] | Sleep | Locally[Any] | Together | Large"
 Steps: TypeAlias = Generator[Order, "Done", T]
 
 
