@@ -39,8 +39,13 @@ def head(status: int, headers: Headers, length: int | None, *, until_close: bool
 
 
 def damaged(fault: Fault, status: int, headers: Headers, content: bytes) -> bytes:
-    """The whole of the answer that `fault` makes of the service's."""
-    return _MADE[fault.action](fault, status, headers, content)
+    """
+    The whole of the answer that `fault` makes of the service's.
+
+    It says that the connection ends with it: else a client might send its next try on it before it
+    sees the end, which is another failure (S12).
+    """
+    return _MADE[fault.action](fault, status, [*headers, (b"Connection", b"close")], content)
 
 
 def _with_a_large_header(_: Fault, status: int, headers: Headers, content: bytes) -> bytes:

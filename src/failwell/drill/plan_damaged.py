@@ -127,7 +127,7 @@ def damaged() -> Iterator[Scenario]:
         "S26",
         "The answer trickles: no gap is long, the whole outlives the deadline",
         READ,
-        always(faults.drip(0.2)),
+        always(faults.drip(0.3)),
         Expect(
             errors.CallTimeoutError,
             reasons=frozenset({"deadline"}),

@@ -578,7 +578,8 @@ class FaultProxy:
         content: bytes,
     ) -> None:
         if len(content) < 2:  # nothing to cut: the journal shows that the fault did not act
-            self._send(sock, wire, head(status, headers, len(content)) + content)
+            closed = [*headers, (b"Connection", b"close")]
+            self._send(sock, wire, head(status, closed, len(content)) + content)
             wire.status, wire.end = status, "FIN"
             return
         self._fired(wire, fault)
