@@ -27,7 +27,7 @@ PACKAGES = [
     "sdks/argus",
     "sdks/kneo_client",
     "sdks/pictograph[progress]",
-    "sdks/scopix",
+    "sdks/scopix[progress]",
     "sandbox[learning,scopix]",
 ]
 DESCRIBED_BY = [

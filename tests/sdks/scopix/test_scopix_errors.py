@@ -29,6 +29,7 @@ from scopix import (
     ResourceNotFoundError,
     S3ConnectorError,
     ScopixConfigurationError,
+    ScopixConflictError,
     ScopixConnectionError,
     ScopixError,
     ScopixPermissionError,
@@ -67,13 +68,14 @@ DOCUMENTED: dict[type[ScopixError], type[failwell.Error]] = {
     VideoAnalysisError: failwell.JobFailedError,
     SSEStreamError: failwell.StreamError,
 }
-# What is not in the document, and stands below one that is.
+# What is not in the document, and stands below what is.
 FINER = {
     MissingKeyError: AuthenticationError,
     ScopixValueError: ValidationError,
     ScopixTypeError: ValidationError,
     ScopixConfigurationError: ValidationError,
     WaitTimeoutError: ScopixTimeoutError,
+    ScopixConflictError: ScopixError,
 }
 
 # The constructors as the document writes them; `Optional[x]` is what Python writes as `x | None`.
@@ -292,8 +294,8 @@ ANSWERED: list[tuple[int, str, type[ScopixError], bool]] = [
     (422, "CLOUD_STORAGE_ERROR", CloudStorageError, False),
     (422, "S3_CONNECTOR_ERROR", S3ConnectorError, False),
     (422, "VIDEO_ANALYSIS_ERROR", VideoAnalysisError, False),
-    (409, "IDEMPOTENCY_CONFLICT", ScopixError, False),
-    (409, "IDEMPOTENCY_IN_FLIGHT", ScopixError, True),
+    (409, "IDEMPOTENCY_CONFLICT", ScopixConflictError, False),
+    (409, "IDEMPOTENCY_IN_FLIGHT", ScopixConflictError, True),
     (418, "TEAPOT", ScopixError, False),
     *((status, "SERVER_ERROR", ServerError, True) for status in (500, 502, 503, 504)),
 ]

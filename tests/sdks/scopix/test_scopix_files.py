@@ -17,9 +17,10 @@ import pytest
 from scopix_answers import BASE, KEY, START, Went, file, found, page, refusal
 from scopix_store import Store
 
+import failwell.progress
 import scopix.files
 import scopix.sources
-from failwell.testing import FakeClock, ScriptedEngine, answer, broken
+from failwell.testing import FakeClock, ScriptedEngine, answer, broken, streamed
 from scopix import (
     AuthenticationError,
     BatchUploadResults,
@@ -215,6 +216,26 @@ def test_progress_is_told_of_each_file_once(play: Play, photos: Path) -> None:
     assert [result.name for result, _, _ in told] == NAMES
     assert [(done, total) for _, done, total in told] == [(n, 6) for n in range(1, 7)]
     assert all(isinstance(result, UploadResult) for result, _, _ in told)
+
+
+def test_a_bar_is_shown_if_one_is_asked_for(
+    play: Play, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    went = play(given("*.png", progress=True), Store().script())
+
+    assert went.result.ok
+    assert "6 of 6 files" in capsys.readouterr().err
+
+
+def test_a_bar_without_what_draws_it_is_refused_before_anything_is_sent(
+    play: Play, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failwell.progress, "find_spec", lambda name: None)
+    went = play(given("*.png", progress=True), Store().script())
+
+    assert isinstance(went.error, ValidationError)
+    assert "scopix[progress]" in went.error.message
+    assert went.requests == []
 
 
 def test_no_more_are_under_way_than_allowed(photos: Path) -> None:
@@ -675,6 +696,97 @@ def test_a_content_is_compared_with_its_digest(play: Play) -> None:
     error = play(lambda client: client.files.read("img_1"), [answer(200, headers=good, content=b"abd")]).error
     assert type(error) is ScopixConnectionError
     assert play(lambda client: client.files.read("img_1"), [answer(200, content=b"x")]).result == b"x"
+
+
+# --- downloads ---
+
+
+def content(*pieces: Any, size: int = 6, **headers: str) -> Any:
+    told = {"content-type": "image/png", "content-length": str(size), "etag": '"e1"', **headers}
+    return streamed(*pieces, headers=told)
+
+
+DOWNLOADS: list[Any] = [
+    pytest.param(lambda c, to, **k: c.files.download("img_1", to, **k), "/v1/files/img_1/content", id="file"),
+    pytest.param(
+        lambda c, to, **k: c.videos.download("vid_1", to, **k), "/v1/videos/vid_1/content", id="video"
+    ),
+]
+
+
+@pytest.mark.parametrize(("download", "path"), DOWNLOADS)
+def test_a_content_is_written_to_a_path(play: Play, tmp_path: Path, download: Any, path: str) -> None:
+    told: list[Any] = []
+    to = tmp_path / "back.png"
+    went = play(
+        lambda c: download(c, to, progress=lambda *news: told.append(news)), [content(b"abc", b"def")]
+    )
+
+    assert went.result == to
+    assert to.read_bytes() == b"abcdef"
+    assert went.paths == [f"GET {path}"]
+    assert told[-1] == (6, 6)
+
+
+@pytest.mark.parametrize(("download", "path"), DOWNLOADS)
+def test_a_download_that_breaks_fetches_only_the_rest(
+    play: Play, tmp_path: Path, download: Any, path: str
+) -> None:
+    to = tmp_path / "back.png"
+    rest = streamed(
+        b"def",
+        status=206,
+        headers={
+            "content-range": "bytes 3-5/6",
+            "content-length": "3",
+            "etag": '"e1"',
+            "content-type": "x/y",
+        },
+    )
+    went = play(lambda c: download(c, to), [content(b"abc", broken("reset")), rest])
+
+    assert went.result == to
+    assert to.read_bytes() == b"abcdef"
+    assert went.requests[1].headers["range"] == "bytes=3-"
+    assert went.requests[1].headers["if-range"] == '"e1"'
+
+
+def test_a_download_that_cannot_go_on_is_taken_up_later(play: Play, tmp_path: Path) -> None:
+    to = tmp_path / "back.png"
+    script = [content(b"abc", broken("reset")), *repeat(broken("refused"), 40)]
+    # Whether so many failures open a circuit depends on chance: on how long is waited between them.
+    error = play(lambda c: c.files.download("img_1", to), script, breaker=False).error
+    assert isinstance(error, ScopixConnectionError)
+    assert not to.exists()
+    rest = streamed(
+        b"def", status=206, headers={"content-range": "bytes 3-5/6", "content-length": "3", "etag": '"e1"'}
+    )
+    went = play(lambda c: c.files.download("img_1", to, resume=error.details), [rest])
+
+    assert went.error is None
+    assert to.read_bytes() == b"abcdef"
+
+
+@pytest.mark.parametrize(
+    ("to", "settings"),
+    [
+        (7, {}),
+        ("", {}),
+        (b"x", {}),
+        (type("P", (), {"__fspath__": lambda self: b"x"})(), {}),
+        ("x", {"overwrite": 1}),
+        ("x", {"progress": 1}),
+        ("x", {"resume": "yes"}),
+    ],
+)
+def test_a_download_that_cannot_be_made_is_refused(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: Any, settings: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    went = play(lambda c: c.files.download("img_1", to, **settings), [])
+
+    assert isinstance(went.error, ValidationError)
+    assert went.requests == []
 
 
 # --- results ---

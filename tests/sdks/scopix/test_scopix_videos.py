@@ -86,6 +86,14 @@ def test_progress_is_told_and_the_id_too(play: Play, film: Path) -> None:
     assert [sent for sent, _ in told] == sorted(sent for sent, _ in told)
 
 
+def test_a_bar_is_shown_if_one_is_asked_for(
+    play: Play, film: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert play(uploaded(progress=True), Store().script()).error is None
+
+    assert "bytes" in capsys.readouterr().err
+
+
 def test_a_part_that_fails_once_is_sent_again_and_no_other(play: Play, film: Path) -> None:
     store = Store({"chunk 2": [answer(503)]})
     went = play(uploaded(concurrency=1), store.script())
@@ -137,7 +145,8 @@ def test_the_error_says_where_it_failed_and_how_many_parts_are_safe(
 
 def test_a_service_that_fails_is_a_video_upload_error_with_its_cause(play: Play, film: Path) -> None:
     store = Store({f"chunk {number}": [answer(503)] * 99 for number in (1, 2, 3)})
-    error = play(uploaded(concurrency=1, resume=False), store.script(), max_retries=1).error
+    wanted = uploaded(concurrency=1, resume=False)
+    error = play(wanted, store.script(), max_retries=1, breaker=False).error
 
     assert type(error) is VideoUploadError
     assert (error.stage, error.partial_chunks) == ("chunk_upload", 0)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scopix.errors import ResourceNotFoundError as ResourceNotFoundError
     from scopix.errors import S3ConnectorError as S3ConnectorError
     from scopix.errors import ScopixConfigurationError as ScopixConfigurationError
+    from scopix.errors import ScopixConflictError as ScopixConflictError
     from scopix.errors import ScopixConnectionError as ScopixConnectionError
     from scopix.errors import ScopixError as ScopixError
     from scopix.errors import ScopixPermissionError as ScopixPermissionError
@@ -95,6 +96,7 @@ _HOMES = {
         "S3ConnectorError",
         "SSEStreamError",
         "ScopixConfigurationError",
+        "ScopixConflictError",
         "ScopixConnectionError",
         "ScopixError",
         "ScopixPermissionError",

@@ -6,6 +6,7 @@ The exceptions of the Scopix API. Which answer is which stands in `scopix.contra
     │   └── MissingKeyError           there is no API key, or it cannot be one: nothing was sent
     ├── ScopixPermissionError         403
     ├── ResourceNotFoundError         404
+    ├── ScopixConflictError           409: an idempotency key that had another body, and the like
     ├── ValidationError               400, 405, 413, 415, 416, 422
     │   └── ScopixValueError          an argument cannot be used: nothing was sent
     │       ├── ScopixTypeError       it has the wrong type: nothing was sent
@@ -28,9 +29,10 @@ The exceptions of the Scopix API. Which answer is which stands in `scopix.contra
     ├── VideoAnalysisError            a video could not be analysed: `media_id`, `analysis_job_id`
     └── SSEStreamError                a stream broke, and could not be taken up again
 
-The twenty of the document stand beside each other. The five below them are for programs that want to
-know more; whoever catches the documented class catches them. Each class is also the class of failwell
-that says what it means, so `except failwell.RateLimitError` catches a `RateLimitError` of this package.
+The twenty of the document stand beside each other. The six that it does not have are for programs that
+want to know more: they stand below one of the twenty, or below `ScopixError`. Each class is also the class
+of failwell that says what it means, so `except failwell.RateLimitError` catches a `RateLimitError` of this
+package.
 
 `status` is the HTTP status, as everywhere in failwell; the state of a job is in `details["status"]`.
 """
@@ -198,6 +200,19 @@ class ResourceNotFoundError(ScopixError, standard.NotFoundError):
     def resource_id(self) -> str | None:
         """What it is called; None if the answer does not say."""
         return _text(self, "resource_id")
+
+
+class ScopixConflictError(ScopixError, standard.ConflictError):
+    """
+    409: the request does not fit the state of the service: the idempotency key had another body (`code`
+    is "IDEMPOTENCY_CONFLICT"), or its first request is still being carried out ("IDEMPOTENCY_IN_FLIGHT").
+
+    ## Was it carried out?
+    No. While the first request with a key is still being carried out, it is unknown (`effect`).
+
+    ## What to do
+    Use a new key for a new request.
+    """
 
 
 class ValidationError(ScopixError, standard.InvalidRequestError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from failwell.call.messages import Response
@@ -16,8 +17,10 @@ from failwell.call.operation import Operation
 from failwell.client import AsyncClient, Client
 from failwell.failure import Failure
 from failwell.operations.batches import STOPS_ON, Batch, BatchItem, BatchResult
+from failwell.operations.downloads import Download, Downloaded
 from failwell.operations.polling import Poll, PollPolicy
 from failwell.operations.steps import Steps, do, locally
+from failwell.progress import bar
 from failwell.resources import AsyncResource, Resource, awaiting, operation
 from scopix.calls import JOB_TIMEOUT, callback, check, nothing, paging, wait_for, write
 from scopix.errors import RateLimitError, ScopixPermissionError, ScopixTimeoutError
@@ -26,7 +29,7 @@ from scopix.results import BatchUploadResults, UploadResult, result_of, timed_ou
 from scopix.sources import Source, sources_of
 
 Content: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | tuple[str, bytes | BinaryIO]"
-Progress: TypeAlias = "Callable[[UploadResult, int, int], object] | None"
+Progress: TypeAlias = "bool | Callable[[UploadResult, int, int], object] | None"
 
 CONCURRENCY = 8
 MAX_CONCURRENCY = 100  # connections that a client opens
@@ -61,7 +64,7 @@ class Files(Resource):
         files: Content | Iterable[Content] | BatchUploadResults,
         *,
         concurrency: int = CONCURRENCY,
-        progress: Progress = None,
+        progress: Progress = False,
     ) -> Steps[BatchUploadResults]:
         """
         Upload one file or many. What the service has already, by name and SHA-256, is not sent again.
@@ -71,8 +74,8 @@ class Files(Resource):
                 of a name and a content, or a list of those. Or the results of an earlier batch: then
                 only what is missing.
             concurrency: How many are uploaded at once, 1 to 100.
-            progress: Called when a file is done with, with its result, how many are, and how many
-                there are.
+            progress: True for a bar; or called when a file is done with, with its result, how many
+                are, and how many there are.
 
         Returns:
             What became of each file, in the order given. Images are described afterwards.
@@ -87,7 +90,8 @@ class Files(Resource):
             ValidationError: there is no such file. Nothing was sent.
         """
         check.whole("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
-        callback("progress", progress)
+        if progress is not None and not isinstance(progress, bool):
+            callback("progress", progress)
         return _upload_batch(files, concurrency, progress, self._deadline, self._patience)
 
     @operation
@@ -147,6 +151,29 @@ class Files(Resource):
     def read(self, file_id: str) -> Operation[bytes]:
         """The content of a file, at most 64 MiB unless `Connections(max_body_bytes=)` says otherwise."""
         return Operation("GET", _content(file_id), _checked_content, headers={"accept": "*/*"})
+
+    @operation
+    def download(
+        self,
+        file_id: str,
+        to: str | os.PathLike[str],
+        *,
+        overwrite: bool = True,
+        resume: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> Download[Path]:
+        """
+        Write the content of a file to a path. It appears there when it is whole and checked.
+
+        Args:
+            file_id: The file.
+            to: Where to.
+            overwrite: Whether what is there may be replaced.
+            resume: `details` of the error of an earlier download: only the rest is fetched.
+            progress: Called with the bytes received and the bytes in all.
+        """
+        path = check_path("to", to)
+        return content_download(_content(file_id), path, overwrite, resume, progress)
 
     @operation
     def wait_for_processing(
@@ -221,8 +248,32 @@ class AsyncFiles(AsyncResource):
     list = awaiting(Files.list)
     delete = awaiting(Files.delete)
     read = awaiting(Files.read)
+    download = awaiting(Files.download)
     wait_for_processing = awaiting(Files.wait_for_processing)
     wait_for_descriptions = awaiting(Files.wait_for_descriptions)
+
+
+def check_path(name: str, value: Any) -> str:
+    """A path as text."""
+    try:
+        path = os.fspath(value)
+    except TypeError:
+        raise check.wrong_type(name, value, "a path") from None
+    if not isinstance(path, str):
+        raise check.wrong_type(name, value, "a path as a string")
+    return check.text(name, path, empty=False)
+
+
+def content_download(url: str, to: str, overwrite: Any, resume: Any, progress: Any) -> Download[Path]:
+    """A content that is written to a path."""
+    return Download(
+        Operation("GET", url, headers={"accept": "*/*"}),
+        to,
+        result=_path_of,
+        progress=callback("progress", progress),
+        resume=check.optional(check.mapping, "resume", resume),
+        overwrite=check.flag("overwrite", overwrite),
+    )
 
 
 def time_to_send(size: int, deadline: float | None) -> float | None:
@@ -244,20 +295,21 @@ def _upload_batch(
                 return files
             raise check.refused("these results come from another process: give the files themselves again")
         sources = yield from locally(lambda: sources_of(files))
-        yield from _look_up(sources)
     total = len(sources) if again is None else len(again)
 
-    settings: dict[str, Any] = {"concurrency": concurrency, "progress": _teller(progress, total)}
-    if total <= 1 or not patience:
-        # Whoever uploads one file, or wants no retries, is told of a rate limit.
-        settings |= {"patience": 0.0, "stops_on": (*_STOPS_ON, RateLimitError)}
-    else:
-        settings |= {"patience": patience, "stops_on": _STOPS_ON}
-    if again is None:
-        batch = Batch(sources, lambda source, key: _send(source, key, deadline), **settings)
-    else:
-        batch = again.again(**settings)
-    sent: BatchResult[Source, File] = yield from do(batch)
+    with bar(progress, total=total, unit="files", install="scopix[progress]", check=check) as tell:
+        settings: dict[str, Any] = {"concurrency": concurrency, "progress": _teller(tell, total)}
+        if total <= 1 or not patience:
+            # Whoever uploads one file, or wants no retries, is told of a rate limit.
+            settings |= {"patience": 0.0, "stops_on": (*_STOPS_ON, RateLimitError)}
+        else:
+            settings |= {"patience": patience, "stops_on": _STOPS_ON}
+        if again is None:
+            yield from _look_up(sources)
+            batch = Batch(sources, lambda source, key: _send(source, key, deadline), **settings)
+        else:
+            batch = again.again(**settings)
+        sent: BatchResult[Source, File] = yield from do(batch)
     results = BatchUploadResults.of(sent)
     if not results.ok:
         raise results.error()
@@ -391,6 +443,10 @@ def _checked_content(response: Response) -> bytes:
     if told and told[1] != b64encode(sha256(response.content).digest()).decode():
         raise ValueError("the file is not what its Content-Digest says")
     return response.content
+
+
+def _path_of(downloaded: Downloaded) -> Path:
+    return downloaded.path
 
 
 def _status_of(file: File) -> str:

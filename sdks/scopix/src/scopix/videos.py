@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from failwell.call.messages import Response
 from failwell.call.operation import Operation
 from failwell.client import AsyncClient, Client
+from failwell.operations.downloads import Download
 from failwell.operations.parts import PASSES, Part, PartUpload, UploadSession, WholeFile
 from failwell.operations.steps import Steps, do, locally
+from failwell.progress import bar
 from failwell.resources import AsyncResource, Resource, awaiting, operation
 from scopix.calls import callback, check, nothing, paging, present, write
 from scopix.errors import ScopixError, VideoUploadError
-from scopix.files import time_to_send
+from scopix.files import check_path, content_download, time_to_send
 from scopix.models import Page, Video, VideoUpload
 from scopix.sources import Source, sources_of
 
@@ -43,7 +46,7 @@ class Videos(Resource):
         resume: bool = True,
         chunk_size: int | None = None,
         concurrency: int = CONCURRENCY,
-        progress: Callable[[int, int], object] | None = None,
+        progress: bool | Callable[[int, int], object] | None = False,
         on_started: Callable[[str], object] | None = None,
     ) -> Steps[Video]:
         """
@@ -60,7 +63,7 @@ class Videos(Resource):
                 name and size.
             chunk_size: Bytes of each part but the last; by default the service decides.
             concurrency: How many parts are sent at once, 1 to 64.
-            progress: Called with the bytes that the service has and the bytes in all.
+            progress: True for a bar; or called with the bytes sent and the bytes in all.
             on_started: Called with the `media_id` once it is known.
 
         Raises:
@@ -73,7 +76,8 @@ class Videos(Resource):
         check.flag("resume", resume)
         check.optional(check.whole, "chunk_size", chunk_size, least=1)
         check.whole("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
-        callback("progress", progress)
+        if progress is not None and not isinstance(progress, bool):
+            callback("progress", progress)
         callback("on_started", on_started)
         how = _How(name, media_id, resume, chunk_size, concurrency, progress, on_started, self._deadline)
         return _upload(file, how)
@@ -124,6 +128,29 @@ class Videos(Resource):
         """
         return write("DELETE", _video(media_id), nothing, None, idempotency_key)
 
+    @operation
+    def download(
+        self,
+        media_id: str,
+        to: str | os.PathLike[str],
+        *,
+        overwrite: bool = True,
+        resume: Mapping[str, Any] | None = None,
+        progress: Callable[[int, int | None], object] | None = None,
+    ) -> Download[Path]:
+        """
+        Write a video to a path. It appears there when it is whole and checked.
+
+        Args:
+            media_id: The video.
+            to: Where to.
+            overwrite: Whether what is there may be replaced.
+            resume: `details` of the error of an earlier download: only the rest is fetched.
+            progress: Called with the bytes received and the bytes in all.
+        """
+        path = check_path("to", to)
+        return content_download(f"{_video(media_id)}/content", path, overwrite, resume, progress)
+
 
 class AsyncVideos(AsyncResource):
     """Videos."""
@@ -137,6 +164,7 @@ class AsyncVideos(AsyncResource):
     list = awaiting(Videos.list)
     chunks = awaiting(Videos.chunks)
     delete = awaiting(Videos.delete)
+    download = awaiting(Videos.download)
 
 
 class _How:
@@ -166,23 +194,24 @@ class _How:
 def _upload(file: Any, how: _How) -> Steps[Video]:
     source = yield from locally(lambda: _one_source(file, how.name))
     media_id = how.media_id
-    if media_id is None and how.resume:
-        media_id = yield from _unfinished(source)
-    upload: PartUpload[Video | VideoUpload] = PartUpload(
-        source.content,
-        begin=lambda size: _begin(source.name, size, how.chunk_size),
-        send=lambda session, part: _send(session, part, how.deadline),
-        complete=_complete,
-        look=_look,
-        upload_id=media_id,
-        concurrency=how.concurrency,
-        stages=_STAGES,
-        progress=how.progress,
-        begun=_told(how.on_started),
-        raises=VideoUploadError,
-        called="video",
-    )
-    sent: Video | VideoUpload = yield from do(upload)
+    with bar(how.progress, total=source.size, unit="bytes", install="scopix[progress]", check=check) as tell:
+        if media_id is None and how.resume:
+            media_id = yield from _unfinished(source)
+        upload: PartUpload[Video | VideoUpload] = PartUpload(
+            source.content,
+            begin=lambda size: _begin(source.name, size, how.chunk_size),
+            send=lambda session, part: _send(session, part, how.deadline),
+            complete=_complete,
+            look=_look,
+            upload_id=media_id,
+            concurrency=how.concurrency,
+            stages=_STAGES,
+            progress=tell,
+            begun=_told(how.on_started),
+            raises=VideoUploadError,
+            called="video",
+        )
+        sent: Video | VideoUpload = yield from do(upload)
     if isinstance(sent, Video):
         return sent
     return (yield from _completed(sent, source))
