@@ -772,6 +772,8 @@ def test_a_download_that_cannot_go_on_is_taken_up_later(play: Play, tmp_path: Pa
     [
         (7, {}),
         ("", {}),
+        ("a\ud800", {}),
+        ("a\0b", {}),
         (b"x", {}),
         (type("P", (), {"__fspath__": lambda self: b"x"})(), {}),
         ("x", {"overwrite": 1}),

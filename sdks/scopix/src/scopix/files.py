@@ -261,7 +261,14 @@ def check_path(name: str, value: Any) -> str:
         raise check.wrong_type(name, value, "a path") from None
     if not isinstance(path, str):
         raise check.wrong_type(name, value, "a path as a string")
-    return check.text(name, path, empty=False)
+    check.text(name, path, empty=False)
+    try:
+        can_be = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        can_be = False
+    if not can_be:
+        raise check.refused(f"{name} is a path that no file can have")
+    return path
 
 
 def content_download(url: str, to: str, overwrite: Any, resume: Any, progress: Any) -> Download[Path]:
