@@ -431,7 +431,7 @@ def test_no_bar_is_shown_where_nobody_looks(
 def test_a_bar_that_cannot_be_shown_is_a_configuration_error(
     upload: Upload, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pictograph.progress.find_spec", lambda name: None)
+    monkeypatch.setattr("failwell.progress.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="pip install"):
         upload(folder, progress=True)
     upload(folder)

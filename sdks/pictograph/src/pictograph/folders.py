@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from failwell.call.operation import Operation
-from failwell.errors import CallError, UsageError
+from failwell.errors import CallError
 from failwell.failure import Effect, Failure
-from failwell.operations.steps import Steps, do, every_item, pause
+from failwell.operations.batches import Batch, BatchItem, BatchResult
+from failwell.operations.steps import Steps, do, every_item, locally
 from pictograph.exceptions import (
     AuthError,
     ConflictError,
     FolderUploadError,
     ForbiddenError,
-    NetworkError,
     PaymentRequiredError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
 )
 from pictograph.models import FileResult, Image, Page
-from pictograph.resources import MAX_LIMIT, MAX_RETRY_AFTER, check, file_to_send, upload_operation
+from pictograph.resources import MAX_LIMIT, check, file_to_send, find_dataset, upload_operation
+
+if TYPE_CHECKING:
+    from pictograph.progress import Told
 
 CONCURRENCY = 16
 MAX_CONCURRENCY = 100  # connections that a client opens
@@ -34,8 +33,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".w
 
 # Every other file would fail so, too.
 HOPELESS = (AuthError, ForbiddenError, PaymentRequiredError)
-# After so many of these in a row, and each has been tried four times, the service is down.
-OUTAGE = (NetworkError, RequestTimeoutError, ServerError)
+# After so many failures of the network or the service in a row, and each has been tried four times, the
+# service is down.
 OUTAGE_FILES = 32
 
 # The service's word for a name that is taken.
@@ -86,7 +85,7 @@ class Stored:
 
 class Folder:
     """
-    The upload of a folder, without its calls. Shared by the threads or tasks that upload.
+    The upload of a folder.
 
     Args:
         folder: Where the files are.
@@ -96,9 +95,9 @@ class Folder:
         into: The folder of the dataset to upload into.
 
     Attributes:
-        dataset_id: Where to.
+        files: The images, in the order of their paths.
+        size: Their bytes.
         patience: Seconds that the client allows for a call; None for no limit.
-        stored: What the service has, by folder and name.
 
     Raises:
         PictographValueError: there is no such folder, or an argument cannot be used.
@@ -113,96 +112,101 @@ class Folder:
         recursive: bool,
         into: str,
     ) -> None:
-        self.skip_existing = check.flag("skip_existing", skip_existing)
-        most = check.whole("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
-        self._files = _files_in(
+        self._skip_existing = check.flag("skip_existing", skip_existing)
+        self._concurrency = check.whole("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
+        self.files = _files_in(
             _folder("folder", folder), check.flag("recursive", recursive), check.text("into", into)
         )
-        self.total = len(self._files)
-        self.size = sum(file.size for file in self._files)
-        self.workers = min(most, self.total)
-        self.dataset_id = ""
+        self.size = sum(file.size for file in self.files)
         self.patience: float | None = None
-        self.stored: dict[tuple[str, str], Stored] = {}
-        self._results: list[FileResult | None] = [None] * self.total
-        self._errors: dict[int, Exception] = {}
-        self._lock, self._telling = threading.Lock(), threading.Lock()
-        self._next = 0
-        self._done = 0
-        self._stopped = False
-        self._down = 0
-        self._broken: BaseException | None = None
+        self._dataset_id = ""
+        self._stored: dict[tuple[str, str], Stored] = {}
 
-    def take(self) -> Iterator[File]:
-        """The files that nobody has taken yet, one after another, until the upload is stopped."""
-        while True:
-            with self._lock:
-                if self._stopped or self._next >= self.total:
-                    return
-                file = self._files[self._next]
-                self._next += 1
-            yield file
-
-    def stop(self) -> None:
-        """Let no further file be taken."""
-        self._stopped = True
-
-    def broke(self, error: BaseException) -> None:
-        """Note what is no failure of an upload: it is raised when the others have stopped."""
-        with self._lock:
-            self._broken = self._broken or error
-            self._stopped = True
-
-    def uploaded(self, file: File, image_id: str) -> FileResult:
-        """Note that a file was uploaded."""
-        return self._note(file, FileResult(file.shown, "uploaded", image_id))
-
-    def skipped(self, file: File, image_id: str) -> FileResult:
-        """Note that the service had a file."""
-        return self._note(file, FileResult(file.shown, "skipped", image_id))
-
-    def failed(self, file: File, error: CallError | UsageError) -> FileResult:
-        """Note that a file could not be uploaded; perhaps that none can."""
-        error.add_note(f"while uploading {file.shown}")
-        with self._lock:
-            self._errors[file.number] = error
-            self._down = self._down + 1 if isinstance(error, OUTAGE) else 0
-            if isinstance(error, HOPELESS) or self._down >= OUTAGE_FILES:
-                self._stopped = True
-        return self._note(file, FileResult(file.shown, "failed", error=str(error)))
-
-    def tell(
-        self, listener: Callable[[File, FileResult, int], object], file: File, result: FileResult
-    ) -> None:
-        """Tell `listener` that a file is dealt with, and which it is by number: one file at a time."""
-        with self._telling:
-            self._done += 1
-            listener(file, result, self._done)
-
-    def _note(self, file: File, result: FileResult) -> FileResult:
-        with self._lock:
-            self._results[file.number] = result
-            if result.status != "failed":
-                self._down = 0
-        return result
-
-    def outcome(self) -> list[FileResult]:
+    def uploaded(self, dataset: str, tell: Told) -> Steps[list[FileResult]]:
         """
-        What became of each file, in order.
+        What became of each file, in order, as a step.
+
+        Args:
+            dataset: The id or name of where to.
+            tell: Who is told of it.
 
         Raises:
             FolderUploadError: some were not uploaded.
+            NotFoundError: there is no such dataset.
         """
-        if self._broken is not None:
-            raise self._broken
-        results = [
-            result or FileResult(file.shown, "not_tried")
-            for file, result in zip(self._files, self._results, strict=True)
-        ]
-        if not self._errors:
-            return results
-        errors = [self._errors[number] for number in sorted(self._errors)]
-        raise _batch_error(results, errors)
+        self._dataset_id = (yield from find_dataset(check.text("dataset", dataset, empty=False))).id
+        if self._skip_existing:
+            self._stored = yield from stored_images(self._dataset_id)
+        result = yield from do(
+            Batch(
+                self.files,
+                lambda file, key: self._file(file, key, tell.moved_of(file)),
+                concurrency=self._concurrency,
+                stops_on=HOPELESS,
+                outage=OUTAGE_FILES,
+                patience=PATIENCE,
+                progress=tell,
+                name=_unnamed,
+            )
+        )
+        if result.ok:
+            return [result_of(item) for item in result]
+        raise _folder_error(result)
+
+    def _file(
+        self, file: File, key: str, progress: Callable[[int, int | None], object] | None
+    ) -> Steps[FileResult]:
+        """A file, uploaded, as a step."""
+        stored = self._stored.get(file.key)
+        if stored is not None and (yield from _is_there(file, stored)):
+            return FileResult(file.shown, "skipped", stored.id)
+        try:
+            image = yield from do(
+                upload_operation(
+                    self._dataset_id,
+                    file_to_send(file.path),
+                    name=file.name,
+                    folder=file.folder,
+                    progress=progress,
+                    idempotency_key=key,
+                    patience=self.patience,
+                )
+            )
+        except ConflictError as error:
+            # Somebody uploaded it after the list was made: perhaps this folder's upload before, whose
+            # last files were still on their way when it was interrupted.
+            there = _image_there(error) if self._skip_existing else None
+            if there is None or not (yield from _is_there(file, there)):
+                raise
+            return FileResult(file.shown, "skipped", there.id)
+        return FileResult(file.shown, "uploaded", image.id)
+
+
+def _is_there(file: File, stored: Stored) -> Steps[bool]:
+    return (yield from locally(lambda: same_file(file, stored.size, stored.sha256)))
+
+
+def _unnamed(file: File) -> None:
+    """The errors of files have a note of ours."""
+
+
+def result_of(item: BatchItem[File, FileResult]) -> FileResult:
+    """What became of a file."""
+    if item.result is not None:
+        return item.result
+    assert item.item is not None
+    status = "not_tried" if item.error is None else "failed"
+    return FileResult(item.item.shown, status, error=None if item.error is None else str(item.error))
+
+
+def _folder_error(batch: BatchResult[File, FileResult]) -> FolderUploadError:
+    errors: list[Exception] = []
+    for item in batch.failed:
+        assert item.error is not None
+        assert item.item is not None
+        item.error.add_note(f"while uploading {item.item.shown}")
+        errors.append(item.error)
+    return _batch_error([result_of(item) for item in batch], errors)
 
 
 def _batch_error(results: list[FileResult], errors: list[Exception]) -> FolderUploadError:
@@ -255,50 +259,6 @@ def sha256_of(path: str) -> str:
         while piece := opened.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def uploaded(
-    plan: Folder, file: File, progress: Callable[[int, int | None], object] | None
-) -> Steps[FileResult]:
-    """A file, uploaded, as a step."""
-    send = upload_operation(
-        plan.dataset_id,
-        file_to_send(file.path),
-        name=file.name,
-        folder=file.folder,
-        progress=progress,
-        idempotency_key=None,
-        patience=plan.patience,
-    )
-    try:
-        image = yield from _at_the_service_s_pace(send)
-    except ConflictError as error:
-        # Somebody uploaded it after the list was made: perhaps this folder's upload before, whose
-        # last files were still on their way when it was interrupted.
-        there = _image_there(error) if plan.skip_existing else None
-        if there is None or not same_file(file, there.size, there.sha256):
-            raise
-        return plan.skipped(file, there.id)
-    return plan.uploaded(file, image.id)
-
-
-def _at_the_service_s_pace(send: Operation[Image]) -> Steps[Image]:
-    """
-    An upload that comes back as often as a limit is reached which is open again soon, as a step.
-
-    As many uploads as are on their way ask for the same place, and each place goes to one of them: the
-    retries of a call are soon spent where nothing is wrong.
-    """
-    waited = 0.0
-    while True:
-        try:
-            return (yield from do(send))
-        except RateLimitError as error:
-            asked = error.retry_after
-            if asked is None or asked > MAX_RETRY_AFTER or waited > PATIENCE:
-                raise
-        waited += asked
-        yield from pause(asked)
 
 
 def _image_there(error: ConflictError) -> Stored | None:

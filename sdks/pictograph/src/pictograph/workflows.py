@@ -9,18 +9,16 @@ With an `AsyncClient`, `await upload_folder_async(...)` and `await train_pipelin
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from failwell.call.operation import Operation
 from failwell.engines.threads import in_thread
-from failwell.errors import CallError, UsageError
 from failwell.operations.steps import Steps, do
 from pictograph.client import AsyncClient, Client
-from pictograph.folders import CONCURRENCY, File, Folder, same_file, stored_images, uploaded
+from pictograph.folders import CONCURRENCY, Folder
 from pictograph.models import Export, FileResult, Page, TrainedModel, TrainingRun
-from pictograph.progress import Told, told
+from pictograph.progress import told
 from pictograph.resources import (
     callback,
     check,
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
 
 # Seconds: an export is made of what is in the service already.
 EXPORT_TIMEOUT = 600.0
-
-# How often a thread that waits for others looks whether somebody pressed Ctrl-C, seconds.
-_LOOK = 0.1
 
 
 def upload_folder(
@@ -90,12 +85,8 @@ def upload_folder(
         folder, concurrency=concurrency, skip_existing=skip_existing, recursive=recursive, into=into
     )
     plan.patience = patience_of(client._client)
-    with told(progress, plan.total, plan.size) as tell:
-        plan.dataset_id = client._client.perform(find_dataset(check.text("dataset", dataset, empty=False))).id
-        if skip_existing:
-            plan.stored = client._client.perform(stored_images(plan.dataset_id))
-        _in_threads(plan, lambda file: _upload(client, plan, file, tell), tell.done)
-    return plan.outcome()
+    with told(progress, plan.size) as tell:
+        return client._client.perform(plan.uploaded(dataset, tell))
 
 
 async def upload_folder_async(
@@ -110,8 +101,6 @@ async def upload_folder_async(
     progress: bool | Callable[[FileResult, int, int], object] | None = None,
 ) -> list[FileResult]:
     """Upload the images of a folder; as `upload_folder`, awaiting, under asyncio or trio."""
-    import anyio
-
     check.instance("client", client, AsyncClient, "a pictograph.AsyncClient")
     plan = await in_thread(
         lambda: Folder(
@@ -119,69 +108,8 @@ async def upload_folder_async(
         )
     )
     plan.patience = patience_of(client._client)
-    with told(progress, plan.total, plan.size) as tell:
-        found = find_dataset(check.text("dataset", dataset, empty=False))
-        plan.dataset_id = (await client._client.perform(found)).id
-        if skip_existing:
-            plan.stored = await client._client.perform(stored_images(plan.dataset_id))
-
-        async def work() -> None:
-            try:
-                for file in plan.take():
-                    try:
-                        result = await _upload_async(client, plan, file, tell)
-                    except (CallError, UsageError) as error:
-                        result = plan.failed(file, error)
-                    plan.tell(tell.done, file, result)
-            except Exception as error:  # noqa: BLE001  # raised when the others have stopped
-                plan.broke(error)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(plan.workers):
-                tasks.start_soon(work)
-    return plan.outcome()
-
-
-def _upload(client: Client, plan: Folder, file: File, tell: Told) -> FileResult:
-    stored = plan.stored.get(file.key)
-    if stored is not None and same_file(file, stored.size, stored.sha256):
-        return plan.skipped(file, stored.id)
-    return client._client.perform(uploaded(plan, file, tell.moved_of(file)))
-
-
-async def _upload_async(client: AsyncClient, plan: Folder, file: File, tell: Told) -> FileResult:
-    stored = plan.stored.get(file.key)
-    if stored is not None and await in_thread(same_file, file, stored.size, stored.sha256):
-        return plan.skipped(file, stored.id)
-    return await client._client.perform(uploaded(plan, file, tell.moved_of(file)))
-
-
-def _in_threads(
-    plan: Folder, upload: Callable[[File], FileResult], tell: Callable[[File, FileResult, int], object]
-) -> None:
-    """Upload what `plan` has in as many threads as it says."""
-
-    def work() -> None:
-        try:
-            for file in plan.take():
-                try:
-                    result = upload(file)
-                except (CallError, UsageError) as error:
-                    result = plan.failed(file, error)
-                plan.tell(tell, file, result)
-        except BaseException as error:  # noqa: BLE001  # raised by whoever waits for the threads
-            plan.broke(error)
-
-    # Not of a pool: whoever presses Ctrl-C need not wait for its threads when the interpreter ends.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(plan.workers)]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_LOOK)
-    finally:
-        plan.stop()
+    with told(progress, plan.size) as tell:
+        return await client._client.perform(plan.uploaded(dataset, tell))
 
 
 def train_pipeline(
