@@ -23,7 +23,8 @@ import failwell_sandbox
 
 # A service in a process of its own, which says where it listens and lives until it is killed.
 SERVE = """
-import sys, time, failwell_sandbox
+import logging, sys, time, failwell_sandbox
+logging.basicConfig(level=logging.WARNING)
 with failwell_sandbox.running(("scopix",), state=sys.argv[1], lease=1.0) as sandbox:
     print(sandbox["scopix"].url, sandbox["scopix"].keys.full, flush=True)
     time.sleep(600)

@@ -16,7 +16,7 @@ from scopix.errors import (
     ChatError,
     DocumentProcessingError,
     ResourceNotFoundError,
-    ScopixError,
+    ScopixConflictError,
     ValidationError,
 )
 
@@ -165,7 +165,7 @@ def test_a_question_that_is_repeated_is_asked_once_and_told_again(account: Scopi
     assert account.made("GET", f"/v1/chat/sessions/{chat}")["message_count"] == 1
     assert account.service.effects(key["Idempotency-Key"]) == 1
     other = asked(account, "foxes", chat=chat, headers=key)
-    is_refusal(other, 409, ScopixError, "IDEMPOTENCY_CONFLICT")
+    is_refusal(other, 409, ScopixConflictError, "IDEMPOTENCY_CONFLICT")
     odd = asked(account, "foxes", chat=chat, headers={"Idempotency-Key": "two,keys"})
     is_refusal(odd, 400, ValidationError, "VALIDATION_ERROR", reason="idempotency_key_invalid")
 

@@ -23,7 +23,7 @@ from scopix.errors import (
     QuotaExceededError,
     RateLimitError,
     ResourceNotFoundError,
-    ScopixError,
+    ScopixConflictError,
     ScopixPermissionError,
     ServerError,
     UploadError,
@@ -166,7 +166,7 @@ def test_a_repeated_upload_is_told_what_the_first_was_told(scopix: Scopix) -> No
     assert said(first) == said(again)
     assert scopix.service.effects(name=name) == 1
     answer = scopix.upload(name, TEXT + b"!", key)
-    is_refusal(answer, 409, ScopixError, "IDEMPOTENCY_CONFLICT")
+    is_refusal(answer, 409, ScopixConflictError, "IDEMPOTENCY_CONFLICT")
 
 
 def test_what_kind_of_file_it_is_is_told_by_its_name_or_its_bytes(scopix: Scopix) -> None:

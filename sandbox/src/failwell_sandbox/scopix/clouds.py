@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -73,19 +74,21 @@ def _said(exc: BaseException) -> str:
 
 def _stay_here(allowed: frozenset[str]) -> None:
     """Let nothing in this process connect to, or ask for the address of, a host that is not allowed."""
-    known: set[str] = set()
+    # What the allowed names stand for now, and not what an answer says later.
+    addresses = {"127.0.0.1", "::1"}
+    for name in allowed:
+        with suppress(OSError):
+            addresses |= {str(found[4][0]) for found in socket.getaddrinfo(name, None)}
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.getaddrinfo":
             host = arguments[0].decode() if isinstance(arguments[0], bytes) else arguments[0]
             if host is not None and not is_allowed(host, allowed):
                 raise PermissionError(f"{host} is not on this machine")
-            known.add(str(host))
         elif event == "socket.connect":
             address = arguments[1]
             host = address[0] if isinstance(address, tuple) else None
-            # The address of an allowed name may be any.
-            if not is_allowed(host, allowed) and not (known & allowed):
+            if host not in addresses and not is_allowed(host, ()):
                 raise PermissionError(f"{host} is not on this machine")
 
     sys.addaudithook(hook)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ from failwell_sandbox.scopix.accounts import (
 from failwell_sandbox.scopix.core import FILES, INVALID, NOT_FOUND, NOT_PAID, PARTS, READ, WRITE, Core
 from failwell_sandbox.scopix.files import SHA256, Stored, content_of, deleted, insert_file
 from failwell_sandbox.scopix.kinds_of_file import kind_by_name
+from failwell_sandbox.scopix.tables import FILES as FILE_ROWS
 from failwell_sandbox.scopix.tables import VIDEO_UPLOADS, VIDEOS
 from failwell_sandbox.stored_files import Incoming
 from scopix.errors import QuotaExceededError, VideoUploadError
@@ -288,7 +290,8 @@ class VideoHandlers:
         upload = self._upload_in(rows, media_id)
         parts = [_Part(*row) for row in await self.core.database.read(_PARTS, media_id)]
         if upload.file_id is not None:
-            row = await self.core.found(VIDEOS, tenant, upload.file_id)
+            # An equal file that was there before may have been taken for another kind.
+            row = await self.core.found(FILE_ROWS, tenant, upload.file_id)
             return respond(json_answer(VIDEOS.shown(row)))
         self._check_open(upload, "complete", len(parts))
         if len(parts) < upload.chunk_count:
@@ -299,7 +302,7 @@ class VideoHandlers:
             )  # fmt: skip
         with self.core.files.begin() as file:
             try:
-                await asyncio.to_thread(self._put_together, file, parts)
+                await self._put_together(file, parts)
             except FileNotFoundError:
                 raise self._broken(
                     upload, "complete", "chunk_replaced", "A part was replaced meanwhile.", len(parts)
@@ -320,7 +323,7 @@ class VideoHandlers:
                 rows = db.rows(_UPLOAD + " {for_update}", tenant, media_id)
                 now = self._upload_in(rows, media_id)
                 if now.file_id is not None:
-                    row = self.core.row(db, VIDEOS, tenant, now.file_id)
+                    row = self.core.row(db, FILE_ROWS, tenant, now.file_id)
                     return json_answer(VIDEOS.shown(row))
                 if [_Part(*row) for row in db.rows(_PARTS, media_id)] != parts:
                     raise self._broken(
@@ -349,13 +352,26 @@ class VideoHandlers:
             await asyncio.to_thread(self.core.files.remove, PARTS, [part.stored for part in parts])
         return respond(answer)
 
-    def _put_together(self, file: Incoming, parts: Sequence[_Part]) -> None:
+    async def _put_together(self, file: Incoming, parts: Sequence[_Part]) -> None:
+        """Write all parts into one file, on a thread that is at it no longer than we are."""
+        over = threading.Event()
+        work = asyncio.create_task(asyncio.to_thread(self._write, file, parts, over))
+        try:
+            await asyncio.shield(work)
+        finally:
+            # Whoever closes the file gives its number to the next that is opened.
+            over.set()
+            await asyncio.wait([work])
+
+    def _write(self, file: Incoming, parts: Sequence[_Part], over: threading.Event) -> None:
         for part in parts:
             checked = hashlib.sha256()
             with self.core.files.path(PARTS, part.stored).open("rb", buffering=0) as opened:
-                while piece := opened.read(PIECE):
+                while not over.is_set() and (piece := opened.read(PIECE)):
                     checked.update(piece)
                     file.write(piece)
+            if over.is_set():
+                return
             if checked.hexdigest() != part.sha256:
                 raise OSError(f"part {part.number} on the disk is not what was stored")
 

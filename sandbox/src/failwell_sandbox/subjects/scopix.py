@@ -117,7 +117,7 @@ class ScopixSubject(SandboxSubject):
                           facts=(("code", "NOT_FOUND"), ("details", _names_a_resource), *known))  # fmt: skip
         invalid = replace(refused, raises=scopix.ValidationError, kind=created,
                           facts=(("code", "VALIDATION_ERROR"), *known))  # fmt: skip
-        conflict = Cause("", "", scopix.ScopixError, _list, 409, created)
+        conflict = Cause("", "", scopix.ScopixConflictError, _list, 409, created)
         closed = replace(refused, raises=scopix.ServerError, status=503, settings=ONE_TRY,
                          facts=(("code", "SERVER_ERROR"), ("status", 503), *known))  # fmt: skip
         unsent = Cause("", "", scopix.ScopixValueError, _list, requests=0)
