@@ -116,7 +116,7 @@ def test_the_page_has_a_scenario_once_with_every_sdk_in_it_and_what_is_wrong_fir
 
 def test_the_page_says_of_each_sdk_which_exceptions_were_raised(whole: DrillResult) -> None:
     page = whole.to_html()
-    assert '<span class="title">toy</span><span class="badge pass">7 of 7</span>' in page
+    assert '<span class="name">toy</span><span class="badge pass">7 of 7</span>' in page
 
     missing = DrillResult(rows=whole.rows, coverage=[replace(whole.coverage[0], rows=())])
     assert '<span class="badge fail">0 of 1</span>' in missing.to_html()

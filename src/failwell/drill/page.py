@@ -40,6 +40,7 @@ h3 { margin: 0 0 .4rem; font-size: .85rem; color: var(--soft); font-weight: 600;
 .chips, .legend ul, .limits { padding: 0; margin: 0; list-style: none; }
 .chips { display: flex; flex-wrap: wrap; gap: .4rem; }
 .chip { padding: .15rem .6rem; border-radius: 1rem; font-size: .82rem; }
+.scenario .name { flex: 1; }
 .scenario .chips { padding: .2rem .8rem .8rem; }
 .find { margin: 2rem 0 0; }
 .find label { display: flex; align-items: center; gap: .6rem; color: var(--soft); }

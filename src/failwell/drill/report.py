@@ -189,7 +189,7 @@ def _coverage_of(subject: str, covered: Sequence[Coverage]) -> Iterator[str]:
     missing = [c for c in covered if not c.rows]
     kind, opened = ("fail", " open") if missing else ("pass", "")
     yield (
-        f'<details class="scenario"{opened}><summary><span class="title">{escape(subject)}</span>'
+        f'<details class="scenario"{opened}><summary><span class="name">{escape(subject)}</span>'
         f'<span class="badge {kind}">{len(covered) - len(missing)} of {len(covered)}</span></summary>'
         '<ul class="chips">'
     )

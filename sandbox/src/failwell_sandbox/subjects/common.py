@@ -47,7 +47,7 @@ LEASE = 1.0
 DIRECT = Connections(trust_env=False)
 # For what is not to be tried again, and for what takes longer than a client waits.
 ONE_TRY = Settings(attempts=1)
-IMPATIENT = Settings(read=1.0)
+IMPATIENT = Settings(read=2.5)
 PATIENT = Settings(attempts=8, read=30.0, deadline=90.0)
 
 
