@@ -80,6 +80,8 @@ def decoders(given: argparse.Namespace) -> tuple[dict[str, dict[str, Any]], list
     rows = []
     lines = [f"| events a second | {' | '.join(pythons)} |", "|---" * (len(pythons) + 1) + "|"]
     for kind, (make, _) in KINDS.items():
+        if given.kind and kind not in given.kind:
+            continue
         told = {}
         for side, python in pythons.items():
             say(f"decoding: {kind}, {side}")
@@ -189,6 +191,7 @@ def main() -> None:
                         help="their venv, made if absent")  # fmt: skip
     parser.add_argument("--only", choices=("decoders", "cuts"), help="one half")
     parser.add_argument("--reader", action="append", choices=READERS, help="whose stream is cut; all")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="what is decoded; all")
     parser.add_argument("--cuts", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1, help="of the cuts")
     parser.add_argument("--rounds", type=int, default=9, help="of the decoders")
@@ -210,9 +213,10 @@ def main() -> None:
         figures, more, lines = cuttings(given)
         result["cuts"], rows, tables = figures, rows + more, [*tables, lines]
     say("")
+    readers = "".join(f" --reader '{reader}'" for reader in given.reader or ())
     heading = [
         f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/streams.py"
-        f"{' --compare' if given.compare else ''} --cuts {given.cuts}` on {description()}; "
+        f"{' --compare' if given.compare else ''} --cuts {given.cuts}{readers}` on {description()}; "
         f"load of the machine before: {before:.1f}.",
         f"Medians of {given.rounds} rounds; the seed of the cuts is {given.seed}.",
         f"With {', '.join(f'{name} {version}' for name, version in packages.items())}.",

@@ -18,8 +18,7 @@ from failwell.errors import ArgumentTypeError, CallError, UsageError
 from failwell.operations.downloads import Download, ReadBack, StartOver, Store, download_flow
 from failwell.operations.streams import Came, Connect, Read
 from failwell.redaction import secrets_in_url
-from failwell.streaming import AwaitedWhole, Whole
-from failwell.telemetry import log_wait
+from failwell.streaming import AwaitedWhole, Whole, announce
 
 if TYPE_CHECKING:
     from typing import Any, TypeVar
@@ -189,7 +188,7 @@ def fetch(client: Client, download: Download[T], deadline: float | None) -> T:
                     pieces.close()
                     pieces = None
                 if isinstance(effect, Sleep):
-                    _announce(setup, effect)
+                    announce(setup, effect)
                     setup.clock.sleep(effect.seconds)
                 else:
                     assert isinstance(effect, Connect)
@@ -244,7 +243,7 @@ async def afetch(client: AsyncClient, download: Download[T], deadline: float | N
                     await pieces.aclose()
                     pieces = None
                 if isinstance(effect, Sleep):
-                    _announce(setup, effect)
+                    announce(setup, effect)
                     await setup.clock.asleep(effect.seconds)
                 else:
                     assert isinstance(effect, Connect)
@@ -273,8 +272,3 @@ async def afetch(client: AsyncClient, download: Download[T], deadline: float | N
         if pieces is not None:
             await pieces.aclose()
     return _ended(setup, file, download, done)
-
-
-def _announce(setup: Any, effect: Sleep) -> None:
-    if effect.after is not None:
-        log_wait(setup.log, effect, effect.after)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def announce(setup: Any, effect: Sleep) -> None:
+    """Write the line that a wait after a break is worth."""
+    assert effect.after is not None
+    log_wait(setup.log, effect, effect.after)
+
+
 class Whole:
     """The pieces of an answer that an engine read whole: all of it, then the end."""
 
@@ -107,10 +113,6 @@ class _Open(Generic[T]):
         self._pieces = whole(response.content) if response.pieces is None else response.pieces
         return self._came(response=response, secrets=call.secrets + secrets_in_url(call.request.url))
 
-    def _announce(self, effect: Sleep) -> None:
-        if effect.after is not None:
-            log_wait(self._client._setup.log, effect, effect.after)
-
 
 class EventStream(_Open[T]):
     """
@@ -181,7 +183,7 @@ class EventStream(_Open[T]):
             return self._came(piece=self._pieces.read())
         self._hang_up()
         if isinstance(effect, Sleep):
-            self._announce(effect)
+            announce(self._client._setup, effect)
             self._client._setup.clock.sleep(effect.seconds)
             return self._came()
         try:
@@ -267,7 +269,7 @@ class AsyncEventStream(_Open[T]):
             return self._came(piece=await self._pieces.read())
         await self._hang_up()
         if isinstance(effect, Sleep):
-            self._announce(effect)
+            announce(self._client._setup, effect)
             await self._client._setup.clock.asleep(effect.seconds)
             return self._came()
         try:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import tracemalloc
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from failwell import (
     UsageError,
 )
 from failwell.call.messages import Response
+from failwell.downloading import fetch
 from failwell.operations.steps import Steps, do
 from failwell.resources import SDK, AsyncResource, AsyncSDK, Resource, awaiting, operation
 from failwell.testing import AsyncScriptedEngine, FakeClock, ScriptedEngine, broken, streamed
@@ -109,6 +111,61 @@ def test_a_file_that_is_there_is_replaced_only_when_the_new_one_is_whole(
     with ScriptedServer([answer(DATA)]) as server:
         driver.perform(server.url, lambda: download(to))
     assert DATA == to.read_bytes()
+
+
+def test_a_file_that_changed_meanwhile_comes_from_its_start(driver: Driver, tmp_path: Path) -> None:
+    with ScriptedServer([answer(DATA, cut=3000), answer(b"another", etag='"v2"')]) as server:
+        done = driver.perform(server.url, lambda: download(tmp_path / "x"))
+
+    assert ('"v2"', 7, b"another") == (done.etag, done.size, (tmp_path / "x").read_bytes())
+
+
+def test_the_digest_is_that_of_all_that_is_there(driver: Driver, tmp_path: Path) -> None:
+    """What an earlier download left is read for it."""
+    part = tmp_path / "part"
+    part.write_bytes(DATA[:9000])
+    sha = base64.b64encode(hashlib.sha512(DATA).digest()).decode()
+    left = {"part": str(part), "received": 9000, "size": len(DATA), "etag": '"v1"'}
+    with ScriptedServer([answer(DATA, 9000, repr_digest=f"sha-512=:{sha}:")]) as server:
+        done = driver.perform(server.url, lambda: download(tmp_path / "x", resume=left))
+
+    assert "sha-512" == done.checked
+    assert DATA == (tmp_path / "x").read_bytes()
+
+
+def test_an_engine_that_reads_whole_will_do(tmp_path: Path) -> None:
+    class Whole:
+        name = "whole"
+
+        def send(self, order: Any, /) -> Response:
+            return Response(200, [("content-length", "3")], b"abc")
+
+        def close(self) -> None:
+            pass
+
+    class AsyncWhole(Whole):
+        async def send(self, order: Any, /) -> Response:
+            return Response(200, [("content-length", "3")], b"abc")
+
+        async def aclose(self) -> None:
+            pass
+
+    to = tmp_path / "x"
+    Client("https://a.example", engine=Whole()).perform(download(to))
+    assert b"abc" == to.read_bytes()
+    to.unlink()
+    asyncio.run(AsyncClient("https://a.example", engine=AsyncWhole()).perform(download(to)))
+    assert b"abc" == to.read_bytes()
+
+
+def test_a_download_keeps_to_the_time_of_what_it_is_part_of(tmp_path: Path) -> None:
+    clock = FakeClock()
+    engine = ScriptedEngine([streamed(b"abc"), streamed(b"abc")], clock)
+    client = Client("https://a.example", engine=engine, clock=clock)
+    fetch(client, download(tmp_path / "x"), 5.0)
+    fetch(client, download(tmp_path / "x"), None)
+
+    assert [1005.0, inf] == [order.until for order in engine.orders]
 
 
 def play(script: list[Any], order: Callable[[], Any], **settings: Any) -> Any:

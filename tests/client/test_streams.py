@@ -539,3 +539,67 @@ def test_a_refused_argument_is_refused_where_it_is_given() -> None:
         Shop(ScriptedEngine([])).orders.follow("")
     with pytest.raises(ShopValueError):
         AsyncShop(AsyncScriptedEngine([])).orders.follow("")
+
+
+def test_a_stream_that_was_closed_before_it_opened_opens_nothing() -> None:
+    blocking, awaiting_engine = ScriptedEngine([]), AsyncScriptedEngine([])
+    events = Client("https://api.example", engine=blocking).stream(stream())
+    events.close()
+    assert [] == list(events)
+
+    async def ask() -> list[str]:
+        client = AsyncClient("https://api.example", engine=awaiting_engine)
+        events = client.stream(stream())
+        await events.aclose()
+        await events.aclose()
+        async with events:
+            return [item async for item in events]
+
+    assert [] == asyncio.run(ask())
+    assert [] == blocking.orders + awaiting_engine.orders
+
+
+def test_an_awaiting_engine_may_read_whole_too() -> None:
+    class Whole:
+        name = "whole"
+
+        async def send(self, order: Any, /) -> Any:
+            fields = {"content-type": "text/event-stream"}
+            return answer(200, content=(event(1) + event(2) + DONE).encode(), headers=fields)
+
+        async def aclose(self) -> None:
+            pass
+
+    async def ask() -> list[str]:
+        async with AsyncClient("https://api.example", engine=Whole()).stream(stream()) as events:
+            first = await anext(events)
+        return [first, *[item async for item in events]]
+
+    assert ["1"] == asyncio.run(ask())
+
+
+# --- what tests of others play with ---
+
+
+def test_a_scripted_stream_that_nobody_reads_in_pieces_comes_whole() -> None:
+    engine = ScriptedEngine([streamed("a", 3.0, "b", broken("cut"), headers={"X-Own": "1"})])
+    response = Client("https://api.example", engine=engine).request("GET", "/")
+
+    assert (b"ab", None, "1") == (response.content, response.pieces, response.headers["x-own"])
+    assert [] == engine.streams
+
+
+def test_a_scripted_silence_needs_no_clock() -> None:
+    engine = ScriptedEngine([streamed(event(1), 5.0, 500.0), streamed(DONE)])
+    client = Client("https://api.example", engine=engine, clock=FakeClock())
+    with client.stream(stream(policy=ResumePolicy(idle=60.0, wait=0.0))) as events:
+        assert "<ScriptedPieces, open>" == repr(engine.streams[0])
+        assert ["1", "bye"] == list(events)
+        assert "<ScriptedPieces, closed>" == repr(engine.streams[0])
+
+
+def test_what_is_handed_over_is_not_shown_in_a_traceback() -> None:
+    from failwell.operations.streams import Came, Deliver
+
+    assert "<Deliver 1 items>" == repr(Deliver([("s3cr3t", "")]))
+    assert "<Came at 1.000>" == repr(Came(1.0, piece=b"s3cr3t"))

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,12 @@ import httpx2
 import pytest
 import trio
 from engine_carriers import ENGINES
-from wire_faults import Faults, gzipped, says
+from wire_faults import Faults, closed_port, gzipped, says
 
 from failwell.call.messages import Broken, Phase, Reason, Response, Send
 from failwell.engines import open_async_engine, open_engine
 from failwell.engines.base import Connections
+from failwell.engines.bodies import BodyError
 
 BROUGHT = [
     ("httpx2", "sync"),
@@ -513,6 +514,132 @@ def test_a_cancelled_read_leaves_no_connection(engines: Engines, opening: Callab
         expected = [b"data: 1\n\n", True, b"", b"data: 2\n\n", None]
         assert expected == engines(story, Connections(max_connections=1))
         assert turns.gone.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        pytest.param(b"HTTP/1.1 503 No\r\ncontent-length: 99\r\n\r\nbusy", Reason.CUT, id="cut"),
+        pytest.param(b"HTTP/1.1 503 No\r\ncontent-length: 2000\r\n\r\n", Reason.TOO_LARGE, id="announced"),
+        pytest.param(
+            b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(b"x" * 2000) + END,
+            Reason.TOO_LARGE,
+            id="too large",
+        ),
+    ],
+)
+def test_an_answer_of_another_status_breaks_as_it_does_for_every_order(
+    engines: Engines, opening: Callable[..., Send], said: bytes, reason: Reason
+) -> None:
+    async def story(engine: Carried) -> Any:
+        return await engine.send(opening(server.url))
+
+    with Faults(says(said)) as server:
+        broken = engines(story, Connections(max_body_bytes=1000))
+
+    assert (Phase.ANSWERED, reason) == (broken.phase, broken.reason)
+
+
+def test_an_answer_of_another_status_that_drips_ends_at_the_deadline(
+    engines: Engines, opening: Callable[..., Send]
+) -> None:
+    async def story(engine: Carried, seconds: float) -> Any:
+        result = await engine.send(opening(server.url, seconds=seconds))
+        return result if result.status is not None else None
+
+    def drip(server: Faults, connection: socket.socket, number: int) -> None:
+        server.read(connection)
+        connection.sendall(b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n")
+        while not server.over.wait(0.01):
+            connection.sendall(chunk(b"."))
+
+    with Faults(drip) as server:
+        broken = patiently(engines, story)
+
+    assert (Phase.ANSWERED, Reason.DEADLINE, 503) == (broken.phase, broken.reason, broken.status)
+
+
+def test_a_head_that_never_comes_ends_at_the_deadline(engines: Engines, opening: Callable[..., Send]) -> None:
+    if engines.drive == "sync" and (engines.brought or engines.name != "httpx"):
+        pytest.skip("it ends at the read timeout: see docs/engines.md")
+
+    async def story(engine: Carried) -> Any:
+        return await engine.send(opening(server.url, seconds=0.3, connect=0.3))
+
+    with Faults(says(stay=True)) as server:
+        broken = engines(story)
+
+    assert Reason.DEADLINE is broken.reason
+
+
+def test_what_was_never_sent_says_so(engines: Engines, opening: Callable[..., Send]) -> None:
+    with closed_port() as port:
+
+        async def story(engine: Carried) -> Any:
+            return [
+                await engine.send(opening(f"http://127.0.0.1:{port}/")),
+                await engine.send(opening("nonsense://x/")),
+                await engine.send(opening(f"http://127.0.0.1:{port}/", seconds=-1.0)),
+            ]
+
+        refused, bad, late = engines(story)
+
+    assert (Phase.NOT_SENT, Reason.REFUSED) == (refused.phase, refused.reason)
+    assert (Phase.NOT_SENT, Reason.BAD_URL) == (bad.phase, bad.reason)
+    assert Reason.DEADLINE is late.reason
+
+
+class Unreadable:
+    """A body that cannot be had."""
+
+    size = 9
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"some"
+        raise BodyError(Reason.SOURCE, "it has changed")
+
+    @property
+    def awaited(self) -> AwaitedUnreadable:
+        return AwaitedUnreadable()
+
+
+class AwaitedUnreadable:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"some"
+        raise BodyError(Reason.SOURCE, "it has changed")
+
+
+def test_a_body_that_cannot_be_had_is_a_broken_attempt(
+    engines: Engines, opening: Callable[..., Send]
+) -> None:
+    """Whoever has the body knows why; the engine says only that it broke."""
+
+    async def story(engine: Carried) -> Any:
+        order = opening(server.url)
+        order.request.method, order.request.content = "POST", Unreadable()
+        return await engine.send(order)
+
+    with Faults(says(stay=True)) as server:
+        assert isinstance(engines(story), Broken)
+
+
+@pytest.mark.parametrize("engines", [k for k in KINDS if k.drive == "sync"], ids=_named)
+def test_ctrl_c_while_reading_leaves_the_place_of_the_connection(
+    engines: Engines, opening: Callable[..., Send], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> bytes:
+        raise KeyboardInterrupt
+
+    async def story(engine: Carried) -> Any:
+        first = await engine.send(opening(server.url))
+        monkeypatch.setattr(first.pieces, "_next", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await engine.read(first)
+        second = await engine.send(opening(server.url, pool=5.0))
+        return await engine.read(first), *await engine.rest(second)
+
+    with Faults(says(HEAD + chunk(b"data: 1\n\n") + END)) as server:
+        assert (b"", b"data: 1\n\n", None) == engines(story, Connections(max_connections=1))
 
 
 def test_a_head_that_does_not_come_breaks_as_it_does_for_every_order(

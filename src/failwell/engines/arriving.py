@@ -31,17 +31,16 @@ class Arriving:
         self._undoing = None if head.coding is None else Undoing(head.coding.decode("latin-1"))
         self._over: bytes | Broken | None = None
 
-    def _next(self) -> bytes | Broken:
-        """The bytes that come next, as received; b"" at the end."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what each engine adds
 
-    def _refused(self, exc: UndecodableError) -> Broken:
-        """How it broke, if its coding is damaged."""
-        raise NotImplementedError
+        def _next(self) -> bytes | Broken:
+            """The bytes that come next, as received; b"" at the end."""
 
-    def _let_go(self) -> None:
-        """Give the connection back, or close it if something is left unread."""
-        raise NotImplementedError
+        def _refused(self, exc: UndecodableError) -> Broken:
+            """How it broke, if its coding is damaged."""
+
+        def _let_go(self) -> None:
+            """Give the connection back, or close it if something is left unread."""
 
     def _interrupted(self) -> None:
         """Give up what Ctrl-C came into."""
@@ -88,17 +87,16 @@ class AwaitedArriving:
         self._undoing = None if head.coding is None else Undoing(head.coding.decode("latin-1"))
         self._over: bytes | Broken | None = None
 
-    async def _next(self) -> bytes | Broken:
-        """The bytes that come next, as received; b"" at the end."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what each engine adds
 
-    def _refused(self, exc: UndecodableError) -> Broken:
-        """How it broke, if its coding is damaged."""
-        raise NotImplementedError
+        async def _next(self) -> bytes | Broken:
+            """The bytes that come next, as received; b"" at the end."""
 
-    async def _let_go(self) -> None:
-        """Give the connection back, or close it if something is left unread."""
-        raise NotImplementedError
+        def _refused(self, exc: UndecodableError) -> Broken:
+            """How it broke, if its coding is damaged."""
+
+        async def _let_go(self) -> None:
+            """Give the connection back, or close it if something is left unread."""
 
     async def read(self) -> bytes | Broken:
         """What came next."""

@@ -34,7 +34,7 @@ from failwell.call.messages import Broken, Phase, Reason, Response, Sleep
 from failwell.call.operation import Operation
 from failwell.contract import effect_of, scrubbed
 from failwell.errors import BadAnswerError, CallError, CallTimeoutError
-from failwell.failure import Failure
+from failwell.failure import Attempt, Failure
 from failwell.operations.resuming import ResumePolicy
 from failwell.operations.streams import Came, Connect, Read
 from failwell.redaction import kept_headers, kept_url
@@ -162,7 +162,7 @@ def download_flow(
 
     while True:
         # 1. Ask for it, or for the rest of it.
-        operation = getting.operation()
+        began, operation = now, getting.operation()
         came = yield Connect(
             operation, getting.tries > 0, _shorter(operation.deadline, until - now), idle, until
         )
@@ -208,7 +208,7 @@ def download_flow(
         delay = policy.delay(breaks, asked, random)
         if now + delay >= until:
             raise getting.timed_out(now) from getting.cause()
-        now = (yield Sleep(delay)).now
+        now = (yield Sleep(delay, getting.attempt(began, now, delay), getting.words())).now
         if now >= until:  # a busy machine sleeps longer than it was asked to
             raise getting.timed_out(now) from getting.cause()
 
@@ -383,6 +383,24 @@ class _Getting:
             self._broken = piece
         else:
             self._broken = Broken(Phase.ANSWERED, Reason.CUT, received=self._received, expected=self._size)
+
+    def attempt(self, began: float, now: float, wait: float) -> Attempt:
+        """How one answer went."""
+        error, broken, response = self._error, self._broken, self._response
+        return Attempt(
+            number=self.tries,
+            start=began - self._began,
+            duration=now - began,
+            outcome=broken.reason.value if broken is not None else "status",
+            status=response.status if response is not None else error.status if error is not None else None,
+            wait=wait,
+        )
+
+    def words(self) -> str:
+        """What went wrong with the last answer."""
+        if self._error is not None:
+            return self._error.headline()
+        return "" if self._broken is None else outcome.words(self._broken)
 
     # --- errors ---
 

@@ -221,18 +221,16 @@ class EventDecoder:
             self._only_data = False
         events: list[ServerSentEvent] = []
         for own, kind, is_event, space, data, other in _EVENTS.findall(text):
-            if not (is_event or other):
-                break  # the end
             if other or (not space and "\n" in data):
                 self.last_event_id = last
                 events += self._read(other or _written(own, kind, data))
                 last = self.last_event_id
-                continue
-            if own:
-                last = own
-            if "\n" in data:
-                data = data.replace("\ndata: ", "\n")
-            events.append(ServerSentEvent(kind or "message", data, own or None, last))
+            elif is_event:
+                if own:
+                    last = own
+                if "\n" in data:
+                    data = data.replace("\ndata: ", "\n")
+                events.append(ServerSentEvent(kind or "message", data, own or None, last))
         self.last_event_id = last
         return events
 
