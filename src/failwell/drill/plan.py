@@ -15,7 +15,7 @@ READ, KEYED, PLAIN = Kind.READ, Kind.KEYED_WRITE, Kind.PLAIN_WRITE
 QUICK = Settings()
 TWO = Settings(attempts=2)
 # Where a timeout is what is rehearsed. Long enough for a busy machine to answer the next try.
-IMPATIENT = Settings(connect=1.0, read=1.0)
+IMPATIENT = Settings(connect=2.5, read=2.5)
 DEADLINE = 2.0
 # Faults of a certificate: the client has to be told which authority to trust.
 CERTIFICATES = (Action.UNTRUSTED, Action.EXPIRED, Action.WRONG_HOST)
