@@ -261,6 +261,19 @@ def test_clients_can_share_a_breaker() -> None:
     assert caught.value.retry_after == pytest.approx(7.0)
 
 
+def test_a_patient_call_waits_for_an_open_circuit() -> None:
+    breaker = Breaker(BreakerPolicy(min_attempts=1, open_for=7.0, wait=30.0))
+    clock = FakeClock(START)
+    engine = ScriptedEngine([answer(500), answer(200, USAGE)], clock)
+    told: dict[str, Any] = {"base_url": BASE, "clock": clock, "breaker": breaker, "max_retries": 0}
+    with ScopixSync(KEY, engine=engine, **told) as client:
+        with pytest.raises(ServerError):
+            client.usage()
+        assert client.usage().plan == "pro"
+
+    assert clock.sleeps == [pytest.approx(7.0)]
+
+
 def test_without_a_breaker_every_call_is_made() -> None:
     clock = FakeClock(START)
     engine = ScriptedEngine(repeat(answer(500)), clock)

@@ -365,6 +365,14 @@ def test_a_rate_limit_has_its_four_facts_from_the_body_where_there_are_no_header
     assert (error.retry_after, error.limit, error.remaining, error.reset) == (7, 60, 0, 1_800_000_000)
 
 
+def test_a_wait_is_written_into_the_body_for_whoever_reads_no_headers() -> None:
+    error = RateLimitError("Slowly.", retry_after=7)
+    answer = CONTRACT.encode(error)
+
+    assert json.loads(answer.body)["error"]["details"] == {"retry_after": 7.0}
+    assert answer.headers["retry-after"] == "7"
+
+
 @pytest.mark.parametrize("odd", [True, "soon", -1, 1e12, None])
 def test_a_wait_in_the_body_that_is_none_is_ignored(odd: Any) -> None:
     assert decoded(429, refusal("RATE_LIMIT", retry_after=odd)).retry_after is None
