@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictograph_caller import RED, png, png_of
 
+from failwell_sandbox.image_headers import MOST_SIDE, read_image_header
 from failwell_sandbox.pictograph.annotations import AnnotationsError, validated
 from failwell_sandbox.pictograph.coco import CocoFile
 from failwell_sandbox.pictograph.files import Files
-from failwell_sandbox.pictograph.image_headers import MOST_SIDE, read_image_header
 
 NUMBERS = st.integers() | st.floats() | st.integers(0, 20) | st.just(10**400)
 JSON: st.SearchStrategy[Any] = st.recursive(

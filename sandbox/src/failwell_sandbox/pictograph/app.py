@@ -30,11 +30,8 @@ were made, so that a cursor stays where it is whatever is added. Images, models 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import logging
-import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -47,7 +44,7 @@ from starlette.responses import FileResponse, Response
 
 from failwell.answer import Answer
 from failwell.errors import CallError
-from failwell.failure import Failure, FieldError
+from failwell.failure import Failure
 from failwell.service import (
     Debit,
     Endpoints,
@@ -70,9 +67,10 @@ from failwell_sandbox.answers import json_answer, loaded, moment, respond
 from failwell_sandbox.child import ChildFailedError, result_of
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.effects import carry_out, level_of
+from failwell_sandbox.image_headers import ImageHeader, read_image_header
+from failwell_sandbox.parameters import announced_digest, digest_field, invalid, is_name, paging
 from failwell_sandbox.pictograph.annotations import AnnotationsError, validated
-from failwell_sandbox.pictograph.files import Files, Incoming, Kind
-from failwell_sandbox.pictograph.image_headers import ImageHeader, read_image_header
+from failwell_sandbox.pictograph.files import Files
 from failwell_sandbox.pictograph.jobs import WORK, Jobs
 from failwell_sandbox.pictograph.tables import (
     AUTO_ANNOTATIONS,
@@ -86,6 +84,7 @@ from failwell_sandbox.pictograph.tables import (
     SCHEMA,
     Table,
 )
+from failwell_sandbox.stored_files import Incoming
 from pictograph.contract import CONTRACT
 from pictograph.exceptions import ConflictError, NotFoundError, PaymentRequiredError
 
@@ -319,7 +318,7 @@ class Pictograph:
                 log.warning("could not sweep: %s", exc)
             await asyncio.sleep(SWEEP_EVERY)
 
-    def _known(self, kind: Kind, names: Collection[str]) -> Collection[str]:
+    def _known(self, kind: str, names: Collection[str]) -> Collection[str]:
         """Those of some files that have a row. On a thread of its own."""
         table = {"images": "images", "models": "models", "exports": "jobs"}[kind]
         places = ", ".join("?" * len(names))
@@ -359,7 +358,7 @@ class Pictograph:
         """The dataset of a name, in exactly this case."""
         name = request.query_params.get("name")
         if not name:
-            raise _invalid(("query", "name"), "Field required", "missing")
+            raise invalid(("query", "name"), "Field required", "missing")
         return respond(json_answer(DATASETS.shown(await self._named(exchange_of(request).tenant, name))))
 
     async def get_dataset(self, request: Request) -> Response:
@@ -409,7 +408,7 @@ class Pictograph:
         exchange = exchange_of(request)
         dataset_id = request.path_params["dataset_id"]
         name, folder = _name_of_file(request), _folder(request)
-        announced = _digest(request)
+        announced = announced_digest(request)
         await self._found(DATASET_ROWS, exchange.tenant, dataset_id)
         # Better told before the file is sent than after.
         await self._check_free(dataset_id, folder, name)
@@ -488,7 +487,7 @@ class Pictograph:
         image = IMAGES.shown(await self._found(IMAGES, tenant, image_id))
         return self._file("images", image_id, image["content_type"], image["sha256"])
 
-    def _file(self, kind: Kind, name: str, media_type: str, sha256: str) -> Response:
+    def _file(self, kind: str, name: str, media_type: str, sha256: str) -> Response:
         path = self.files.path(kind, name)
         if not path.is_file():  # deleted a moment ago
             raise self.service.error(
@@ -499,7 +498,7 @@ class Pictograph:
             media_type=media_type,
             headers={
                 "etag": f'"{sha256}"',
-                "content-digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
+                "content-digest": digest_field(sha256),
                 # What strangers have sent is not to be taken for a page.
                 "x-content-type-options": "nosniff",
             },
@@ -605,7 +604,7 @@ class Pictograph:
         dataset = DATASET_ROWS.shown(await self._found(DATASET_ROWS, exchange.tenant, dataset_id))
         source = DATASETS.shown(await self._found(DATASETS, exchange.tenant, new.source_dataset_id))
         if source["id"] == dataset["id"]:
-            raise _invalid(
+            raise invalid(
                 ("body", "source_dataset_id"), "A dataset is not imported into itself.", "same_dataset"
             )
         facts = {
@@ -647,9 +646,7 @@ class Pictograph:
         export = EXPORTS.shown(rows[0])
         self._check_completed(export)
         if not export["annotation_count"]:
-            raise _invalid(
-                ("body", "export_name"), "Nothing is annotated in this export.", "nothing_to_learn"
-            )
+            raise invalid(("body", "export_name"), "Nothing is annotated in this export.", "nothing_to_learn")
         facts = {
             "export_id": export["id"], "export_name": export["name"], "pipeline_type": new.pipeline_type,
             "config": new.config.model_dump(),
@@ -701,7 +698,7 @@ class Pictograph:
         except ChildFailedError as exc:
             if exc.code not in ("not_decodable", "too_large_to_decode"):
                 raise
-            raise _invalid(("body", "image_id"), str(exc), exc.code) from exc
+            raise invalid(("body", "image_id"), str(exc), exc.code) from exc
         return respond(json_answer({"model_id": model_id, "image_id": asked.image_id, **found}))
 
     # --- batch auto-annotation ---
@@ -728,7 +725,7 @@ class Pictograph:
                 if row[1] != dataset["id"]:
                     raise self._missing(IMAGES, image_id)
         if not image_ids or len(image_ids) > 10_000:
-            raise _invalid(
+            raise invalid(
                 ("body", "image_ids"), "A batch has 1 to 10000 images: name them, if there are more.",
                 "too_long" if image_ids else "nothing_to_annotate",
             )  # fmt: skip
@@ -829,7 +826,7 @@ class Pictograph:
 
     async def credits(self, request: Request) -> Response:
         """What was bought and spent, line by line."""
-        limit, after = _paging(request)
+        limit, after = paging(request)
         entries = await self.database.store.entries(
             exchange_of(request).tenant, "credits", after=after, most=limit + 1
         )
@@ -880,7 +877,7 @@ class Pictograph:
         return row
 
     async def _page(self, request: Request, table: Table, **also: str) -> Response:
-        limit, after = _paging(request)
+        limit, after = paging(request)
         wanted = also | {
             name: request.query_params[name] for name in table.filters if name in request.query_params
         }
@@ -971,40 +968,22 @@ def _inserted(db: Connection, table: Table, tenant: str, made: str) -> Sequence[
 def _checked(file: Incoming, announced: bytes) -> ImageHeader:
     """What kind of image a file is, if it is one, and the one that was announced. Blocks."""
     if not file.size:
-        raise _invalid(("body",), "The file is empty.", "empty")
+        raise invalid(("body",), "The file is empty.", "empty")
     if file.digest() != announced:
-        raise _invalid(("header", "content-digest"), "The digest is that of another file.", "digest_mismatch")
+        raise invalid(("header", "content-digest"), "The digest is that of another file.", "digest_mismatch")
     with file.path.open("rb") as opened:
         header = read_image_header(opened)
     if header is None:
-        raise _invalid(("body",), "This is no PNG, JPEG, GIF, BMP or WebP image.", "not_an_image")
+        raise invalid(("body",), "This is no PNG, JPEG, GIF, BMP or WebP image.", "not_an_image")
     return header
-
-
-# RFC 9530, section 2: a dictionary of byte sequences. Others than SHA-256 may stand beside it.
-_SHA256 = re.compile(r"(?:^|,)[ \t]*sha-256[ \t]*=[ \t]*:([A-Za-z0-9+/=]*):[ \t]*(?:$|[,;])")
-
-
-def _digest(request: Request) -> bytes:
-    """The SHA-256 that the file is said to have."""
-    where = ("header", "content-digest")
-    said = request.headers.get("content-digest")
-    if said is None:
-        raise _invalid(where, "Field required", "missing")
-    found = _SHA256.search(said)
-    with suppress(binascii.Error):
-        digest = base64.b64decode(found[1], validate=True) if found else b""
-        if len(digest) == 32:
-            return digest
-    raise _invalid(where, "A digest is sha-256=:<base64 of 32 bytes>:", "malformed")
 
 
 def _name_of_file(request: Request) -> str:
     name = request.query_params.get("name")
     if name is None:
-        raise _invalid(("query", "name"), "Field required", "missing")
-    if not _is_name(name):
-        raise _invalid(
+        raise invalid(("query", "name"), "Field required", "missing")
+    if not is_name(name):
+        raise invalid(
             ("query", "name"), "A name has 1 to 255 printable characters, and no slash.", "name_not_usable"
         )
     return name
@@ -1012,35 +991,12 @@ def _name_of_file(request: Request) -> str:
 
 def _folder(request: Request) -> str:
     folder = request.query_params.get("folder", "")
-    if folder and not (len(folder) <= 500 and all(map(_is_name, folder.split("/")))):
-        raise _invalid(
+    if folder and not (len(folder) <= 500 and all(map(is_name, folder.split("/")))):
+        raise invalid(
             ("query", "folder"), "A folder is names with one slash between each two, such as a/b.",
             "name_not_usable",
         )  # fmt: skip
     return folder
-
-
-def _is_name(name: str) -> bool:
-    return (
-        0 < len(name) <= 255 and name.isprintable() and name not in (".", "..") and not set("/\\") & set(name)
-    )
-
-
-def _paging(request: Request) -> tuple[int, int]:
-    """The page's size and where it begins: above this row."""
-    return _integer(request, "limit", 100, 1, 1000), _integer(request, "cursor", 0, 0, 2**62)
-
-
-def _integer(request: Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-        words = (
-            "This is no cursor of ours." if name == "cursor" else f"{name} is a number from {least} to {most}"
-        )
-        raise _invalid(("query", name), words, "out_of_range")
-    return int(text)
 
 
 def _if_match(request: Request) -> int | None:
@@ -1054,7 +1010,3 @@ def _if_match(request: Request) -> int | None:
 
 def _nothing(body: bytes) -> Nothing:
     return json_body(Nothing)(body) if body else Nothing()
-
-
-def _invalid(path: tuple[str | int, ...], message: str, code: str) -> RefusedRequest:
-    return RefusedRequest(Refusal("validation_failed", fields=(FieldError(path, message, code),)))

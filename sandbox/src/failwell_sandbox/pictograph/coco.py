@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from failwell_sandbox.pictograph.files import Incoming
+from failwell_sandbox.stored_files import Incoming
 
 Ring = Sequence[Mapping[str, float]]
 

@@ -29,7 +29,8 @@ from failwell_sandbox.child import SILENCE, Child, ChildFailedError
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.pictograph.annotations import AnnotationsError, validated
 from failwell_sandbox.pictograph.coco import CocoFile
-from failwell_sandbox.pictograph.files import Files, Incoming
+from failwell_sandbox.pictograph.files import Files
+from failwell_sandbox.stored_files import Incoming
 from failwell_sandbox.worker import Worker
 
 log = logging.getLogger("failwell_sandbox")

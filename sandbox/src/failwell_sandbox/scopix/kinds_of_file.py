@@ -6,7 +6,7 @@ import codecs
 import io
 from typing import Literal
 
-from failwell_sandbox.pictograph.image_headers import read_image_header
+from failwell_sandbox.image_headers import read_image_header
 
 FileKind = Literal["image", "document", "video"]
 
