@@ -33,7 +33,6 @@ from failwell.call.retry import RetryPolicy
 from failwell.clock import SystemClock
 from failwell.contract import SAFE_METHODS, STANDARD, Contract, effect_of, scrubbed
 from failwell.downloading import afetch, fetch
-from failwell.downloading import afetch, fetch
 from failwell.engines import open_async_engine, open_engine
 from failwell.engines.base import Connections
 from failwell.engines.bodies import Body, body_of
@@ -48,7 +47,6 @@ from failwell.errors import (
 from failwell.failure import Failure
 from failwell.headers import http_date, rate_limit, request_id
 from failwell.operations.batches import Batch
-from failwell.operations.downloads import Download
 from failwell.operations.downloads import Download
 from failwell.operations.parts import Means, PartUpload, part_steps
 from failwell.operations.polling import Look, Looked, Poll, poll_flow
@@ -692,8 +690,6 @@ class Client:
             return self._poll(order, crew)
         if isinstance(order, Download):
             return fetch(self, order, setup.within(order.policy.deadline, crew))
-        if isinstance(order, Download):
-            return fetch(self, order, setup.within(order.policy.deadline, crew))
         if isinstance(order, Batch):
             self._together(setup.batch_crew(order, crew))
             return order.result
@@ -1045,8 +1041,6 @@ class AsyncClient:
             return setup.parsed(order, call, await self._run(call, order.scope, crew))
         if isinstance(order, Poll):
             return await self._poll(order, crew)
-        if isinstance(order, Download):
-            return await afetch(self, order, setup.within(order.policy.deadline, crew))
         if isinstance(order, Download):
             return await afetch(self, order, setup.within(order.policy.deadline, crew))
         if isinstance(order, Batch):

@@ -35,9 +35,11 @@ class Arriving:
 
         def _next(self) -> bytes | Broken:
             """The bytes that come next, as received; b"" at the end."""
+            ...
 
         def _refused(self, exc: UndecodableError) -> Broken:
             """How it broke, if its coding is damaged."""
+            ...
 
         def _let_go(self) -> None:
             """Give the connection back, or close it if something is left unread."""
@@ -91,9 +93,11 @@ class AwaitedArriving:
 
         async def _next(self) -> bytes | Broken:
             """The bytes that come next, as received; b"" at the end."""
+            ...
 
         def _refused(self, exc: UndecodableError) -> Broken:
             """How it broke, if its coding is damaged."""
+            ...
 
         async def _let_go(self) -> None:
             """Give the connection back, or close it if something is left unread."""
