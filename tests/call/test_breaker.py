@@ -94,8 +94,8 @@ def test_what_failed_before_does_not_count_after_it_closed() -> None:
     assert one.state == "closed"
 
 
-def test_probes_that_fail_double_the_pause_up_to_its_limit() -> None:
-    one = opened(open_for=5.0, max_open_for=15.0)
+def test_probes_that_fail_make_the_pause_longer_up_to_its_limit() -> None:
+    one = opened(open_for=5.0, growth=2.0, max_open_for=15.0)
     now, pauses = 100.0, []
     for _ in range(4):
         now += one.admit(now)
@@ -224,6 +224,8 @@ def test_a_circuit_closed_while_somebody_asked_admits() -> None:
         {"min_attempts": 0},
         {"window": 0},
         {"open_for": 0},
+        {"growth": 0.9},
+        {"growth": nan},
         {"max_open_for": 1},
         {"max_open_for": nan},
     ],

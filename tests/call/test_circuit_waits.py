@@ -94,7 +94,7 @@ def test_of_200_callers_that_do_not_wait_none_is_sent_and_all_are_told_when_to_c
 
 
 def test_each_probe_that_fails_is_one_attempt_whoever_waits() -> None:
-    crowd = Crowd(opened(wait=60.0), took=0.5, recovers=OPENED + 20.0)
+    crowd = Crowd(opened(wait=60.0, growth=2.0), took=0.5, recovers=OPENED + 20.0)
     probes = [at for at in crowd.sent if at < OPENED + 20.0]
 
     assert probes == pytest.approx([105.0, 115.5])  # 5 s, then 10 s after the failure; then 20 s

@@ -583,7 +583,7 @@ def test_a_failed_probe_opens_again_for_longer() -> None:
     error = failed(play(flow(circuit=one, now=6.0), [answer(503)], now=6.0))
 
     assert error.failure.stopped == "circuit_open"
-    assert one.admit(6.0) == 10.0
+    assert one.admit(6.0) == 7.5
 
 
 def test_a_call_from_before_the_outage_that_is_cancelled_does_not_free_the_probes_place() -> None:

@@ -19,6 +19,7 @@ process decides for itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from threading import Lock
 
 from failwell.errors import UsageError
@@ -60,7 +61,8 @@ class BreakerPolicy:
         failure_ratio: Share of attempts in the window that must fail.
         window: Seconds that are looked back upon.
         min_attempts: Attempts in the window below which nothing is concluded.
-        open_for: Seconds until the first probe. Doubles with every probe that fails.
+        open_for: Seconds until the first probe.
+        growth: What the pause is multiplied with for each probe that fails; 1.0 keeps it.
         max_open_for: Seconds: the longest pause.
         wait: Seconds that a call waits in all, within its deadline, for a circuit to close, before it is
             refused. 0.0: it is refused at once, and told when to come back. Who waits looks again when
@@ -69,12 +71,17 @@ class BreakerPolicy:
 
     Raises:
         UsageError: a number is out of its range.
+
+    Source:
+        docs/storm.md. A pause that doubles may last as long again as the outage did; with these numbers
+        clients are back a few seconds after the service, however long that was away.
     """
 
     failure_ratio: float = 0.5
-    window: float = 10.0
+    window: float = 5.0
     min_attempts: int = 10
-    open_for: float = 5.0
+    open_for: float = 2.0
+    growth: float = 1.5
     max_open_for: float = 60.0
     wait: float = 0.0
 
@@ -83,6 +90,8 @@ class BreakerPolicy:
             raise UsageError(f"failure_ratio is {self.failure_ratio}; it is a share, above 0 and up to 1")
         if self.min_attempts < 1 or not self.window > 0 or not self.open_for > 0:
             raise UsageError("min_attempts is 1 or more; window and open_for are seconds above 0")
+        if not 1 <= self.growth < inf:
+            raise UsageError(f"growth is {self.growth}; it is 1 or more")
         if not self.max_open_for >= self.open_for:
             raise UsageError(f"max_open_for is {self.max_open_for}; it is at least open_for, {self.open_for}")
         if not self.wait >= 0:
@@ -245,7 +254,7 @@ class Circuit:
             if probe:
                 self._probing = False
                 if failed:
-                    self._pause = min(self._pause * 2, self._policy.max_open_for)
+                    self._pause = min(self._pause * self._policy.growth, self._policy.max_open_for)
                     self._open_until = now + self._pause
                     self._happened_locked("reopen")
                 else:
