@@ -51,7 +51,9 @@ def classes() -> tuple[type[Error], ...]:
     left: list[type[Error]] = [Error]
     while left:
         cls = left.pop(0)
-        if cls.__module__.partition(".")[0] in PACKAGES:
+        # What the drill's self-test plants is wrong on purpose.
+        is_planted = cls.__module__.startswith("failwell.drill.selftest.")
+        if cls.__module__.partition(".")[0] in PACKAGES and not is_planted:
             found[cls] = None
         left += cls.__subclasses__()
     return tuple(found)
