@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from scopix_caller import CHUNK, Scopix, faults_of, is_refusal, movie, parts_of
 from scopix.errors import (
     QuotaExceededError,
     ResourceNotFoundError,
+    ServerError,
     ValidationError,
     VideoAnalysisError,
     VideoUploadError,
@@ -127,6 +129,30 @@ def test_parts_that_make_another_video_are_not_taken(scopix: Scopix) -> None:
     assert scopix("POST", f"/v1/videos/{media_id}/complete", WHOLE).status in (200, 201), "it can be mended"
     late = scopix.send_chunk(media_id, 1, parts_of(DATA)[0])
     is_refusal(late, 409, VideoUploadError, "VIDEO_UPLOAD_ERROR", reason="upload_completed")
+
+
+def test_a_part_that_the_disk_has_lost_is_no_fault_of_who_sent_it(scopix: Scopix) -> None:
+    media_id, before = begun(scopix), parts_in(scopix)
+    for number, part in enumerate(parts_of(DATA), start=1):
+        scopix.send_chunk(media_id, number, part)
+    damaged = next(iter(parts_in(scopix) - before))
+    (scopix.service._storage.files / "parts" / damaged).write_bytes(b"damaged")
+
+    is_refusal(scopix("POST", f"/v1/videos/{media_id}/complete", WHOLE), 500, ServerError, "SERVER_ERROR")
+    scopix.made("DELETE", f"/v1/videos/{media_id}")
+
+
+def test_who_completes_a_video_at_the_same_time_gets_the_same(scopix: Scopix) -> None:
+    media_id = begun(scopix, f"{uuid4()}.mp4")
+    for number, part in enumerate(parts_of(DATA), start=1):
+        scopix.send_chunk(media_id, number, part)
+    with ThreadPoolExecutor(6) as pool:
+        path = f"/v1/videos/{media_id}/complete"
+        done = list(pool.map(lambda _: scopix("POST", path, WHOLE), range(6)))
+
+    assert {each.status for each in done} <= {200, 201}, [each.body for each in done]
+    assert {said(each)["id"] for each in done} == {media_id}
+    assert scopix.service.effects(kind="video.uploaded", name=said(done[0])["name"]) == 1
 
 
 def test_an_equal_video_takes_no_space(scopix: Scopix) -> None:

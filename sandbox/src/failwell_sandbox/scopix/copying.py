@@ -15,9 +15,9 @@ from failwell_sandbox.child import Child, ChildFailedError, result_of
 from failwell_sandbox.database import Connection
 from failwell_sandbox.job_queue import Job, JobFailedError, JobQueue
 from failwell_sandbox.parameters import is_name
-from failwell_sandbox.scopix.accounts import OverQuotaError
+from failwell_sandbox.scopix.accounts import OverQuotaError, account_of
 from failwell_sandbox.scopix.core import FILES, Core
-from failwell_sandbox.scopix.files import MOST_BYTES, Stored, insert_file
+from failwell_sandbox.scopix.files import MOST_AT_ONCE, MOST_BYTES, Stored, insert_file
 from failwell_sandbox.scopix.kinds_of_file import LOOKED_AT, kind_by_content, kind_by_name
 from failwell_sandbox.scopix.looking import WORK, Looking
 from failwell_sandbox.scopix.places import environment, place_of
@@ -87,11 +87,12 @@ class Copying:
         with ExitStack() as stack:
             files = {each["path"]: stack.enter_context(self._core.files.begin()) for each in some}
             versions = {each["path"]: each["version"] for each in some}
+            account = await account_of(self._core.database, job.tenant)
+            # What has no space is refused at the end; an equal file needs none.
+            most = min(MOST_BYTES, max(account.most_bytes - account.used_bytes, 0) + MOST_AT_ONCE)
             task = {
                 "kind": "fetch", "place": place,
-                "files": [
-                    {"path": path, "to": str(file.path), "most": MOST_BYTES} for path, file in files.items()
-                ],
+                "files": [{"path": path, "to": str(file.path), "most": most} for path, file in files.items()],
             }  # fmt: skip
             async with Child(WORK, task, environment=environment()) as child:
                 for path in files:

@@ -12,6 +12,7 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -290,9 +291,7 @@ class VideoHandlers:
         upload = self._upload_in(rows, media_id)
         parts = [_Part(*row) for row in await self.core.database.read(_PARTS, media_id)]
         if upload.file_id is not None:
-            # An equal file that was there before may have been taken for another kind.
-            row = await self.core.found(FILE_ROWS, tenant, upload.file_id)
-            return respond(json_answer(VIDEOS.shown(row)))
+            return await self._completed(tenant, upload.file_id)
         self._check_open(upload, "complete", len(parts))
         if len(parts) < upload.chunk_count:
             missing = sorted(set(range(1, upload.chunk_count + 1)) - {part.number for part in parts})
@@ -304,11 +303,16 @@ class VideoHandlers:
             try:
                 await self._put_together(file, parts)
             except FileNotFoundError:
+                rows = await self.core.database.read(_UPLOAD, tenant, media_id)
+                now = self._upload_in(rows, media_id)
+                if now.file_id is not None:  # somebody else has put them together meanwhile
+                    return await self._completed(tenant, now.file_id)
                 raise self._broken(
                     upload, "complete", "chunk_replaced", "A part was replaced meanwhile.", len(parts)
                 ) from None
             sha256 = file.digest().hex()
             if sha256 != asked.sha256 or upload.sha256 not in (None, sha256):
+                await asyncio.to_thread(self._check_disk, parts)
                 raise self._broken(
                     upload, "complete", "digest_mismatch", "The parts make another file than was announced.",
                     len(parts),
@@ -365,15 +369,21 @@ class VideoHandlers:
 
     def _write(self, file: Incoming, parts: Sequence[_Part], over: threading.Event) -> None:
         for part in parts:
-            checked = hashlib.sha256()
             with self.core.files.path(PARTS, part.stored).open("rb", buffering=0) as opened:
                 while not over.is_set() and (piece := opened.read(PIECE)):
-                    checked.update(piece)
                     file.write(piece)
-            if over.is_set():
-                return
-            if checked.hexdigest() != part.sha256:
-                raise OSError(f"part {part.number} on the disk is not what was stored")
+
+    def _check_disk(self, parts: Sequence[_Part]) -> None:
+        """Whether it is our disk that has other bytes than were stored, and not who sent them. Blocks."""
+        for part in parts:
+            with suppress(FileNotFoundError), self.core.files.path(PARTS, part.stored).open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() != part.sha256:
+                    raise OSError(f"part {part.number} on the disk is not what was stored")
+
+    async def _completed(self, tenant: str, file_id: str) -> Response:
+        # An equal file that was there before may have been taken for another kind.
+        row = await self.core.found(FILE_ROWS, tenant, file_id)
+        return respond(json_answer(VIDEOS.shown(row)))
 
     # --- what both have in common ---
 
