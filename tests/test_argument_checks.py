@@ -53,7 +53,10 @@ REFUSED: list[tuple[Callable[[Arguments], Any], str]] = [
     (lambda c: c.text("name", "", empty=False), "name is empty"),
     (lambda c: c.text("name", " \n", empty=False), "name is empty"),
     (lambda c: c.text("name", "long", longest=3), "name has 4 characters; it has 3 or less"),
-    (lambda c: c.texts("names", ["one", "long"], longest=3), r"names\[1\] has 4 characters; it has 3 or less"),
+    (
+        lambda c: c.texts("names", ["one", "long"], longest=3),
+        r"names\[1\] has 4 characters; it has 3",
+    ),
     (lambda c: c.whole("limit", 0, least=1, most=100), "limit is 0; it is 1 to 100"),
     (lambda c: c.whole("limit", 101, least=1, most=100), "limit is 101; it is 1 to 100"),
     (lambda c: c.whole("version", 0, least=1), "version is 0; it is 1 or more"),
