@@ -20,6 +20,7 @@ from sandbox_caller import Caller, said, until
 from scopix_caller import CHUNK, Scopix, events_of, movie, parts_of
 
 import failwell_sandbox
+from failwell_sandbox import stored_files
 
 # A service in a process of its own, which says where it listens and lives until it is killed.
 SERVE = """
@@ -79,6 +80,26 @@ def files_in(state: Path, kind: str) -> list[Path]:
 
 
 # --- uploads ---
+
+
+def test_a_file_that_a_sweep_takes_away_before_it_is_locked_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, locked = stored_files.Files(tmp_path, ["any"]), stored_files._locked
+    swept: list[int] = []
+
+    def late(fd: int) -> bool:
+        if not swept:
+            monkeypatch.setattr(stored_files, "_locked", locked)
+            swept.append(files.sweep(lambda kind, names: []))
+        return locked(fd)
+
+    monkeypatch.setattr(stored_files, "_locked", late)
+    with files.begin() as file:
+        assert swept == [1]
+        file.write(b"x")
+        file.keep("any", "kept")
+    assert (tmp_path / "any" / "kept").read_bytes() == b"x"
 
 
 def test_an_upload_that_a_crash_breaks_off_takes_no_space_and_its_file_is_swept(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ class Incoming:
         while True:
             self.path = folder / "incoming" / secrets.token_hex(16)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            if _locked(self._fd):
+            if _locked(self._fd) and os.fstat(self._fd).st_nlink:
                 return
-            # A sweep was faster, and takes it away.
+            # A sweep was faster: it takes it away, or has done so and let go of the lock.
             os.close(self._fd)
 
     def __enter__(self) -> Self:
