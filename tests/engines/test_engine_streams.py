@@ -564,7 +564,7 @@ def test_a_head_that_never_comes_ends_at_the_deadline(engines: Engines, opening:
         pytest.skip("it ends at the read timeout: see docs/engines.md")
 
     async def story(engine: Carried) -> Any:
-        return await engine.send(opening(server.url, seconds=0.3, connect=0.3))
+        return await engine.send(opening(server.url, seconds=0.3))
 
     with Faults(says(stay=True)) as server:
         broken = engines(story)
