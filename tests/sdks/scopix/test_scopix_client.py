@@ -227,7 +227,7 @@ def test_a_service_that_keeps_failing_is_left_alone() -> None:
 
     assert len(engine.requests) == 10
     assert caught.value.code == "CIRCUIT_OPEN"
-    assert caught.value.retry_after == pytest.approx(5.0)
+    assert caught.value.retry_after == pytest.approx(BreakerPolicy().open_for)
     assert caught.value.effect is failwell.Effect.NOT_SENT
 
 
