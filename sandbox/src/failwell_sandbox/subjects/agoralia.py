@@ -48,7 +48,7 @@ class AgoraliaSubject(SandboxSubject):
     retried = frozenset({429, 500, 502, 503, 504})
     logger = "agoralia.transport"
     path = "/api/v1"
-    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012
+    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012  # read, never changed
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
         make: Any = Agoralia if mode == "sync" else AsyncAgoralia

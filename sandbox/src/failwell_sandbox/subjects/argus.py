@@ -37,7 +37,7 @@ class ArgusSubject(SandboxSubject):
     retried = frozenset({429, 500, 502, 503, 504})
     logger = "argus"
     path = "/v1"
-    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": NO_JOBS}  # noqa: RUF012
+    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": NO_JOBS}  # noqa: RUF012  # read, never changed
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
         make: Any = Argus if mode == "sync" else AsyncArgus

@@ -46,7 +46,7 @@ class Kneo(SandboxSubject):
     contract = errors.CONTRACT
     exceptions = exported(errors)
     retried = RetryPolicy().statuses
-    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012
+    without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012  # read, never changed
     logger = "kneo_client.transport"
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
