@@ -196,8 +196,7 @@ class VideoHandlers:
     async def list_chunks(self, request: Request) -> Response:
         """Which parts of a video are there."""
         tenant, media_id = exchange_of(request).tenant, request.path_params["media_id"]
-        upload = self._upload_in(await self.core.database.read(_UPLOAD, tenant, media_id), media_id)
-        parts = [_Part(*row) for row in await self.core.database.read(_PARTS, media_id)]
+        upload, parts = await self._upload_and_parts(tenant, media_id)
         said = {
             "media_id": media_id, "state": "uploading" if upload.file_id is None else "completed",
             "file_id": upload.file_id, "filename": upload.name, "size": upload.size,
@@ -275,6 +274,11 @@ class VideoHandlers:
                 upload, "chunk_upload", "digest_mismatch", f"The digest is not that of part {number}.", there
             )
 
+    async def _upload_and_parts(self, tenant: str, media_id: str) -> tuple[_Upload, list[_Part]]:
+        # The parts first: they go when the video is complete, and then its row says so.
+        parts = [_Part(*row) for row in await self.core.database.read(_PARTS, media_id)]
+        return self._upload_in(await self.core.database.read(_UPLOAD, tenant, media_id), media_id), parts
+
     async def _parts_of(self, media_id: str) -> int:
         rows = await self.core.database.read("SELECT count(*) FROM chunks WHERE upload_id = ?", media_id)
         return int(rows[0][0])
@@ -287,9 +291,7 @@ class VideoHandlers:
         asked: Whole = exchange.input
         tenant, media_id = exchange.tenant, request.path_params["media_id"]
         await self.core.check_paid(tenant)
-        rows = await self.core.database.read(_UPLOAD, tenant, media_id)
-        upload = self._upload_in(rows, media_id)
-        parts = [_Part(*row) for row in await self.core.database.read(_PARTS, media_id)]
+        upload, parts = await self._upload_and_parts(tenant, media_id)
         if upload.file_id is not None:
             return await self._completed(tenant, upload.file_id)
         self._check_open(upload, "complete", len(parts))
