@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictograph_caller import png, png_of
 from scopix_caller import movie, pdf
@@ -28,6 +28,11 @@ WORDS = st.lists(
 )
 
 
+def patient(examples: int) -> settings:
+    """So many examples, however slow the machine makes them."""
+    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hostile")
@@ -36,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- documents ---
 
 
-@settings(max_examples=300, deadline=None)
+@patient(150)
 @given(TEXT | WORDS.map("".join))
 def test_a_text_is_in_its_passages_but_for_what_is_blank(text: str) -> None:
     documents = pytest.importorskip("failwell_sandbox.scopix.documents", reason="needs the extra `scopix`")
@@ -50,7 +55,7 @@ def test_a_text_is_in_its_passages_but_for_what_is_blank(text: str) -> None:
     assert text[end:].strip() == ""
 
 
-@settings(max_examples=150, deadline=None)
+@patient(150)
 @given(st.sampled_from([b"", b"%PDF-1.4\n", pdf("Owls hunt.")[:300]]), st.binary(max_size=400), st.booleans())
 def test_any_bytes_are_a_document_or_none(folder: Path, start: bytes, rest: bytes, is_pdf: bool) -> None:
     documents = pytest.importorskip("failwell_sandbox.scopix.documents", reason="needs the extra `scopix`")
@@ -100,7 +105,7 @@ def test_what_is_no_image_or_a_bomb_is_not_decoded(folder: Path, data: bytes, co
     assert refused.value.code == code
 
 
-@settings(max_examples=150, deadline=None)
+@patient(150)
 @given(st.binary(max_size=200), st.integers(0, 120), st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP"]))
 def test_an_image_with_any_bytes_in_it_is_described_or_none(
     folder: Path, middle: bytes, at: int, kind: str
@@ -146,7 +151,7 @@ def test_a_video_that_is_cut_is_analysed_as_far_as_it_goes_or_refused(folder: Pa
 # --- questions ---
 
 
-@settings(max_examples=60, deadline=None)
+@patient(60)
 @given(TEXT | st.text(alphabet="\"'()*:^+-{}ANDORNEAR_ \0\ud800", max_size=60))
 def test_any_question_can_be_asked(folder: Path, question: str) -> None:
     search = Search(folder / "any.db")
@@ -161,7 +166,7 @@ def test_any_question_can_be_asked(folder: Path, question: str) -> None:
     assert search.find("acme", "owls", None, 5) == []
 
 
-@settings(max_examples=100, deadline=None)
+@patient(100)
 @given(TEXT)
 def test_an_answer_is_the_sum_of_its_parts(question: str) -> None:
     parts = answer_to(question, [], {})
@@ -173,7 +178,7 @@ def test_an_answer_is_the_sum_of_its_parts(question: str) -> None:
 # --- names and hosts ---
 
 
-@settings(max_examples=200, deadline=None)
+@patient(150)
 @given(st.text(max_size=30), st.binary(max_size=60))
 def test_any_file_is_of_some_kind_or_none(name: str, start: bytes) -> None:
     for found in (kind_by_name(name), kind_by_content(start, whole=True)):
