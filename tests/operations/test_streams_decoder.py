@@ -70,7 +70,7 @@ def as_specified(stream: bytes) -> tuple[list[Facts], str, int | None]:
 
 # File in the `eventsource` folder of the web-platform-tests; what the service sends; each event's
 # type, data and last id. Left out is what needs a browser: origins, workers, readyState, credentials,
-# globals. What is about a connection, and not about its bytes, is in tests/client/test_streams.py.
+# globals. What is about a connection, and not about its bytes, is in tests/client/test_read_streams.py.
 WEB_PLATFORM = [
     ("eventsource-onmessage", b"data: data\n\n", [("message", "data", "")]),
     ("event-data", b"data:msg\ndata:msg\n\n:\nfalsefield:msg\n\nfalsefield:msg\nData:data\n\ndata\n\n"
