@@ -289,8 +289,10 @@ def test_workers_are_killed_and_every_write_of_both_sdks_has_one_effect(kind: st
         try:
             with ThreadPoolExecutor(6) as pool:
                 begun = time.monotonic()
-                # At least so long that several are killed, however fast the machine.
-                while (time.monotonic() - begun < 8 or len(killed) < 2) and len(made) < 600:
+                # As long as it takes to kill several, however many are written meanwhile.
+                while (took := time.monotonic() - begun) < 120 and (
+                    len(killed) < 2 or (took < 8 and len(made) < 600)
+                ):
                     batch = [str(uuid4()) for _ in range(12)]
                     made.update(zip(batch, pool.map(lambda name: _write(sandbox, name), batch), strict=True))
         finally:
