@@ -39,7 +39,8 @@ from failwell.errors import ConfigurationError
 from failwell.redaction import kept_url
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import AsyncIterator, Generator
+    from typing import Any, Self
 
     from failwell.call.messages import Request, Send, Streamed, Timeouts
     from failwell.engines.base import Connections
@@ -206,7 +207,7 @@ class _Family:
         if body.size is not None:
             builder = builder.header("content-length", str(body.size))
         # Now, while it is of this try: Rust's thread may ask for the first piece when that is over.
-        return builder.body_stream(body.awaited if self._awaits else iter(body))
+        return builder.body_stream(_Pieces(body) if self._awaits else iter(body))
 
     def _begin(self, answer: Any, request: Request) -> int | Broken | None:
         """The bytes of body that `answer` announces, None if it does not say; how it breaks at once."""
@@ -542,6 +543,62 @@ def _opened(
     except UndecodableError as exc:
         return _refused(answer, exc.reason, str(exc))
     return response
+
+
+class _Pieces:
+    """
+    The pieces of a body, as Rust asks for them under asyncio.
+
+    It may let go of the piece it waits for and ask again, or never wait for one it asked for. So a
+    piece comes in a task of its own, and is kept until somebody has it; a generator would refuse to
+    be asked twice at once.
+    """
+
+    __slots__ = ("_coming", "_pieces")
+
+    def __init__(self, body: Streamed) -> None:
+        self._pieces = aiter(body.awaited)
+        self._coming: asyncio.Task[bytes] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> _Next:
+        return _Next(self)
+
+    async def next(self) -> bytes:
+        """The next piece; b"" at the end."""
+        if self._coming is None:
+            self._coming = asyncio.create_task(_or_end(self._pieces))
+            self._coming.add_done_callback(_retrieved)
+        piece = await asyncio.shield(self._coming)
+        self._coming = None
+        return piece
+
+
+class _Next:
+    """Asks when it is awaited, and not before: a coroutine that never is would be warned of."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pieces: _Pieces) -> None:
+        self._pieces = pieces
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        piece = yield from self._pieces.next().__await__()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+
+async def _or_end(pieces: AsyncIterator[bytes]) -> bytes:
+    return await anext(pieces, b"")
+
+
+def _retrieved(task: asyncio.Task[bytes]) -> None:
+    """An error that nobody waits for any more is no news: the try is over."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _span(seconds: float) -> timedelta:
