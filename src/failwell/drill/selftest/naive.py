@@ -256,6 +256,8 @@ class _OneCall:
         except ValueError as exc:
             connection.close()
             return _Outcome(Failure(**facts, reason="too_large"), exc)
+        finally:
+            response.close()  # it holds the socket of a connection that is not kept
         self.client.keep(connection)
         return self._understood(Answer(response.status, response.getheaders(), content), facts)
 
@@ -273,7 +275,6 @@ class _OneCall:
                 raise TimeoutError
         if response.length:
             raise IncompleteRead(content, response.length)
-        response.close()
         return content
 
     def _understood(self, answer: Answer, facts: dict[str, Any]) -> _Outcome:
