@@ -401,11 +401,21 @@ def _contract(retry: bool | None) -> Contract:
 
 
 @pytest.mark.parametrize(("status", "retry", "tries"), [(500, False, 1), (409, True, 2), (500, None, 2)])
-def test_the_contract_has_the_first_word_on_trying_again(status: int, retry: bool | None, tries: int) -> None:
-    said = answer(status, headers={"x-should-retry": "false" if retry else "true"})
+def test_the_contract_says_what_a_service_that_invites_does_not(
+    status: int, retry: bool | None, tries: int
+) -> None:
+    said = answer(status, headers={} if retry else {"x-should-retry": "true"})
     played = play(flow(contract=_contract(retry)), [said, answer(200)])
 
     assert len(played.requests) == tries
+
+
+@pytest.mark.parametrize("retry", [True, False, None])
+def test_a_service_that_says_no_is_not_asked_again_whatever_the_contract_says(retry: bool | None) -> None:
+    said = answer(500, headers={"x-should-retry": "false"})
+    error = failed(play(flow(contract=_contract(retry)), [said]))
+
+    assert (len(error.attempts), error.failure.stopped) == (1, "not_retryable")
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-should-retry": "true"}, {"retry-after": "1"}])

@@ -333,9 +333,12 @@ def _wanted(
         if failure.status is not None and failure.status >= 300:
             return failure.status in retry.statuses
         return failure.retryable
+    said = header_facts.should_retry(result.headers)
+    # A service that says no has tried already, behind itself: each layer that asks again multiplies.
+    if said is False:
+        return False
     if ruled is not None:
         return ruled
-    said = header_facts.should_retry(result.headers)
     if said is not None:
         return said
     # A body can say that a 429 is a spent quota, or that a 403 is a full minute.
