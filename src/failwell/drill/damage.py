@@ -99,7 +99,7 @@ def _bad_gzip(_: Fault, status: int, headers: Headers, content: bytes) -> bytes:
 def _replaced(fault: Fault, status: int, headers: Headers, content: bytes) -> bytes:
     other = {name.lower().encode("ascii"): value.encode("latin-1") for name, value in fault.headers.items()}
     kept = [(name, value) for name, value in headers if name.lower() not in other]
-    return head(status, [*kept, *other.items()], len(fault.body)) + fault.body
+    return head(fault.status or status, [*kept, *other.items()], len(fault.body)) + fault.body
 
 
 _MADE: dict[Action, Callable[[Fault, int, Headers, bytes], bytes]] = {

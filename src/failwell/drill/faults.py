@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -43,6 +43,7 @@ class Action(str, Enum):
     EXPIRED = "the certificate has expired"
     WRONG_HOST = "the certificate is another host's"
     SLOW_NAME = "the look-up of the name takes long"
+    NO_NAME_SERVER = "the name server has no answer for now"
     GARBAGE = "the answer is not HTTP"
     ANSWER = "a gateway answers in the service's place"
     DRIP = "the answer trickles"
@@ -51,11 +52,12 @@ class Action(str, Enum):
     LATE = "the answer is sent after the client has left"
     LARGE_HEADER = "a header of 200 kB"
     LARGE_BODY = "the answer is larger than any client takes"
+    ENDLESS = "the answer has no end"
     REPLACE = "something in between puts another body in the answer's place"
     CUT_GZIP = "the compressed body is cut, its length is right"
     BAD_GZIP = "the compressed body is damaged"
     INFLATE = "a small compressed body becomes a huge one"
-    EARLY_HINTS = "a 103 comes before the answer"
+    INTERIM = "an interim answer comes before the answer"
     TWICE = "the answer is sent twice"
     TRAILING = "more bytes follow than were announced"
 
@@ -94,7 +96,10 @@ class Fault:
         retry_date: Seconds from now for a `Retry-After` that is a date, made when it is sent.
         until_close: Whether the answer's end is the connection's, and nothing says its length.
         leads_to: Where a redirect leads: "self", or "elsewhere", which is another origin.
+        lasts: Seconds from the first time it acts on an operation, after which it does no more; None
+            for as often as it is planned.
         clock_skew: Seconds by which the gateway's clock, its `Date` and that date, is ahead.
+        row: Its number in the list of faults (`fault_list.py`); 0 if it is of your own making.
     """
 
     name: str
@@ -114,6 +119,8 @@ class Fault:
     clock_skew: float = 0.0
     until_close: bool = False
     leads_to: str = ""
+    lasts: float | None = None
+    row: int = 0
 
     @property
     def on_connection(self) -> bool:
@@ -170,47 +177,60 @@ def always(fault: Fault) -> Schedule:
 
 def dns() -> Fault:
     """The host is `*.invalid`, which no resolver may know (RFC 6761, section 6.4)."""
-    return Fault("unknown name", Action.UNKNOWN_NAME, Moment.NAME, Faithful.KERNEL)
+    return Fault("unknown name", Action.UNKNOWN_NAME, Moment.NAME, Faithful.KERNEL, row=1)
 
 
 def slow_dns(seconds: float) -> Fault:
     """The look-up is held up in this process, before the resolver is asked: no resolver is slow on demand."""
-    return Fault("slow name", Action.SLOW_NAME, Moment.NAME, Faithful.SIMULATED, gap=seconds)
+    return Fault("slow name", Action.SLOW_NAME, Moment.NAME, Faithful.SIMULATED, gap=seconds, row=2)
+
+
+def servfail() -> Fault:
+    """
+    The look-up fails for now (`EAI_AGAIN`, what a resolver makes of SERVFAIL), raised in this process
+    before the resolver is asked: no name server fails on demand.
+    """
+    return Fault("name server fails", Action.NO_NAME_SERVER, Moment.NAME, Faithful.SIMULATED, row=2)
 
 
 def refuse() -> Fault:
     """The port is taken, so that nobody else can take it, and nobody listens on it."""
-    return Fault("refused", Action.REFUSE, Moment.CONNECT, Faithful.KERNEL)
+    return Fault("refused", Action.REFUSE, Moment.CONNECT, Faithful.KERNEL, row=3)
 
 
 def syn_unanswered() -> Fault:
     """The listener's backlog is full: Linux drops the SYN, others refuse it."""
-    return Fault("SYN unanswered", Action.IGNORE, Moment.CONNECT, Faithful.KERNEL, platform="linux")
+    return Fault("SYN unanswered", Action.IGNORE, Moment.CONNECT, Faithful.KERNEL, platform="linux", row=4)
 
 
 def tls_plaintext() -> Fault:
     """A server that speaks HTTP where TLS is expected."""
-    return Fault("plain text on the TLS port", Action.PLAIN_TEXT, Moment.HANDSHAKE)
+    return Fault("plain text on the TLS port", Action.PLAIN_TEXT, Moment.HANDSHAKE, row=5)
 
 
 def tls_untrusted() -> Fault:
     """A certificate for the right host by an authority nobody knows, made for this run."""
-    return Fault("untrusted certificate", Action.UNTRUSTED, Moment.HANDSHAKE)
+    return Fault("untrusted certificate", Action.UNTRUSTED, Moment.HANDSHAKE, row=6)
 
 
 def tls_expired() -> Fault:
     """A certificate by an authority that the client trusts, expired last year."""
-    return Fault("expired certificate", Action.EXPIRED, Moment.HANDSHAKE)
+    return Fault("expired certificate", Action.EXPIRED, Moment.HANDSHAKE, row=6)
 
 
 def tls_wrong_host() -> Fault:
     """A certificate by an authority that the client trusts, for another host."""
-    return Fault("another host's certificate", Action.WRONG_HOST, Moment.HANDSHAKE)
+    return Fault("another host's certificate", Action.WRONG_HOST, Moment.HANDSHAKE, row=6)
+
+
+def tls_close() -> Fault:
+    """The client's hello is read, and the connection is closed without a word."""
+    return Fault("closed in the TLS handshake", Action.FIN, Moment.HANDSHAKE, Faithful.KERNEL, row=5)
 
 
 def tls_stall() -> Fault:
     """The client's hello is read and never answered."""
-    return Fault("TLS handshake stalls", Action.SILENCE, Moment.HANDSHAKE)
+    return Fault("TLS handshake stalls", Action.SILENCE, Moment.HANDSHAKE, row=5)
 
 
 # --- sent, nothing back ----------------------------------------------------------------------
@@ -218,27 +238,29 @@ def tls_stall() -> Fault:
 
 def fin_before_answer() -> Fault:
     """The request is read; the connection is closed without a byte."""
-    return Fault("FIN, no answer", Action.FIN, Moment.REQUEST, Faithful.KERNEL)
+    return Fault("FIN, no answer", Action.FIN, Moment.REQUEST, Faithful.KERNEL, row=8)
 
 
 def rst_before_answer() -> Fault:
     """The request is read; the connection is reset (`SO_LINGER` 0)."""
-    return Fault("RST, no answer", Action.RST, Moment.REQUEST, Faithful.KERNEL)
+    return Fault("RST, no answer", Action.RST, Moment.REQUEST, Faithful.KERNEL, row=9)
 
 
 def silence() -> Fault:
     """The request is read; nothing happens until the client gives up."""
-    return Fault("silence", Action.SILENCE, Moment.REQUEST, Faithful.KERNEL)
+    return Fault("silence", Action.SILENCE, Moment.REQUEST, Faithful.KERNEL, row=7)
 
 
 def fin_on_reuse() -> Fault:
     """The second request of a kept connection is read; then it is closed."""
-    return Fault("FIN on a reused connection", Action.FIN, Moment.REQUEST, Faithful.KERNEL, reused_only=True)
+    return Fault(
+        "FIN on a reused connection", Action.FIN, Moment.REQUEST, Faithful.KERNEL, reused_only=True, row=28
+    )
 
 
 def idle_close() -> Fault:
     """The answer is passed on whole; the connection is closed before it is used again."""
-    return Fault("closed while idle", Action.FIN, Moment.IDLE, Faithful.KERNEL)
+    return Fault("closed while idle", Action.FIN, Moment.IDLE, Faithful.KERNEL, row=27)
 
 
 def lose_answer(by: Action = Action.FIN) -> Fault:
@@ -249,22 +271,22 @@ def lose_answer(by: Action = Action.FIN) -> Fault:
         by: FIN, RST or SILENCE.
     """
     how = {Action.FIN: "FIN", Action.RST: "RST", Action.SILENCE: "silence"}[by]
-    return Fault(f"answer lost after commit, {how}", by, Moment.ANSWERED, Faithful.KERNEL)
+    return Fault(f"answer lost after commit, {how}", by, Moment.ANSWERED, Faithful.KERNEL, row=29)
 
 
 def late_answer() -> Fault:
     """The service does what it was asked; its answer is sent when the client has given up."""
-    return Fault("answer after the client left", Action.LATE, Moment.ANSWERED, Faithful.KERNEL)
+    return Fault("answer after the client left", Action.LATE, Moment.ANSWERED, Faithful.KERNEL, row=30)
 
 
 def crash_at_work() -> Fault:
     """The service's process is killed (SIGKILL) while it works on the request; another takes its place."""
-    return Fault("service killed at work", Action.CRASH, Moment.WORK, Faithful.KERNEL)
+    return Fault("service killed at work", Action.CRASH, Moment.WORK, Faithful.KERNEL, row=31)
 
 
 def crash_after_commit() -> Fault:
     """The service does what it was asked; its process is killed, and the answer never arrives."""
-    return Fault("service killed after commit", Action.CRASH, Moment.ANSWERED, Faithful.KERNEL)
+    return Fault("service killed after commit", Action.CRASH, Moment.ANSWERED, Faithful.KERNEL, row=31)
 
 
 # --- damaged answers -------------------------------------------------------------------------
@@ -272,12 +294,19 @@ def crash_after_commit() -> Fault:
 
 def garbage() -> Fault:
     """Bytes that are no HTTP, then the end."""
-    return Fault("not HTTP", Action.GARBAGE, Moment.REQUEST)
+    body = b"\x16\x03\x01 220 smtp.example ESMTP ready\r\n\r\n"
+    return Fault("not HTTP", Action.GARBAGE, Moment.REQUEST, body=body, row=11)
+
+
+def bad_status_line() -> Fault:
+    """An answer whose status is no number, otherwise in order; then the end."""
+    body = b"HTTP/1.1 OK 200\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    return Fault("bad status line", Action.GARBAGE, Moment.REQUEST, body=body, row=11)
 
 
 def cut_in_headers(by: Action = Action.FIN) -> Fault:
     """The service's answer stops in the middle of a header line."""
-    return Fault("cut in the headers", by, Moment.HEADERS)
+    return Fault("cut in the headers", by, Moment.HEADERS, row=10)
 
 
 def cut_body(after_bytes: int | None = None, by: Action = Action.FIN) -> Fault:
@@ -288,52 +317,60 @@ def cut_body(after_bytes: int | None = None, by: Action = Action.FIN) -> Fault:
         after_bytes: Bytes of body passed on; None for half.
         by: FIN or RST.
     """
-    return Fault(f"body cut, {by.name}", by, Moment.BODY, after_bytes=after_bytes)
+    row = 14 if by is Action.RST else 13
+    return Fault(f"body cut, {by.name}", by, Moment.BODY, after_bytes=after_bytes, row=row)
 
 
 def cut_chunked(after_bytes: int | None = None) -> Fault:
     """The service's answer in chunks, without the last one."""
-    return Fault("chunks cut", Action.FIN, Moment.BODY, after_bytes=after_bytes, chunked=True)
+    return Fault("chunks cut", Action.FIN, Moment.BODY, after_bytes=after_bytes, chunked=True, row=15)
 
 
 def bad_chunk(after_bytes: int | None = None) -> Fault:
     """The service's answer in chunks, the second with a length that is no number."""
-    return Fault("bad chunk length", Action.BAD_CHUNK, Moment.BODY, after_bytes=after_bytes, chunked=True)
+    return Fault(
+        "bad chunk length", Action.BAD_CHUNK, Moment.BODY, after_bytes=after_bytes, chunked=True, row=15
+    )
 
 
 def cut_until_close() -> Fault:
     """The service's answer without a length, as HTTP/1.0 had it: half of it, then the end."""
-    return Fault("cut, no length announced", Action.FIN, Moment.BODY, until_close=True)
+    return Fault("cut, no length announced", Action.FIN, Moment.BODY, until_close=True, row=16)
 
 
 def stall() -> Fault:
     """The service's answer stops in the middle of its body, and the connection stays."""
-    return Fault("body stalls", Action.SILENCE, Moment.BODY, Faithful.KERNEL)
+    return Fault("body stalls", Action.SILENCE, Moment.BODY, Faithful.KERNEL, row=17)
 
 
 def large_header() -> Fault:
     """The service's answer with one header of 200 kB more."""
-    return Fault("200 kB header", Action.LARGE_HEADER, Moment.HEADERS)
+    return Fault("200 kB header", Action.LARGE_HEADER, Moment.HEADERS, row=12)
 
 
 def large_body() -> Fault:
     """An answer that announces a gigabyte, and begins to send it."""
-    return Fault("body of 1 GB announced", Action.LARGE_BODY, Moment.HEADERS)
+    return Fault("body of 1 GB announced", Action.LARGE_BODY, Moment.HEADERS, row=22)
+
+
+def endless_body() -> Fault:
+    """An answer in chunks that goes on until the client ends the connection."""
+    return Fault("body without end", Action.ENDLESS, Moment.HEADERS, row=22)
 
 
 def inflated_body() -> Fault:
     """An answer in chunks whose 80 kB are 80 MB when the compression is undone."""
-    return Fault("80 kB that are 80 MB", Action.INFLATE, Moment.HEADERS)
+    return Fault("80 kB that are 80 MB", Action.INFLATE, Moment.HEADERS, row=22)
 
 
 def cut_gzip() -> Fault:
     """The service's answer compressed, half of it, with the Content-Length of that half."""
-    return Fault("compressed body cut", Action.CUT_GZIP, Moment.HEADERS)
+    return Fault("compressed body cut", Action.CUT_GZIP, Moment.HEADERS, row=19)
 
 
 def bad_gzip() -> Fault:
     """The service's answer compressed, some bytes of it turned over."""
-    return Fault("compressed body damaged", Action.BAD_GZIP, Moment.HEADERS)
+    return Fault("compressed body damaged", Action.BAD_GZIP, Moment.HEADERS, row=19)
 
 
 def replaced(body: bytes, content_type: str = "application/json", *, name: str) -> Fault:
@@ -346,7 +383,8 @@ def replaced(body: bytes, content_type: str = "application/json", *, name: str) 
         name: For tables.
     """
     headers = {"Content-Type": content_type}
-    return Fault(name, Action.REPLACE, Moment.HEADERS, headers=headers, body=body)
+    row = 21 if content_type == "application/json" else 20
+    return Fault(name, Action.REPLACE, Moment.HEADERS, headers=headers, body=body, row=row)
 
 
 # --- surprises on the connection -------------------------------------------------------------
@@ -354,28 +392,34 @@ def replaced(body: bytes, content_type: str = "application/json", *, name: str) 
 
 def early_hints() -> Fault:
     """`103 Early Hints` (RFC 8297) before the service's answer."""
-    return Fault("103 before the answer", Action.EARLY_HINTS, Moment.HEADERS)
+    headers = {"Link": "</style.css>; rel=preload"}
+    return Fault("103 before the answer", Action.INTERIM, Moment.HEADERS, status=103, headers=headers, row=23)
+
+
+def unasked_continue() -> Fault:
+    """`100 Continue` to a client that did not wait for it (RFC 9110, section 15.2.1), before the answer."""
+    return Fault("100, unasked", Action.INTERIM, Moment.HEADERS, status=100, row=23)
 
 
 def unasked_upgrade() -> Fault:
     """`101 Switching Protocols` to a client that asked for none."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    return Fault("101, unasked", Action.ANSWER, Moment.REQUEST, status=101, headers=headers)
+    return Fault("101, unasked", Action.ANSWER, Moment.REQUEST, status=101, headers=headers, row=23)
 
 
 def answered_twice() -> Fault:
     """The service's answer, and at once the same again: whoever keeps the connection reads it next."""
-    return Fault("answer sent twice", Action.TWICE, Moment.HEADERS)
+    return Fault("answer sent twice", Action.TWICE, Moment.HEADERS, row=25)
 
 
 def trailing_bytes() -> Fault:
     """The service's answer, and twenty bytes more than its Content-Length says."""
-    return Fault("more bytes than announced", Action.TRAILING, Moment.HEADERS)
+    return Fault("more bytes than announced", Action.TRAILING, Moment.HEADERS, row=26)
 
 
 def drip(gap: float, pieces: int = 20) -> Fault:
     """The service's answer in `pieces`, `gap` seconds before each."""
-    return Fault("drip", Action.DRIP, Moment.BODY, pieces=pieces, gap=gap)
+    return Fault("drip", Action.DRIP, Moment.BODY, pieces=pieces, gap=gap, row=18)
 
 
 # --- a gateway in front ----------------------------------------------------------------------
@@ -416,6 +460,7 @@ def answer(
         body=page.encode(),
         retry_date=retry_date,
         clock_skew=clock_skew,
+        row=36 if clock_skew else 35 if status == 429 else 37,
     )
 
 
@@ -424,10 +469,38 @@ def redirect(status: int, leads_to: str = "self") -> Fault:
     A gateway in front sends the client elsewhere; the service is not asked.
 
     Args:
-        status: 301, 302, 307 or 308.
-        leads_to: "self" for the same address, "elsewhere" for another origin on this machine.
+        status: 300 to 308.
+        leads_to: "self" for the same address, "elsewhere" for another origin on this machine, "" for
+            nowhere: there is no `Location`.
     """
-    where = "to another origin" if leads_to == "elsewhere" else "to itself"
+    where = {"self": "to itself", "elsewhere": "to another origin", "": "to nowhere"}[leads_to]
     return Fault(
-        f"{status} {where}", Action.ANSWER, Moment.REQUEST, status=status, leads_to=leads_to, body=b"moved\n"
+        f"{status} {where}",
+        Action.ANSWER,
+        Moment.REQUEST,
+        status=status,
+        leads_to=leads_to,
+        body=b"moved\n",
+        row=24,
     )
+
+
+def see_other() -> Fault:
+    """
+    The service does what it was asked; a 303 says where to look at it (RFC 9110, section 15.4.4).
+    """
+    headers = {"Location": "/elsewhere"}
+    return Fault("303, done", Action.REPLACE, Moment.HEADERS, status=303, headers=headers, row=24)
+
+
+def outage(seconds: float, status: int = 503, headers: Mapping[str, str] | None = None) -> Fault:
+    """
+    A gateway answers in the service's place for `seconds` from the first request on; then it does no more.
+
+    Args:
+        seconds: How long, from when the fault first acts on an operation.
+        status: 503 for an outage, 429 for a quota that is spent until its window ends.
+        headers: Beside `Content-Type`, `Content-Length` and `Date`, such as `Retry-After`.
+    """
+    name = f"{status} for {seconds:g} s"
+    return replace(answer(status, headers, name=name), lasts=seconds, row=37)

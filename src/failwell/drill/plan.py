@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from failwell.drill.faults import Action, Schedule
+from failwell.drill.faults import Action, Fault, Schedule
 from failwell.drill.subject import Cause, Kind, Mode, Settings
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect
@@ -129,6 +129,12 @@ class Scenario:
     quiet: float = 0.0
     crowd: int = 1
     modes: tuple[Mode, ...] | None = None
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Every fault that is planned, for the call and for those before and after it."""
+        steps = (*self.before, *self.after)
+        return (*self.schedule.all, *(fault for step in steps for fault in step.schedule.all))
 
     @property
     def alone(self) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from failwell import errors
 from failwell.drill import faults
-from failwell.drill.faults import always, once, times
-from failwell.drill.plan import KEYED, NOT_APPLIED, PLAIN, READ, UNKNOWN, Expect, Scenario, short
-from failwell.drill.subject import Subject
+from failwell.drill.faults import Schedule, always, once, times
+from failwell.drill.plan import APPLIED, KEYED, NOT_APPLIED, PLAIN, READ, UNKNOWN, Expect, Scenario, short
+from failwell.drill.subject import Settings, Subject
 
 # What failwell's flow follows before it takes a chain for a loop.
 MOST_REDIRECTS = 5
@@ -39,6 +39,14 @@ def redirected() -> Iterator[Scenario]:
         once(faults.redirect(302, "elsewhere")),
         replace(moved, error=errors.AuthenticationError, status=401, requests=2),
     )
+    for status, how in ((302, "without saying where"), (300, "with a choice"), (304, "as not modified")):
+        yield Scenario(
+            f"S37-{status}-nowhere",
+            f"A read is answered with {status}, {how}: that is no result",
+            READ,
+            always(faults.redirect(status, "")),
+            replace(moved, status=status),
+        )
     for status, kind in ((301, KEYED), (302, PLAIN), (307, KEYED), (308, PLAIN)):
         known = status != 302  # some services answer so when it is done
         yield Scenario(
@@ -48,6 +56,13 @@ def redirected() -> Iterator[Scenario]:
             always(faults.redirect(status)),
             replace(moved, status=status, claim=NOT_APPLIED if known else UNKNOWN, effects=frozenset({0})),
         )
+    yield Scenario(
+        "S39-303-keyed",
+        "A write is done, and answered with where to look at it: that is not followed",
+        KEYED,
+        always(faults.see_other()),
+        replace(moved, status=303, claim=APPLIED, effects=frozenset({1})),
+    )
 
 
 def statuses(subject: Subject) -> Iterator[Scenario]:
@@ -88,6 +103,30 @@ def statuses(subject: Subject) -> Iterator[Scenario]:
             proves=_PAGE if status == 502 else (),
         )
     yield from _limits(subject)
+    yield from _outages(subject)
+
+
+def _outages(subject: Subject) -> Iterator[Scenario]:
+    """S41: a service that is away for a time, and one that comes back by degrees."""
+    if 503 not in subject.retried:
+        return
+    yield Scenario(
+        "S41-outage",
+        "503 for a while, by the clock: tried again until the service is back",
+        KEYED,
+        always(faults.outage(0.3)),
+        Expect(requests=2, at_least=True, effects=frozenset({1})),
+        Settings(attempts=12, backoff=0.4, max_backoff=0.4),
+    )
+    degrees = {1: faults.fin_before_answer(), 2: faults.answer(503), 3: faults.cut_body()}
+    yield Scenario(
+        "S41-ramp",
+        "The service comes back by degrees: closed, 503, an answer cut, well",
+        KEYED,
+        Schedule(degrees),
+        Expect(requests=4, effects=frozenset({1})),
+        Settings(attempts=5),
+    )
 
 
 # A 502 comes with a page of the gateway's own, which is no JSON.
@@ -150,6 +189,14 @@ def _limits(subject: Subject) -> Iterator[Scenario]:
             once(faults.answer(429, headers, name=f"429, {said}")),
             Expect(requests=2, wait_at_least=1.0, wait_at_most=4.0),
         )
+    full = faults.outage(1.0, 429, {"Retry-After": "1"})
+    yield Scenario(
+        "S42-quota",
+        "The quota is spent until its window ends, and says so: tried again when it has",
+        KEYED,
+        always(full),
+        Expect(requests=2, wait_at_least=1.0, wait_at_most=4.0, effects=frozenset({1})),
+    )
     yield Scenario(
         "S42-503",
         "503 asking for a second",

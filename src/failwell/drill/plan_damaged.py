@@ -76,6 +76,9 @@ def _as_promised(number: str, how: str, fault: Fault, reason: str = "format") ->
 
 DAMAGES = (
     Damage("S15", "no HTTP at all", faults.garbage(), UNKNOWN, _NO_HTTP, done=False),
+    Damage(
+        "S15-status", "one whose status is no number", faults.bad_status_line(), UNKNOWN, _NO_HTTP, done=False
+    ),
     Damage("S16", "cut inside its headers", faults.cut_in_headers(), UNKNOWN, _CUT | _NO_HTTP),
     replace(
         _as_promised("S17", "one with a header of 200 kB", faults.large_header(), "too_large"), claim=_EITHER
@@ -105,6 +108,11 @@ DAMAGES = (
             "S27-inflated", "larger than allowed, once unpacked", faults.inflated_body(), "too_large"
         ),
         settings=UNHURRIED,
+    ),
+    replace(
+        _as_promised("S27-endless", "without an end", faults.endless_body(), "too_large"),
+        settings=UNHURRIED,
+        max_bytes=80 << 20,
     ),
     _as_promised(
         "S28",
@@ -189,6 +197,13 @@ def surprised() -> Iterator[Scenario]:
             "A 103 comes before the answer",
             kind,
             once(faults.early_hints()),
+            Expect(effects=frozenset() if kind is READ else done),
+        )
+        yield Scenario(
+            f"S33-100-{short(kind)}",
+            "A 100 comes before the answer, and the client did not wait for it",
+            kind,
+            once(faults.unasked_continue()),
             Expect(effects=frozenset() if kind is READ else done),
         )
     upgraded = Expect(errors.BadAnswerError, reasons=frozenset({"not_http"}))

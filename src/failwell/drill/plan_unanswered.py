@@ -50,6 +50,13 @@ def unconnected() -> Iterator[Scenario]:
         ),
         replace(TWO, connect=0.4),
     )
+    yield Scenario(
+        "S01-servfail",
+        "The name server has no answer for now",
+        KEYED,
+        always(faults.servfail()),
+        replace(lost, reasons=frozenset({"dns"}), tries=3),
+    )
     for kind in (KEYED, PLAIN):
         yield Scenario(
             f"S02-{short(kind)}",
@@ -111,6 +118,13 @@ def unconnected() -> Iterator[Scenario]:
         always(faults.tls_stall()),
         replace(late, elapsed=(0.7, 4.0)),
         slow,
+    )
+    yield Scenario(
+        "S07-closed",
+        "The connection is closed in the TLS handshake",
+        KEYED,
+        always(faults.tls_close()),
+        replace(lost, reasons=frozenset({"tls"}), tries=1),
     )
 
 

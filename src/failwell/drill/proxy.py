@@ -38,6 +38,8 @@ SERVICE_TIMEOUT = 30.0  # seconds for the service to answer the proxy
 # Long enough for a client to read what was sent before it meets the damage: what it can know by
 # then is part of what is rehearsed, and must not depend on which bytes shared a packet.
 BEFORE_DAMAGE = 0.05
+# Without an end means: more than any client takes of one answer.
+ENDLESS_BYTES = 1 << 30
 # Seconds between two looks at what nobody tells.
 LOOK = 0.05
 # What is wrong with a certificate; the handshake is otherwise the ordinary one.
@@ -94,6 +96,7 @@ class FaultProxy:
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
         self._fillers: list[socket.socket] = []
+        self._since: dict[tuple[str, str], float] = {}  # when what lasts for a time began
         self._tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> FaultProxy:
@@ -223,6 +226,8 @@ class FaultProxy:
                 self._fire_locked(len(tries), fault)
         if fault is not None and fault.action is Action.SLOW_NAME:
             self._stop.wait(fault.gap)
+        if fault is not None and fault.action is Action.NO_NAME_SERVER:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     def _fire_locked(self, number: int, fault: Fault) -> None:
         self.journal.fired.append((self._operation, number, fault.name))
@@ -327,7 +332,7 @@ class FaultProxy:
         sock.recv(65536)  # the client's hello; unread bytes would turn the FIN into a reset
         if fault.action is Action.PLAIN_TEXT:
             sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        else:
+        elif fault.action is not Action.FIN:
             self._wait_for_the_client_to_leave(sock)
         return False
 
@@ -404,7 +409,7 @@ class FaultProxy:
             )
             record.requests += 1
             fault = self._schedule.at(wire.number)
-            if fault is not None and fault.on_connection:
+            if fault is not None and (fault.on_connection or self._is_over_locked(fault, wire.arrived)):
                 fault = None
             if fault is not None:
                 wire.fault = fault.name
@@ -414,6 +419,12 @@ class FaultProxy:
         if fault.moment is Moment.IDLE and found.get(b"connection", b"").lower() == b"close":
             return wire, None  # the client closes by itself: there is no idle time to act in
         return wire, fault
+
+    def _is_over_locked(self, fault: Fault, now: float) -> bool:
+        """Whether `fault` lasts for a time, and that time has passed since it first met the operation."""
+        if fault.lasts is None:
+            return False
+        return now - self._since.setdefault((self._operation, fault.name), now) >= fault.lasts
 
     def _fired(self, wire: WireRequest, fault: Fault) -> None:
         wire.fired = True
@@ -490,11 +501,8 @@ class FaultProxy:
         content: bytes,
     ) -> None:
         """Pass the service's answer on with something wrong from its head on."""
-        if fault.action in (Action.EARLY_HINTS, Action.TWICE, Action.TRAILING):
-            hints = h11.InformationalResponse(
-                status_code=103, headers=[("Link", "</style.css>; rel=preload")]
-            )
-            early = reader.send(hints) or b"" if fault.action is Action.EARLY_HINTS else b""
+        if fault.action in (Action.INTERIM, Action.TWICE, Action.TRAILING):
+            early = _interim(reader, fault) if fault.action is Action.INTERIM else b""
             whole = _whole(reader, wire.method, status, headers, content)
             more = {Action.TWICE: whole, Action.TRAILING: b"\n" * 20}.get(fault.action, b"")
             # In one write: what comes later might come too late to be read.
@@ -505,12 +513,24 @@ class FaultProxy:
             second = beginning.index(b"\r\n", beginning.index(b"\r\n") + 2)
             self._send(sock, wire, beginning[: second + 6])
             self._end(sock, wire, fault.action)
+        elif fault.action is Action.ENDLESS:
+            self._go_on_without_end(sock, wire, status, headers)
         else:
             self._send(sock, wire, damaged(fault, status, headers, content))
             if fault.action is not Action.LARGE_HEADER:  # which nobody reads to its end
-                wire.status = status
+                wire.status = fault.status or status
             # The client has to end it: whoever waits for a gigabyte waits until its deadline.
             self._end(sock, wire, Action.SILENCE if fault.action is Action.LARGE_BODY else Action.FIN)
+
+    def _go_on_without_end(
+        self, sock: socket.socket, wire: WireRequest, status: int, headers: Headers
+    ) -> None:
+        self._send(sock, wire, head(status, headers, None))
+        wire.status = status
+        blanks = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        while wire.bytes_out < ENDLESS_BYTES and not self._stop.is_set():
+            self._send(sock, wire, blanks)
+        wire.end = "FIN"
 
     def _instead_of_the_service(
         self, sock: socket.socket, reader: h11.Connection, wire: WireRequest, fault: Fault
@@ -519,7 +539,7 @@ class FaultProxy:
         if fault.action is Action.ANSWER:
             self._answer_for_the_service(sock, reader, wire, fault)
         elif fault.action is Action.GARBAGE:
-            self._send(sock, wire, b"\x16\x03\x01 220 smtp.example ESMTP ready\r\n\r\n")
+            self._send(sock, wire, fault.body)
             self._end(sock, wire, Action.FIN)
         else:
             self._end(sock, wire, fault.action)
@@ -676,6 +696,12 @@ def _has_left(sock: socket.socket) -> bool:
         return False
     finally:
         sock.setblocking(True)
+
+
+def _interim(reader: h11.Connection, fault: Fault) -> bytes:
+    """What comes before the answer: `1xx`, as often as there is one (RFC 9110, section 15.2)."""
+    said = h11.InformationalResponse(status_code=fault.status, headers=list(fault.headers.items()))
+    return reader.send(said) or b""
 
 
 def _whole(reader: h11.Connection, method: str, status: int, headers: Headers, content: bytes) -> bytes:
