@@ -37,6 +37,14 @@ FULL = Failure(
 )
 
 
+def test_what_a_call_adds_is_all_that_changes() -> None:
+    attempts = (Attempt(1, 0.0, 0.1, "reset"), Attempt(2, 0.2, 0.1, "status", 500))
+
+    assert FULL.of_call(attempts, Effect.UNKNOWN, "attempts_exhausted") == dataclasses.replace(
+        FULL, attempts=attempts, effect=Effect.UNKNOWN, stopped="attempts_exhausted"
+    )
+
+
 def through_json(failure: Failure) -> Failure:
     return Failure.from_dict(json.loads(json.dumps(failure.to_dict())))
 

@@ -354,9 +354,9 @@ class Contract:
         For an `UploadError` that no row stands for, that is the contract's base: an SDK that documents
         no uploads of its own raises nothing from outside its hierarchy.
         """
-        found = next((self.broken[c] for c in standard.__mro__ if c in self.broken), None)
-        if found is not None:
-            return found
+        for cls in standard.__mro__:
+            if cls in self.broken:
+                return self.broken[cls]
         return self.base if issubclass(standard, UploadError) and self.base is not APIError else standard
 
     def refusal(self, error: UsageError) -> UsageError:

@@ -140,6 +140,18 @@ class Failure:
     retryable: bool = False
     stopped: str = ""
 
+    def of_call(self, attempts: tuple[Attempt, ...], effect: Effect, stopped: str) -> Failure:
+        """
+        What was known of the last attempt, with what only the whole call knows.
+
+        As `dataclasses.replace` does it, in a fifth of the time: each call that fails ends with it.
+        """
+        return Failure(
+            self.method, self.url, self.status, self.headers, self.body, self.message, self.code,
+            self.fields, self.details, self.request_id, self.idempotency_key, self.retry_after,
+            self.rate_limit, self.reason, self.cause, attempts, effect, self.retryable, stopped,
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """This failure as JSON types; facts that are empty are left out."""
         data: dict[str, Any] = {}

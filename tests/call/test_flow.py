@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -64,6 +66,23 @@ def flow(
 def failed(played: Played) -> failwell.CallError:
     assert played.error is not None, f"it returned {played.response}"
     return played.error
+
+
+@pytest.mark.parametrize("result", [broken("read_timeout"), answer(400)], ids=str)
+def test_a_failed_call_is_gone_from_memory_with_its_error(result: Any) -> None:
+    """The traceback of an error holds the flow's frame; if that held the error, only gc would end it."""
+    gc.disable()
+    try:
+        ran = flow(max_attempts=1)
+        next(ran)
+        with pytest.raises(failwell.CallError) as raised:
+            ran.send(Reply(0.1, result))
+        held = weakref.ref(raised.value)
+        del raised
+
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 # --- The usual ways -------------------------------------------------------------------------

@@ -324,16 +324,21 @@ class Circuit:
     def _close_locked(self) -> None:
         self._open_until = None
         self._pause = self._policy.open_for
+        self._forget_locked()
+
+    def _forget_locked(self) -> None:
         self._total = [0] * SLOTS
         self._failed = [0] * SLOTS
 
     def _count_locked(self, now: float, failed: bool) -> None:
         slot = int(now / self._slot_length)
         # Threads come here in any order: one that looked at the clock earlier counts as of now.
-        if slot > self._slot:
-            for passed in range(max(self._slot, slot - SLOTS) + 1, slot + 1):
-                self._total[passed % SLOTS] = self._failed[passed % SLOTS] = 0
+        if slot >= self._slot + SLOTS:
+            self._forget_locked()
             self._slot = slot
+        while slot > self._slot:
+            self._slot += 1
+            self._total[self._slot % SLOTS] = self._failed[self._slot % SLOTS] = 0
         index = self._slot % SLOTS
         self._total[index] += 1
         if not failed:

@@ -132,6 +132,7 @@ def call_flow(
         retry = replace(retry, max_attempts=call.max_attempts)
     attempts: list[Attempt] = []
     effect = Effect.NOT_SENT
+    error: CallError | None = None
     last: CallError | None = None
     tries = redirects = 0
     spent = waited = 0.0
@@ -139,118 +140,119 @@ def call_flow(
     if now >= deadline:
         raise _refused(call, DeadlineExceededError, "the deadline has passed", ())
 
-    while True:
-        # 1. Ask the breaker.
-        if circuit is not None and (pause := circuit.admit(now)):
-            probe = pause == PROBE
-            if not probe and waited + pause <= circuit.wait and now + pause < deadline:
-                waited += pause
-                now = (yield Sleep(pause, why="the circuit is open")).now
-                if now < deadline:
-                    continue
-                if last is None:
-                    why = "the circuit was open until the deadline"
-                    raise _refused(call, DeadlineExceededError, why, tuple(attempts))
-            if not probe and last is not None:
-                raise _closed(last, attempts, effect, "circuit_open")
-            if not probe:
-                why = f"the circuit is open, try again in {pause:.1f} s"
-                raise _refused(call, CircuitOpenError, why, tuple(attempts), pause)
+    try:
+        while True:
+            # 1. Ask the breaker.
+            if circuit is not None and (pause := circuit.admit(now)):
+                probe = pause == PROBE
+                if not probe and waited + pause <= circuit.wait and now + pause < deadline:
+                    waited += pause
+                    now = (yield Sleep(pause, why="the circuit is open")).now
+                    if now < deadline:
+                        continue
+                    if last is None:
+                        why = "the circuit was open until the deadline"
+                        raise _refused(call, DeadlineExceededError, why, tuple(attempts))
+                if not probe and last is not None:
+                    raise _closed(last, attempts, effect, "circuit_open")
+                if not probe:
+                    why = f"the circuit is open, try again in {pause:.1f} s"
+                    raise _refused(call, CircuitOpenError, why, tuple(attempts), pause)
 
-        # 2. One attempt. Whoever ends the call here must give a probe's place back.
-        try:
+            # 2. One attempt.
             reply = yield Send(request, timeouts, deadline, len(attempts) + 1, call.opens, call.until)
             started, now, result = now, reply.now, reply.result
             succeeded = type(result) is Response and result.status in contract.success
             if circuit is not None:
                 circuit.record(now, failed=not succeeded and _counts_as_failure(result), probe=probe)
                 probe = False
-        finally:
-            if probe and circuit is not None:
-                circuit.release()
 
-        # 3. A success.
-        if type(result) is Response and succeeded:
-            if policies.budget is not None:
-                policies.budget.succeeded(spent)
-            result.brought_by(attempts, started - began, now - started)
-            return result
+            # 3. A success.
+            if type(result) is Response and succeeded:
+                if policies.budget is not None:
+                    policies.budget.succeeded(spent)
+                result.brought_by(attempts, started - began, now - started)
+                return result
 
-        # 4. A redirect that may be followed.
-        if (
-            type(result) is Response
-            and result.status in REDIRECTS
-            and policies.follow_redirects
-            and request.method in SAFE_METHODS
-            and redirects < MAX_REDIRECTS
-            and not reply.spent
-            and (onward := _redirected(request, result, call.credentials)) is not None
-        ):
-            redirects += 1
+            # 4. A redirect that may be followed.
+            if (
+                type(result) is Response
+                and result.status in REDIRECTS
+                and policies.follow_redirects
+                and request.method in SAFE_METHODS
+                and redirects < MAX_REDIRECTS
+                and not reply.spent
+                and (onward := _redirected(request, result, call.credentials)) is not None
+            ):
+                redirects += 1
+                attempts.append(
+                    Attempt(len(attempts) + 1, started - began, now - started, "redirect", result.status)
+                )
+                request = onward
+                continue
+
+            # 5. A failure. What is known of it, and may it be repeated?
+            tries += 1
+            error, retry_said = _failed(call, request, result, epoch + now)
+            failure = error.failure
+            effect = outcome.effect_of_call(effect, failure.effect)
+            why = retry.why_not(
+                failure,
+                tries,
+                wanted=_wanted(error, retry_said, result, retry),
+                repeatable=call.key is not None or request.method in IDEMPOTENT_METHODS,
+            )
+            if not why and reply.spent:
+                why = "body_spent"
+            delay = 0.0
+            if not why:
+                delay = retry.delay_after(tries, failure.retry_after, random)
+                # A sleep that no attempt can follow would only postpone this same error.
+                if now + delay >= deadline:
+                    why = "deadline"
+                elif circuit is not None and not circuit.wait and circuit.is_shut(now + delay):
+                    why = "circuit_open"
+                elif policies.budget is not None:
+                    throttled = failure.status == 429 or failure.retry_after is not None
+                    cost = policies.budget.spend(throttled=throttled)
+                    why, spent = ("budget_exhausted", spent) if cost is None else ("", cost)
             attempts.append(
-                Attempt(len(attempts) + 1, started - began, now - started, "redirect", result.status)
+                Attempt(
+                    number=len(attempts) + 1,
+                    start=started - began,
+                    duration=now - started,
+                    outcome=failure.reason or "status",
+                    status=failure.status,
+                    request_id=failure.request_id,
+                    wait=0.0 if why else delay,
+                    stopped=why,
+                )
             )
-            request = onward
-            continue
-
-        # 5. A failure. What is known of it, and may it be repeated?
-        tries += 1
-        error, retry_said = _failed(call, request, result, epoch + now)
-        failure = error.failure
-        effect = outcome.effect_of_call(effect, failure.effect)
-        why = retry.why_not(
-            failure,
-            tries,
-            wanted=_wanted(error, retry_said, result, retry),
-            repeatable=call.key is not None or request.method in IDEMPOTENT_METHODS,
-        )
-        if not why and reply.spent:
-            why = "body_spent"
-        delay = 0.0
-        if not why:
-            delay = retry.delay_after(tries, failure.retry_after, random)
-            # A sleep that no attempt can follow would only postpone this same error.
-            if now + delay >= deadline:
-                why = "deadline"
-            elif circuit is not None and not circuit.wait and circuit.is_shut(now + delay):
-                why = "circuit_open"
-            elif policies.budget is not None:
-                throttled = failure.status == 429 or failure.retry_after is not None
-                cost = policies.budget.spend(throttled=throttled)
-                why, spent = ("budget_exhausted", spent) if cost is None else ("", cost)
-        attempts.append(
-            Attempt(
-                number=len(attempts) + 1,
-                start=started - began,
-                duration=now - started,
-                outcome=failure.reason or "status",
-                status=failure.status,
-                request_id=failure.request_id,
-                wait=0.0 if why else delay,
-                stopped=why,
-            )
-        )
-        if why:
-            raise _closed(error, attempts, effect, why)
-        last = error
-        now = (yield Sleep(delay, attempts[-1], _why(error, failure))).now
-        if now >= deadline:  # a busy machine sleeps longer than it was asked to
-            raise _closed(error, attempts, effect, "deadline")
+            if why:
+                raise _closed(error, attempts, effect, why)
+            last = error
+            now = (yield Sleep(delay, attempts[-1], _why(error, failure))).now
+            if now >= deadline:  # a busy machine sleeps longer than it was asked to
+                raise _closed(error, attempts, effect, "deadline")
+    finally:
+        # Whoever ends the call during a probe gives its place back.
+        if probe and circuit is not None:
+            circuit.release()
+        # What was raised holds this frame by its traceback: let the frame not hold it in turn, or
+        # each failed call stays in memory until the collector of cycles comes by.
+        error = last = None
 
 
 def _counts_as_failure(result: Response | Broken | None) -> bool:
     """Whether an attempt speaks against the service's health."""
     if isinstance(result, Response):
         return result.status >= 500 and result.status != 501
-    # An answer that is too large or in another format came from a service that lives; a full
-    # pool and a file that changed are our own doing.
-    return isinstance(result, Broken) and result.reason not in (
-        Reason.TOO_LARGE,
-        Reason.FORMAT,
-        Reason.POOL_TIMEOUT,
-        Reason.BAD_URL,
-        Reason.SOURCE,
-    )
+    return isinstance(result, Broken) and result.reason not in _NO_SIGN
+
+
+# An answer that is too large or in another format came from a service that lives; a full pool and
+# a file that changed are our own doing.
+_NO_SIGN = frozenset({Reason.TOO_LARGE, Reason.FORMAT, Reason.POOL_TIMEOUT, Reason.BAD_URL, Reason.SOURCE})
 
 
 def _failed(
@@ -276,24 +278,28 @@ def _failed(
 
 def _broken(call: Call, request: Request, broken: Broken, wall_now: float) -> CallError:
     """The exception for an attempt that brought no usable answer."""
-    heads = Response(broken.status or 0, broken.raw_headers).headers
-    now = datetime.fromtimestamp(wall_now, UTC)
     failure = Failure(
         method=request.method,
         url=kept_url(request.url),
         status=broken.status,
-        headers=kept_headers(heads),
         message=outcome.words(broken),
-        request_id=header_facts.request_id(heads),
         idempotency_key=call.key,
-        # The head of an answer counts even if its body is lost.
-        retry_after=header_facts.retry_after(heads, now, throttled=broken.status in (429, 503)),
-        rate_limit=header_facts.rate_limit(heads, now),
         reason=broken.reason.value,
         cause=outcome.engine_words(broken) or None,
         effect=outcome.effect_of_broken(request.method, broken),
         retryable=broken.reason not in outcome.LASTING,
     )
+    # The head of an answer counts even if its body is lost; most broken attempts have none.
+    if broken.status is not None:
+        heads = Response(broken.status or 0, broken.raw_headers).headers
+        now = datetime.fromtimestamp(wall_now, UTC)
+        failure = replace(
+            failure,
+            headers=kept_headers(heads),
+            request_id=header_facts.request_id(heads),
+            retry_after=header_facts.retry_after(heads, now, throttled=broken.status in (429, 503)),
+            rate_limit=header_facts.rate_limit(heads, now),
+        )
     # Engines quote the URL they were given.
     secrets = call.secrets + secrets_in_url(request.url)
     if secrets:
@@ -399,8 +405,8 @@ def _refused(
 def _closed(error: CallError, attempts: list[Attempt], effect: Effect, why: str) -> CallError:
     """`error` with what the whole call knows: every attempt, the effect of all, why it ended."""
     if attempts[-1].stopped != why:
-        attempts[-1] = replace(attempts[-1], wait=attempts[-1].wait, stopped=why)
-    error.failure = replace(error.failure, attempts=tuple(attempts), effect=effect, stopped=why)
+        attempts[-1] = replace(attempts[-1], stopped=why)
+    error.failure = error.failure.of_call(tuple(attempts), effect, why)
     return error
 
 
