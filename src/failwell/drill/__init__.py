@@ -234,7 +234,7 @@ def _judged(subject: Subject, scenario: Scenario, mode: Mode, services: dict[str
             # What is arranged has to be that service's, so the scenario is taken from its subject.
             theirs = next(s for s in catalogue(apart) if s.id == scenario.id)
             evidence = rehearse(apart, theirs, mode, service, seed=seed)
-    return judge(subject, scenario, mode, evidence)
+    return subject.judged(scenario, mode, evidence) or judge(subject, scenario, mode, evidence)
 
 
 def _with_its_own_service(subject: Subject, scenario: Scenario) -> Subject | None:
@@ -250,8 +250,8 @@ def _longest_first(plan: Sequence[Rehearsal]) -> list[int]:
 
 def _one(rehearsal: Rehearsal, services: dict[str, str], seed: int) -> Row:
     subject, scenario, mode = rehearsal
-    if scenario.missing:
-        return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[scenario.missing])
+    if why := scenario.missing or subject.unfit(scenario):
+        return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[why])
     began = time.monotonic()
     try:
         row = _judged(subject, scenario, mode, services, seed)

@@ -23,7 +23,7 @@ from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
 from failwell.drill.subject import USUAL_DEADLINE, Call, Kind, Mode, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
-from failwell.errors import CallError, Error
+from failwell.errors import Error
 from failwell.failure import Attempt
 from failwell.telemetry import Event
 from failwell.telemetry import Kind as EventKind
@@ -34,6 +34,7 @@ ENDS_AFTER = 10.0  # for a client that has already returned to end its connectio
 IDLE_SECONDS = 0.05
 # How often a call afterwards is tried: a deadline that was to pass is short for a busy machine, too.
 AFTERWARDS = 5
+AFTER_FAILED = "the call after it failed"
 
 
 def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, seed: int = 0) -> Evidence:
@@ -169,7 +170,7 @@ class _Play:
         client = self.subject.client(self.mode, url, settings, self.key_name)
         try:
             await self._awaited(self.subject.call(client, call))
-        except CallError:
+        except self.subject.fails_with:
             return
         finally:
             await self._awaited(self.subject.close(client))
@@ -263,7 +264,7 @@ class _Play:
                     break
                 except Exception as exc:  # noqa: BLE001 - the client is not what it was before
                     if not left:
-                        told = f"the call after it failed: {type(exc).__name__}: {exc}"
+                        told = f"{AFTER_FAILED}: {type(exc).__name__}: {exc}"
                         witness.broken_promises.append(told)
 
     def _take_down(self, error: Exception) -> None:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from failwell.call.messages import Timeouts
 from failwell.client import AsyncClient, Client
@@ -22,6 +22,11 @@ from failwell.drill.faults import Schedule
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect, Failure
 from failwell.telemetry import Event
+
+if TYPE_CHECKING:
+    from failwell.drill.plan import Scenario
+    from failwell.drill.verdict import Row
+    from failwell.drill.witness import Evidence
 
 Mode = Literal["sync", "async"]
 MODES: tuple[Mode, ...] = ("sync", "async")
@@ -158,6 +163,7 @@ class Subject(ABC):
         modes: The forms its client has.
         engine_modules: Where the exceptions of the engine live: `__cause__` has to be one of them.
         without: Of the catalogue's failures those that cannot happen to it, and why.
+        fails_with: What a call that fails raises; anything else breaks the rehearsal.
     """
 
     name: str
@@ -170,6 +176,20 @@ class Subject(ABC):
     modes: tuple[Mode, ...] = MODES
     engine_modules: tuple[str, ...] = ("httpx2", "httpx")
     without: Mapping[str, str] = {}
+    fails_with: tuple[type[Exception], ...] = (CallError,)
+
+    @property
+    def arguments(self) -> str:
+        """What stands behind `failwell drill` to drill it."""
+        return self.name
+
+    def unfit(self, scenario: Scenario) -> str:
+        """Why `scenario` cannot be rehearsed with it; empty if it can."""
+        return ""
+
+    def judged(self, scenario: Scenario, mode: Mode, evidence: Evidence) -> Row | None:
+        """The verdict by rules of its own; None for those of the drill."""
+        return None
 
     @abstractmethod
     def running(self) -> contextlib.AbstractContextManager[str]:

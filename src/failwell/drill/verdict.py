@@ -141,7 +141,7 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
 
 def repeat(subject: Subject, scenario: Scenario) -> str:
     """The command that runs a rehearsal again."""
-    return f"failwell drill {subject.name} --only {scenario.id}"
+    return f"failwell drill {subject.arguments} --only {scenario.id}"
 
 
 def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Iterator[Finding]:
