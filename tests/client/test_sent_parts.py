@@ -16,7 +16,7 @@ from client_drivers import Driver
 from part_service import DROPPED, FORGOTTEN, LOST, PART, PartService, upload
 
 import failwell
-from failwell import Batch, Contract, Operation, RetryPolicy, UploadError
+from failwell import Batch, Contract, Operation, RetryPolicy, Rule, UploadError
 from failwell.testing import AsyncScriptedEngine, FakeClock, ScriptedEngine, answer, broken
 
 CONTENT = random.Random("parts").randbytes(9 * PART + 321)
@@ -199,6 +199,20 @@ def test_parts_that_a_service_forgot_are_sent_once_more(driver: Driver, file: Pa
 
     assert (service.done, parts_that_came(service)) == (CONTENT, {**once(), 5: 2, 8: 2})
     assert service.came["complete"] == 2
+
+
+class HalfSentError(UploadError):
+    """What an SDK may have for a service that misses parts."""
+
+
+def test_parts_are_sent_once_more_whatever_class_says_that_they_are_missing(
+    driver: Driver, file: Path
+) -> None:
+    table = Contract("halves", rules=[Rule(HalfSentError, status=(409, 422))])
+    service = PartService({"part 5": [FORGOTTEN]})
+    sent(driver, service, file, client={"contract": table})
+
+    assert (service.done, parts_that_came(service)) == (CONTENT, {**once(), 5: 2})
 
 
 def test_a_service_that_forgets_for_ever_is_not_believed_for_ever(driver: Driver, file: Path) -> None:

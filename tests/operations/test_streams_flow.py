@@ -186,6 +186,42 @@ def test_events_that_were_seen_are_dropped_wherever_the_service_begins_again() -
     assert [None, "3", "3"] == played.asked_after, "the id to go on after never goes back"
 
 
+def test_another_event_under_an_id_that_was_seen_is_not_dropped_but_told() -> None:
+    """A service that counts anew would otherwise lose events, and the stream pass for complete."""
+    sent = (event(1), event(2), event(1, "other"), event(2, "others"), DONE)
+    for played in (
+        Played(STREAM, (head(), *sent)),
+        Played(STREAM, (head(), *sent[:2], cut()), (head(), *sent[2:])),
+    ):
+        assert ["1", "2"] == played.items
+        assert isinstance(played.error, StreamError)
+        assert ("regressed", "ids_regressed", "2") == (
+            played.error.failure.reason, played.error.failure.stopped, played.error.last_event_id
+        )  # fmt: skip
+        assert not played.error.retryable
+        assert "has another event under the id '1', which was seen" in str(played.error)
+
+
+def test_a_last_event_under_an_id_that_was_seen_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = b"id: 1\nevent: done\ndata: bye\n\n"
+
+    assert "ids_regressed" == Played(STREAM, (head(), event(1), last)).error.failure.stopped  # type: ignore[union-attr]
+
+
+def test_of_an_id_of_long_ago_only_the_beginning_of_a_connection_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("failwell.operations.streams._MOST_SAID", 2)
+    first = (head(), *map(event, (1, 2, 3)))
+    again = Played(STREAM, (*first, cut()), (head(), event(1), event(4), DONE))
+    anew = Played(STREAM, (*first, cut()), (head(), event(4), event(1), DONE))
+
+    assert ["1", "2", "3", "4", "bye"] == again.items
+    assert ["1", "2", "3", "4"] == anew.items
+    assert isinstance(anew.error, StreamError)
+    assert "ids_regressed" == anew.error.failure.stopped
+
+
 def test_ids_need_be_neither_numbers_nor_in_order() -> None:
     sent = [b"id: b7\ndata: b\n\n", b"id: 17\ndata: 17\n\n", b"id: 5\ndata: 5\n\n"]
     played = Played(STREAM, (head(), *sent, cut()), (head(), *sent, b"id: a1\ndata: a\n\n", DONE))
@@ -259,6 +295,17 @@ def test_a_write_is_not_asked_for_again_unless_it_is_said_that_it_may_be() -> No
     assert ["1", "2", "bye"] == again.items
     assert [False, True] == [c.again for c in again.connects]
     assert [None, "1"] == again.asked_after
+
+
+def test_what_asking_again_brought_says_nothing_of_what_opening_it_did() -> None:
+    stream = replace(STREAM, open=Operation("POST", "/answers"), resume=lambda name: ASK)
+    gone = NotFoundError.from_failure(Failure(status=404, method="GET", effect=Effect.NOT_APPLIED))
+    never = NotFoundError.from_failure(Failure(status=404, method="POST", effect=Effect.NOT_APPLIED))
+    broken = Played(stream, (head(), event(1), cut()), gone)
+    unopened = Played(stream, never)
+
+    assert [NotFoundError, NotFoundError] == [type(broken.error), type(unopened.error)]
+    assert [Effect.APPLIED, Effect.NOT_APPLIED] == [p.error.effect for p in (broken, unopened) if p.error]
 
 
 def test_items_without_ids_cannot_be_asked_for_again() -> None:

@@ -72,6 +72,9 @@ PASSES: tuple[type[CallError], ...] = (
 # A service that misses parts when all was sent gets them; one that does so again is not believed.
 _ROUNDS = 2
 
+# What a service answers that has not all it needs, whatever class an SDK has for it.
+_INCOMPLETE = (400, 409, 412, 422)
+
 _INITIATE, _PART, _COMPLETE = range(3)
 _HARMLESS = frozenset({Effect.NOT_SENT, Effect.NOT_APPLIED})
 _WHOLE = -1  # the task that makes the digest of the whole file
@@ -276,7 +279,7 @@ def part_steps(upload: PartUpload[T], means: Means) -> Steps[T]:
             if now is not None and now.result is not None:
                 completed: T = now.result
                 return completed
-            refused = isinstance(error, (ConflictError, InvalidRequestError))
+            refused = isinstance(error, (ConflictError, InvalidRequestError)) or error.status in _INCOMPLETE
             if now is None or not refused or rounds == _ROUNDS or not crew.miss(now):
                 told = known.error(error, _COMPLETE)
                 raise told from told.__cause__

@@ -15,8 +15,10 @@ these:
 
 What was handed over is never handed over again. A break is survived by asking for what follows the
 last id; events whose id was seen are dropped, wherever the service begins again, and the id to go on
-after never goes back. A stream whose items bring no ids cannot be asked for what follows: once one of
-them was handed over, a break is the end.
+after never goes back. Another event under an id that was seen is no event told again: the service
+counts anew, or uses ids for something else, and to go on would be to lose what it says. A stream whose
+items bring no ids cannot be asked for what follows: once one of them was handed over, a break is the
+end.
 
 Each connection is a whole call, with the client's own retries, breaker and budget. What is new brings
 the count of breaks back to 0; only what is new: a service that greets and hangs up is not waited for
@@ -57,6 +59,8 @@ _HEADERS = {"accept": "text/event-stream", "cache-control": "no-store", "accept-
 # Ids that are remembered, and connections that are told of on an error.
 _MOST_IDS = 100_000
 _MOST_ATTEMPTS = 100
+# Ids of which it is known what was said with them.
+_MOST_SAID = 10_000
 # Where the JSON of an event says a status.
 _STATUS_NAMES = ("status", "status_code", "statusCode", "http_status", "code")
 
@@ -319,6 +323,9 @@ class _Reading:
         self._began = self._since = now
         self._cursor = stream.last_event_id
         self._seen = SeenIds()
+        self._said: dict[str, int] = {}  # by id: a digest of what came with it
+        self._forgot = False  # whether there are older ones
+        self._opened = self._news = False  # whether any connection, and this one, brought something
         if self._cursor:
             self._seen.add(self._cursor)
         self._items = 0  # handed over
@@ -352,6 +359,8 @@ class _Reading:
         self._error = came.error
         self._broken = None
         self._response = came.response
+        self._opened = self._opened or came.response is not None
+        self._news = False
         self._secrets = came.secrets
         self._decoder = EventDecoder(self._cursor, max_event_chars=self._stream.max_event_chars)
 
@@ -449,6 +458,10 @@ class _Reading:
             taken.error = self._failed(BadAnswerError, text, Reason.FORMAT.value, "not_retryable")
             taken.cause = None if repeats(exc, self._secrets) else exc.with_traceback(None)
             return True
+        if known and name and self._is_another(name, event):
+            text = f"{self._named()} has another event under the id {name!r}, which was seen"
+            taken.error = self._failed(StreamError, text, "regressed", "ids_regressed")
+            return True
         if item is not None and stream.max_events is not None and self._items >= stream.max_events:
             text = f"{self._named()} has more than {stream.max_events} events"
             taken.error = self._failed(StreamError, text, "too_many_events", "max_events")
@@ -456,6 +469,7 @@ class _Reading:
         if name and not known:
             self._seen.add(name)
             self._cursor, self._nameless, taken.fresh = name, 0, True
+            self._remember(name, event)
         if item is not None:
             self._items += 1
             self._nameless += not name
@@ -463,6 +477,22 @@ class _Reading:
             taken.items.append((item, self._cursor))
         taken.over = over
         return over
+
+    def _remember(self, name: str, event: ServerSentEvent) -> None:
+        """Keep what is needed to know an event again."""
+        self._news = True
+        self._said[name] = hash((event.type, event.data))
+        if len(self._said) > _MOST_SAID:
+            del self._said[next(iter(self._said))]
+            self._forgot = True
+
+    def _is_another(self, name: str, event: ServerSentEvent) -> bool:
+        """Whether an event is not the one that was seen under its id."""
+        said = self._said.get(name)
+        if said is None:
+            # One of long ago. It comes again where a connection begins; later, the ids begin again.
+            return self._forgot and self._news
+        return said != hash((event.type, event.data))
 
     def _learn(self) -> None:
         """Take what blocks without data said: an id to go on after, a time to wait."""
@@ -511,6 +541,9 @@ class _Reading:
         """`error` of a connection, with what is known of the stream."""
         if self._items or self._cursor:
             error.failure = self._with_details(error.failure)
+        if self._opened:
+            # What asking again brought says nothing of what opening it did.
+            error.failure = replace(error.failure, effect=effect_of(self._stream.open.method, 200))
         return error
 
     def lost(self, why: str, now: float, asked: float | None) -> CallError:
@@ -576,7 +609,7 @@ class _Reading:
             reason=reason,
             cause=None if broken is None else outcome.engine_words(broken) or None,
             effect=effect_of(method, 200),
-            retryable=why not in ("not_retryable", "max_events"),
+            retryable=why not in ("not_retryable", "max_events", "ids_regressed"),
             stopped=why,
         )
         return self._made(self._contract.class_for(standard), failure)
