@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,25 @@ def test_of_a_partial_outage_only_those_keys_fail() -> None:
     assert ran.amplification == 1.0
 
 
+def test_a_service_that_drops_what_waited_too_long_is_back_at_once_whatever_clients_do() -> None:
+    """Where each client calls once in a while, none of them can help; the service can."""
+    world = World.where_each_calls(every=20.0, clients=400, after=40.0)
+
+    assert simulate(world, policy("failwell"), seed=1).recovery is None
+    for each in ("failwell", "no retries", "jitter"):
+        ran = simulate(replace(world, queue=0.5), policy(each), seed=1)
+        assert ran.recovery is not None, each
+        assert ran.recovery <= 3, each
+
+
+def test_the_capacity_follows_from_how_often_clients_call() -> None:
+    world = World.where_each_calls(every=10.0, clients=500, load=0.5)
+
+    assert world == World(load=0.5, clients=500, capacity=100.0)
+    with pytest.raises(UsageError, match="every is 0"):
+        World.where_each_calls(every=0.0)
+
+
 def test_a_share_of_retries_is_kept_to() -> None:
     budget = _Share(0.1)
     granted = 0
@@ -141,7 +161,8 @@ def test_botocore_s_tokens_pay_for_35_retries_and_come_back_with_success() -> No
     "facts",
     [
         {"load": 0.0}, {"load": float("nan")}, {"capacity": -1.0}, {"capacity": float("inf")},
-        {"timeout": 0.0}, {"outage": -1.0}, {"clients": 0}, {"trigger": "earthquake"}, {"after": 0.0},
+        {"timeout": 0.0}, {"queue": 0.0}, {"outage": -1.0}, {"clients": 0}, {"after": 0.0},
+        {"trigger": "earthquake"},
     ],
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_refused(facts: dict[str, Any]) -> None:
@@ -194,6 +215,8 @@ def test_the_command_writes_its_reports_and_says_where(
     [
         (["--load", "0"], "load is 0"),
         (["--trigger", "flood"], "hold, refuse or partial"),
+        (["--every", "0"], "every is 0"),
+        (["--queue", "-1"], "queue is -1"),
         (["--policy", "magic"], "there is no policy 'magic'"),
         (["--seeds", "0"], "greater than or equal to 1"),
     ],

@@ -174,7 +174,21 @@ def storm(
     capacity: Annotated[
         float, typer.Option("--capacity", help="Requests the service answers in a second.")
     ] = 100.0,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every", help="Seconds between two calls of a client; sets the capacity.", show_default=False
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds until an attempt is given up.")] = 1.0,
+    queue: Annotated[
+        float | None,
+        typer.Option(
+            "--queue",
+            help="Seconds after which the service answers 503 to what waited; by default it never does.",
+            show_default=False,
+        ),
+    ] = None,
     after: Annotated[float, typer.Option("--after", help="Seconds that are looked at behind it.")] = 170.0,
     policy: Annotated[
         list[str] | None, typer.Option("--policy", help="Only this one, such as 'jitter'; any number.")
@@ -192,7 +206,7 @@ def storm(
     facts = {
         "load": load, "outage": outage, "trigger": trigger, "clients": clients, "capacity": capacity,
         "timeout": timeout, "after": after,
-    }  # fmt: skip
+    } | ({} if queue is None else {"queue": queue}) | ({} if every is None else {"every": every})  # fmt: skip
     return simulate(facts, policy or None, seeds, report, sweeps=sweep, json=json)
 
 

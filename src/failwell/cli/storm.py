@@ -26,7 +26,8 @@ def storm(
     Simulate, print, write the reports.
 
     Args:
-        facts: What `World` is made of.
+        facts: What `World` is made of; or `every`, seconds between two calls of a client, for its
+            `capacity`.
         names: Names of policies; None for all.
         seeds: Runs of each.
         report: A directory for `storm.html` and `storm.json`; made if it is not there.
@@ -43,7 +44,7 @@ def storm(
     from failwell.storm.terminal import headline, show, show_sweep, with_progress
 
     try:
-        world = World(**facts)  # type: ignore[arg-type]  # by name, from the options of the command
+        world = World.where_each_calls(**facts) if "every" in facts else World(**facts)  # type: ignore[arg-type]  # by name, from the options of the command
         policies = named(names)
         report.mkdir(parents=True, exist_ok=True)
         on = console(widest=200, plain=120)  # a table, not sentences

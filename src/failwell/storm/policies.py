@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from failwell.call.breaker import Breaker
+from failwell.call.breaker import BreakerPolicy, Circuit
 from failwell.call.budget import RetryBudget
 from failwell.call.flow import Call, Policies, call_flow
 from failwell.call.messages import Request, Response, Send, Sleep, Timeouts
@@ -57,14 +57,17 @@ class Policy:
 
 _REQUEST = Request("GET", "https://api.example/things")
 _TIMEOUTS = Timeouts()
+# What a client only reads is the same for all of them: there may be a million.
+_RETRY = RetryPolicy()
+_BREAKER = BreakerPolicy()
 
 
 # --- the library's own ---
 
 
 def _ours(random: Chance, *, breaker: bool = True, budget: bool = True) -> Client:
-    policies = Policies(RetryPolicy(), _TIMEOUTS, RetryBudget() if budget else None)
-    circuit = Breaker().circuit("") if breaker else None
+    policies = Policies(_RETRY, _TIMEOUTS, RetryBudget() if budget else None)
+    circuit = Circuit(_BREAKER) if breaker else None
 
     def begin(now: float) -> CallFlow:
         call = Call(_REQUEST, STANDARD, deadline=60.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,10 @@ from failwell.errors import CallError
 from failwell.storm.world import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from failwell.call.messages import CallFlow
-    from failwell.storm.policies import Policy
+    from failwell.storm.policies import Client, Policy
     from failwell.storm.world import World
 
 # Seconds in a row, and the share of their calls that must be answered, for a service to be back.
@@ -104,6 +105,11 @@ def simulate(
 
 
 class _Simulation:
+    """
+    A million clients fit: what is kept of each is its budget and its circuit, from its first call on,
+    and of each call that is under way one place on the heap.
+    """
+
     def __init__(
         self, world: World, policy: Policy, random: Random, progress: Callable[[float], object] | None
     ) -> None:
@@ -111,76 +117,88 @@ class _Simulation:
         self._policy = policy
         self._random = random
         self._progress = progress
-        self._moments: list[tuple[float, int, CallFlow, Reply | None, int, int]] = []
-        self._number = 0
-        self._clients: dict[int, Callable[[float], CallFlow]] = {}
+        self._clients: list[Client | None] = [None] * world.clients
         # When the service has answered everything that it was sent so far.
         self._free_at = 0.0
         seconds = world.seconds
         self._run = Run(world, [0] * seconds, [0] * seconds, [0] * seconds)
 
     def run(self) -> Run:
-        world, moments, told = self._world, self._moments, 0
-        next_call = self._random.expovariate(world.load * world.capacity)
+        """Jump from moment to moment, until nothing is left to happen."""
+        run, seconds, served = self._run, self._world.seconds, self._served
+        # When, in which order, whose turn it is, what it is told, the second its call began, its key.
+        moments: list[tuple[float, int, CallFlow, Reply, int, int]] = []
+        push, pop = heapq.heappush, heapq.heappop
+        arrivals = self._arrivals()
+        next_call, number = next(arrivals), 0
         while True:
+            reply: Reply | None
             if moments and moments[0][0] <= next_call:
-                now, _, flow, reply, second, key = heapq.heappop(moments)
-                self._step(now, flow, reply, second, key)
-                continue
-            if next_call >= world.seconds:
-                if not moments:
-                    return self._run
-                next_call = float("inf")
-                continue
-            if self._progress is not None and next_call > told:
-                told += 1
-                self._progress(next_call / world.seconds)
-            self._begin(next_call)
-            next_call += self._random.expovariate(world.load * world.capacity)
+                now, _, flow, reply, second, key = pop(moments)
+            elif next_call < inf:
+                now, next_call = next_call, next(arrivals)
+                second = int(now)
+                run.calls[second] += 1
+                flow, reply, key = self._call(now), None, int(KEYS * self._random.random())
+            else:
+                return run
 
-    def _begin(self, now: float) -> None:
-        second = int(now)
-        self._run.calls[second] += 1
-        number = self._random.randrange(self._world.clients)
-        client = self._clients.get(number)
+            # Let the client go on, until it waits for something.
+            try:
+                effect = flow.send(reply)  # type: ignore[arg-type]  # a generator is begun with None
+            except StopIteration:
+                run.answered[second] += 1
+                continue
+            except CallError:
+                continue
+            number += 1  # what happens at the same moment happens in the order it was planned
+            if type(effect) is Sleep:
+                at = now + effect.seconds
+                push(moments, (at, number, flow, Reply(at), second, key))
+                continue
+            if now < seconds:
+                run.attempts[int(now)] += 1
+            at, result = served(now, key)
+            push(moments, (at, number, flow, Reply(at, result), second, key))
+
+    def _arrivals(self) -> Iterator[float]:
+        """When calls begin: a Poisson process for as long as is looked at, and then never again."""
+        world, rate, now, told = self._world, self._world.load * self._world.capacity, 0.0, 0
+        while (now := now + self._random.expovariate(rate)) < world.seconds:
+            if self._progress is not None and now > told:
+                told += 1
+                self._progress(now / world.seconds)
+            yield now
+        while True:
+            yield inf
+
+    def _call(self, now: float) -> CallFlow:
+        """A call that one of the clients begins."""
+        number = int(self._world.clients * self._random.random())
+        client = self._clients[number]
         if client is None:  # of a million, most are made when they first call
             client = self._clients[number] = self._policy.client(self._random.random)
-        key = self._random.randrange(KEYS)
-        self._step(now, client(now), None, second, key)
-
-    def _step(self, now: float, flow: CallFlow, reply: Reply | None, second: int, key: int) -> None:
-        """Let a client go on, until it waits for something."""
-        try:
-            effect = next(flow) if reply is None else flow.send(reply)
-        except StopIteration:
-            self._run.answered[second] += 1
-            return
-        except CallError:
-            return
-        if type(effect) is Sleep:
-            self._at(now + effect.seconds, flow, None, second, key)
-            return
-        if now < len(self._run.attempts):
-            self._run.attempts[int(now)] += 1
-        at, result = self._served(now, key)
-        self._at(at, flow, result, second, key)
-
-    def _at(
-        self, moment: float, flow: CallFlow, result: Response | Broken | None, second: int, key: int
-    ) -> None:
-        self._number += 1  # what happens at the same moment happens in the order it was planned
-        heapq.heappush(self._moments, (moment, self._number, flow, Reply(moment, result), second, key))
+        return client(now)
 
     def _served(self, now: float, key: int) -> tuple[float, Response | Broken]:
         """When the client hears of a request that is sent now, and what."""
         world = self._world
         failing = world.begins <= now < world.ends
         if failing and world.trigger == "refuse":
-            return now, Broken(Phase.NOT_SENT, Reason.REFUSED)
+            return now, _REFUSED
         begins = max(now, self._free_at)
         if world.trigger == "hold" and world.begins <= begins < world.ends:
             begins = world.ends
-        self._free_at = done = begins + 1.0 / world.capacity
+        shed = begins - now > world.queue
+        done = begins if shed else begins + 1.0 / world.capacity
+        self._free_at = done
         if done - now > world.timeout:
-            return now + world.timeout, Broken(Phase.SENT, Reason.READ_TIMEOUT)
+            return now + world.timeout, _TIMED_OUT
+        if shed:
+            return done, Response(503)
         return done, Response(500 if failing and world.trigger == "partial" and key == 0 else 200)
+
+
+# Nobody changes what they are told, so all can be told the same.
+_REFUSED = Broken(Phase.NOT_SENT, Reason.REFUSED)
+_TIMED_OUT = Broken(Phase.SENT, Reason.READ_TIMEOUT)

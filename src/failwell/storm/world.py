@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Literal
 
 from failwell.errors import UsageError
 
@@ -22,14 +23,16 @@ class World:
     Calls begin at random moments, as many on average in each second, whatever became of those
     before them (an open loop: clients that wait for their answers would hide a backlog). The
     service answers one request after the other, each in `1 / capacity` seconds, in the order in
-    which they came, and does not know which of them nobody waits for any more. Nothing is lost on
-    the way, and the way takes no time.
+    which they came, and does not know which of them nobody waits for any more, unless `queue` says
+    how long it lets one wait. Nothing is lost on the way, and the way takes no time.
 
     Attributes:
         load: Calls in a second, as a share of the capacity.
         capacity: Requests that the service answers in a second.
         clients: Clients, each with a budget and a breaker of its own.
         timeout: Seconds after which a client gives an attempt up.
+        queue: Seconds after which the service does not begin with a request any more, but answers 503, at
+            no cost (it sheds load); by default it works on everything, however old.
         trigger: `hold`: the service stops and requests queue; `refuse`: connections are refused at
             once; `partial`: one key in ten is answered with 500, everything else as ever.
         begins: Seconds from the start at which the trigger begins.
@@ -48,6 +51,7 @@ class World:
     capacity: float = 100.0
     clients: int = 20
     timeout: float = 1.0
+    queue: float = inf
     trigger: Trigger = "hold"
     begins: float = 20.0
     outage: float = 10.0
@@ -58,6 +62,8 @@ class World:
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise UsageError(f"{name} is {value}; it is a number above 0")
+        if not self.queue > 0:
+            raise UsageError(f"queue is {self.queue}; it is seconds, above 0")
         for name in ("begins", "outage"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
@@ -66,6 +72,24 @@ class World:
             raise UsageError(f"clients is {self.clients}; it is 1 or more")
         if self.trigger not in ("hold", "refuse", "partial"):
             raise UsageError(f"trigger is {self.trigger!r}; it is hold, refuse or partial")
+
+    @classmethod
+    def where_each_calls(cls, *, every: float, **facts: Any) -> World:
+        """
+        A world as large as its clients need.
+
+        Args:
+            every: Seconds between two calls of a client, on average; the capacity follows from it, from
+                `clients` and from `load`.
+            facts: Everything else; `capacity` is not regarded.
+
+        Raises:
+            UsageError: a number is out of its range.
+        """
+        if not 0 < every < inf:
+            raise UsageError(f"every is {every}; it is seconds, above 0")
+        plain = cls(**facts)
+        return replace(plain, capacity=plain.clients / every / plain.load)
 
     @property
     def ends(self) -> float:
