@@ -117,6 +117,7 @@ def limited() -> Evidence:
     evidence.client.attempts = evidence.client.failure.attempts
     evidence.client.error = "failwell.drill.selftest.toy.ToyRateLimitError"
     evidence.client.error_names = tuple(c.__name__ for c in ToyRateLimitError.__mro__)
+    evidence.wire.requests = [replace(request(1, key=None), method="GET", status=429)]
     evidence.ledger.ids = None
     return evidence
 

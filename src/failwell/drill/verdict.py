@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from failwell.call.messages import Reason
 from failwell.contract import Contract
+from failwell.drill import proof
 from failwell.drill.faults import Fault
 from failwell.drill.plan import Expect, Scenario
 from failwell.drill.subject import Kind, Subject
@@ -66,6 +67,8 @@ class Row:
         findings: What is wrong.
         notes: What is not wrong but worth knowing: why it was skipped, what is missing.
         evidence: What the witnesses say; None if it was not run.
+        proved: What can be known of the effect of the call that failed, each as precise as can be;
+            empty if it did not fail, or nobody says what became of it.
         repeat: The command that runs it again.
         seconds: How long the rehearsal took.
     """
@@ -77,6 +80,7 @@ class Row:
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     evidence: Evidence | None = None
+    proved: frozenset[Effect] = frozenset()
     repeat: str = ""
     seconds: float = 0.0
 
@@ -84,6 +88,12 @@ class Row:
     def name(self) -> str:
         """Subject, scenario and mode: the row's name in tables."""
         return f"{self.subject} {self.scenario.id} {self.mode}"
+
+    @property
+    def claim(self) -> Effect | None:
+        """What the client says of the effect, if that can be held against the wire."""
+        failure = None if self.evidence is None else self.evidence.client.failure
+        return failure.effect if failure is not None and self.proved else None
 
     @property
     def raised(self) -> str:
@@ -115,6 +125,8 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
         row.findings.append(Finding("FD-hang", "the call neither returned nor raised"))
     else:
         row.findings += _outcome(subject, scenario, client)
+        row.proved = _provable(evidence)
+        row.findings += _precision(row)
         row.findings += _requests(scenario, evidence)
         row.findings += _keys(scenario, evidence)
         row.findings += _ledger(scenario, evidence)
@@ -224,6 +236,32 @@ def _known_facts(expect: Expect, client: ClientWitness) -> Iterator[Finding]:
         wanted = " or ".join(sorted(e.value for e in expect.claim))
         code = "FD-vague" if failure.effect is Effect.UNKNOWN else "FD-claim"
         yield Finding(code, f"it claims {failure.effect.value}; what crossed the wire proves {wanted}")
+
+
+def _provable(evidence: Evidence) -> frozenset[Effect]:
+    """What can be known of the effect of a call that failed; empty if it did not, or was several calls."""
+    names = evidence.client.error_names
+    if evidence.client.failure is None or OperationError.__name__ in names or CallError.__name__ not in names:
+        return frozenset()
+    return proof.of_wire(evidence)
+
+
+def _precision(row: Row) -> Iterator[Finding]:
+    """The claim about the effect says as much as the wire proves, and no more."""
+    claim, scenario = row.claim, row.scenario
+    planned = scenario.expect.claim
+    if claim is None or (planned and claim not in planned):  # which is a finding already
+        return
+    # What a service's own document says of its errors is known, too.
+    documented = (scenario.cause.claims if scenario.cause is not None else None) or frozenset()
+    if claim in row.proved | documented:
+        return
+    proved = proof.words(row.proved)
+    if claim is Effect.UNKNOWN or row.proved == proof.NOT_SENT:
+        yield Finding("FD-vague", f"it claims {claim.value}; what crossed the wire proves {proved}")
+    else:
+        told = f"it claims {claim.value}; what crossed the wire proves no more than {proved}"
+        yield Finding("FD-claim", told)
 
 
 def _is_one_call(expect: Expect) -> bool:
