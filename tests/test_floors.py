@@ -23,7 +23,7 @@ FLOORS = (
     {"call", "operations"},
     {
         "engines", "client", "clock", "interop", "telemetry", "service", "models", "resources", "settings",
-        "downloading", "progress", "shared_circuits", "streaming", "workers",
+        "progress", "shared_circuits",
     },
     {"drill", "storm", "reference", "cli", "testing", "__main__"},
 )  # fmt: skip

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from failwell.call.retry import RetryPolicy as RetryPolicy
     from failwell.client import AsyncClient as AsyncClient
     from failwell.client import Client as Client
+    from failwell.client.streaming import AsyncEventStream as AsyncEventStream
+    from failwell.client.streaming import EventStream as EventStream
     from failwell.contract import Contract as Contract
     from failwell.contract import Rule as Rule
     from failwell.contract import decode as decode
@@ -84,8 +86,6 @@ if TYPE_CHECKING:
     from failwell.operations.server_sent_events import ServerSentEvent as ServerSentEvent
     from failwell.operations.streams import Stream as Stream
     from failwell.redaction import Secret as Secret
-    from failwell.streaming import AsyncEventStream as AsyncEventStream
-    from failwell.streaming import EventStream as EventStream
 
 # Where each name lives. The reader's list is above; a test holds that both say the same.
 _HOMES = {
@@ -142,7 +142,7 @@ _HOMES = {
     "failwell.operations.server_sent_events": ("ServerSentEvent",),
     "failwell.operations.streams": ("Stream",),
     "failwell.redaction": ("Secret",),
-    "failwell.streaming": ("AsyncEventStream", "EventStream"),
+    "failwell.client.streaming": ("AsyncEventStream", "EventStream"),
 }
 
 __all__, __getattr__, __dir__ = exports(__name__, _HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # made from the list above

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from failwell.client import AsyncClient, Client
+    from failwell.client.streaming import AsyncEventStream, EventStream
     from failwell.operations.steps import Done
-    from failwell.streaming import AsyncEventStream, EventStream
 
 P = ParamSpec("P")
 R = TypeVar("R")

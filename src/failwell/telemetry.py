@@ -7,19 +7,27 @@ events. Nothing here imports OpenTelemetry unless `opentelemetry_listener` is ca
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from enum import Enum
+
+from failwell.call.messages import Response
+from failwell.call.outcome import WORDS
+from failwell.redaction import kept_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-    from failwell.call.messages import Sleep
+    from failwell.call.messages import Broken, Request, Send, Sleep
+    from failwell.clock import Clock
     from failwell.failure import Attempt
 
     Listener = Callable[["Event"], None]
+
+_calls = itertools.count(1)
 
 
 class Kind(str, Enum):
@@ -58,6 +66,62 @@ class Event:
     outcome: str = ""
     status: int | None = None
     why: str = ""
+
+
+class Watch:
+    """
+    Tells listeners what one call does; made only where there are listeners.
+
+    Args:
+        listeners: Who is told.
+        clock: The time.
+        request: The first try's.
+    """
+
+    def __init__(self, listeners: Sequence[Listener], clock: Clock, request: Request) -> None:
+        self._listeners = listeners
+        self._clock = clock
+        self._number = next(_calls)
+        self._method = request.method
+        self._began = self._since = self._clock.monotonic()
+        self._url = kept_url(request.url)
+        self._attempt = 0
+
+    def _tell(self, kind: Kind, seconds: float = 0.0, **facts: Any) -> None:
+        event = Event(kind, self._number, self._method, self._url, self._attempt, seconds, **facts)
+        for listen in self._listeners:
+            listen(event)
+
+    def sending(self, order: Send) -> None:
+        """A try begins."""
+        self._attempt = order.number
+        self._url = kept_url(order.request.url)
+        self._since = self._clock.monotonic()
+        self._tell(Kind.ATTEMPT_STARTED)
+
+    def sent(self, result: Response | Broken) -> None:
+        """It is over."""
+        took = self._clock.monotonic() - self._since
+        if isinstance(result, Response):
+            outcome = "ok" if result.status < 400 else "status"
+            self._tell(Kind.ATTEMPT_ENDED, took, outcome=outcome, status=result.status)
+        else:
+            self._tell(
+                Kind.ATTEMPT_ENDED,
+                took,
+                outcome=result.reason.value,
+                status=result.status,
+                why=WORDS[result.reason],
+            )
+
+    def waiting(self, effect: Sleep) -> None:
+        """The next one waits."""
+        self._tell(Kind.WAITING, effect.seconds, why=effect.why)
+
+    def ended(self, error: BaseException | None) -> None:
+        """The call is over."""
+        took = self._clock.monotonic() - self._began
+        self._tell(Kind.CALL_ENDED, took, outcome="ok" if error is None else type(error).__name__)
 
 
 def log_wait(log: logging.Logger, effect: Sleep, attempt: Attempt) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import failwell.client as module
 from failwell import ArgumentTypeError, BadAnswerError, Client, Connections, Operation
 from failwell.call.messages import Sleep
+from failwell.client import requests
 from failwell.testing import FakeClock, ScriptedEngine, answer
 
 VALUES = [{}, [], '\u00e9\u20ac"\\\n', {"a": [1, 2.5, None, True]}, {"b": {"\u00e9": "\x00"}}, 0, -1e300]
@@ -20,9 +20,9 @@ VALUES = [{}, [], '\u00e9\u20ac"\\\n', {"a": [1, 2.5, None, True]}, {"b": {"\u00
 def test_without_the_compiled_encoder_the_same_json_is_written(
     value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = module._json_encoder()
+    compiled = requests._json_encoder()
     monkeypatch.setattr("json.encoder.c_make_encoder", None)
-    plain = module._json_encoder()
+    plain = requests._json_encoder()
 
     assert compiled(value) == plain(value)
     assert json.loads(compiled(value)) == value
@@ -38,7 +38,7 @@ def test_an_answer_in_another_shape_needs_no_credentials_to_be_told() -> None:
 def test_a_sleep_that_follows_no_attempt_is_not_announced(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     client = Client("https://api.example", engine=ScriptedEngine([]))
-    module._announce(client._setup, Sleep(1.0), None)
+    client._setup.announce(Sleep(1.0))
 
     assert caplog.messages == []
 

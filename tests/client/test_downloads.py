@@ -29,7 +29,7 @@ from failwell import (
     UsageError,
 )
 from failwell.call.messages import Response
-from failwell.downloading import fetch
+from failwell.client.downloading import fetch
 from failwell.operations.steps import Steps, do
 from failwell.resources import SDK, AsyncResource, AsyncSDK, Resource, awaiting, operation
 from failwell.testing import AsyncScriptedEngine, FakeClock, ScriptedEngine, broken, streamed

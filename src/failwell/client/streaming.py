@@ -13,7 +13,6 @@ from failwell.call.messages import Sleep
 from failwell.errors import CallError
 from failwell.operations.streams import Came, Connect, Deliver, Read, stream_flow
 from failwell.redaction import secrets_in_url
-from failwell.telemetry import log_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,16 +20,10 @@ if TYPE_CHECKING:
 
     from failwell.call.flow import Call
     from failwell.call.messages import Response
-    from failwell.client import AsyncClient, Client
+    from failwell.client.caller import AsyncCaller, Caller
     from failwell.operations.streams import Stream
 
 T = TypeVar("T")
-
-
-def announce(setup: Any, effect: Sleep) -> None:
-    """Write the line that a wait after a break is worth."""
-    assert effect.after is not None
-    log_wait(setup.log, effect, effect.after)
 
 
 class Whole:
@@ -126,7 +119,7 @@ class EventStream(_Open[T]):
     the stream is complete, and raises what `Client.stream` says when it is not.
     """
 
-    _client: Client
+    _client: Caller
 
     def __enter__(self) -> Self:
         if self._flow is None and not self._over:
@@ -183,8 +176,9 @@ class EventStream(_Open[T]):
             return self._came(piece=self._pieces.read())
         self._hang_up()
         if isinstance(effect, Sleep):
-            announce(self._client._setup, effect)
-            self._client._setup.clock.sleep(effect.seconds)
+            setup = self._client._setup
+            setup.announce(effect)
+            setup.clock.sleep(effect.seconds)
             return self._came()
         try:
             call, response = self._client._open(effect, self._key)
@@ -210,7 +204,7 @@ class AsyncEventStream(_Open[T]):
     the stream is complete, and raises what `AsyncClient.stream` says when it is not.
     """
 
-    _client: AsyncClient
+    _client: AsyncCaller
 
     async def __aenter__(self) -> Self:
         if self._flow is None and not self._over:
@@ -269,8 +263,9 @@ class AsyncEventStream(_Open[T]):
             return self._came(piece=await self._pieces.read())
         await self._hang_up()
         if isinstance(effect, Sleep):
-            announce(self._client._setup, effect)
-            await self._client._setup.clock.asleep(effect.seconds)
+            setup = self._client._setup
+            setup.announce(effect)
+            await setup.clock.asleep(effect.seconds)
             return self._came()
         try:
             call, response = await self._client._open(effect, self._key)

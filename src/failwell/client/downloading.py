@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from failwell.call.messages import Sleep
+from failwell.client.streaming import AwaitedWhole, Whole
 from failwell.errors import ArgumentTypeError, CallError, UsageError
 from failwell.operations.downloads import Download, ReadBack, StartOver, Store, download_flow
 from failwell.operations.streams import Came, Connect, Read
 from failwell.redaction import secrets_in_url
-from failwell.streaming import AwaitedWhole, Whole, announce
 
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
-    from failwell.client import AsyncClient, Client
+    from failwell.client.caller import AsyncCaller, Caller
     from failwell.operations.downloads import Downloaded
 
     T = TypeVar("T")
@@ -153,7 +153,7 @@ def _ended(setup: Any, file: PartFile, download: Download[T], done: Downloaded) 
     return download.result(done)
 
 
-def fetch(client: Client, download: Download[T], deadline: float | None) -> T:
+def fetch(client: Caller, download: Download[T], deadline: float | None) -> T:
     """
     Carry out `download`, blocking.
 
@@ -188,7 +188,7 @@ def fetch(client: Client, download: Download[T], deadline: float | None) -> T:
                     pieces.close()
                     pieces = None
                 if isinstance(effect, Sleep):
-                    announce(setup, effect)
+                    setup.announce(effect)
                     setup.clock.sleep(effect.seconds)
                 else:
                     assert isinstance(effect, Connect)
@@ -217,7 +217,7 @@ def fetch(client: Client, download: Download[T], deadline: float | None) -> T:
     return _ended(setup, file, download, done)
 
 
-async def afetch(client: AsyncClient, download: Download[T], deadline: float | None) -> T:
+async def afetch(client: AsyncCaller, download: Download[T], deadline: float | None) -> T:
     """As `fetch`, for whoever awaits: what is slow about a file is done in a thread."""
     from anyio.to_thread import run_sync
 
@@ -243,7 +243,7 @@ async def afetch(client: AsyncClient, download: Download[T], deadline: float | N
                     await pieces.aclose()
                     pieces = None
                 if isinstance(effect, Sleep):
-                    announce(setup, effect)
+                    setup.announce(effect)
                     await setup.clock.asleep(effect.seconds)
                 else:
                     assert isinstance(effect, Connect)
