@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from drill_tiny import TinyService
 
-from failwell.drill import damage, faults
+from failwell.drill import certificates, damage, faults
 from failwell.drill.faults import Action, Fault, Schedule, always, once, times
 from failwell.drill.proxy import FaultProxy
 
@@ -318,9 +318,9 @@ def test_a_service_that_is_not_there_is_told_to_the_journal_not_to_the_verdict()
     assert "did not answer" in proxy.journal.trouble[0]
 
 
-def test_a_service_on_https_is_refused_at_once() -> None:
+def test_a_service_that_is_not_on_http_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="http://"):
-        FaultProxy("https://127.0.0.1:1")
+        FaultProxy("ftp://127.0.0.1:1")
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_request_is_no_request(proxy: FaultProxy) -> None:
@@ -518,3 +518,113 @@ def test_a_slow_name_holds_up_whoever_looks_it_up(proxy: FaultProxy) -> None:
 def test_what_becomes_huge_is_whole_when_it_is_unpacked() -> None:
     assert gzip.decompress(damage._small()) == b" " * damage.INFLATED_BYTES
     assert len(damage._small()) < 100_000
+
+
+def test_a_proxy_that_stops_listening_keeps_its_port_and_listens_again(proxy: FaultProxy) -> None:
+    proxy.begin("main")
+    with dial(proxy) as kept:
+        kept.sendall(READ)
+        one_answer(kept)
+        assert proxy.caught_up()
+        proxy.stop_listening()
+
+        assert everything(kept) == b""  # it was idle, so it was closed
+    proxy.begin("refused", times(2, faults.refuse()))
+    for _ in range(2):
+        with pytest.raises(ConnectionRefusedError):
+            dial(proxy)
+    with dial(proxy) as sock:
+        sock.sendall(READ)
+        assert one_answer(sock).startswith(b"HTTP/1.1 200 ")
+    assert [fired[1:] for fired in proxy.journal.fired] == [(1, "refused"), (2, "refused")]
+
+
+def test_what_a_client_sent_before_it_left_is_in_the_journal(proxy: FaultProxy) -> None:
+    proxy.begin("main", always(faults.silence()))
+    for number in range(1, 6):
+        with dial(proxy) as sock:
+            sock.sendall(READ)
+        assert proxy.caught_up()
+        assert len(proxy.journal.requests) == number
+
+
+def test_a_client_that_says_nothing_yet_is_not_waited_for(proxy: FaultProxy) -> None:
+    proxy.begin("main")
+    with dial(proxy):
+        assert proxy.caught_up()
+    assert proxy.journal.requests == []
+
+
+def test_tls_is_offered_beside_plain_http(proxy: FaultProxy) -> None:
+    proxy.offer_tls()
+    proxy.begin("main")
+    with dial(proxy) as plain:
+        plain.sendall(READ)
+        assert one_answer(plain).startswith(b"HTTP/1.1 200 ")
+    trusting = certificates.trusting()
+    with trusting.wrap_socket(dial(proxy), server_hostname="127.0.0.1") as wrapped:
+        wrapped.sendall(READ)
+        assert one_answer(wrapped).startswith(b"HTTP/1.1 200 ")
+    assert proxy.caught_up()
+    assert [c.tls for c in proxy.journal.connections] == [False, True]
+
+
+def test_of_a_request_s_headers_only_what_names_nobody_is_kept(proxy: FaultProxy) -> None:
+    proxy.begin("main")
+    with dial(proxy) as sock:
+        sock.sendall(READ[:-2] + b"Authorization: Bearer s3cret\r\nCookie: a=b\r\nAccept: text/html\r\n\r\n")
+        one_answer(sock)
+
+    assert proxy.journal.requests[0].headers == {"accept": "text/html"}
+
+
+def test_a_service_behind_tls_is_asked_over_tls(
+    service: TinyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultProxy(service.url) as front:
+        front.offer_tls()
+        front.begin("front")
+        trusting = certificates.trusting()
+        monkeypatch.setattr("ssl.create_default_context", lambda: trusting)
+        with FaultProxy(f"https://127.0.0.1:{front.port}") as proxy:
+            assert ask(proxy, once(faults.cut_body(5)), READ).endswith(b'\r\n\r\n{"thi')
+        assert [c.tls for c in front.journal.connections] == [True]
+
+
+def test_an_answer_that_is_too_large_for_the_proxy_is_trouble_and_not_kept(
+    proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("failwell.drill.proxy.MOST_BYTES", 8)
+    proxy.begin("main")
+    with dial(proxy) as sock:
+        sock.sendall(READ)
+        assert one_answer(sock).startswith(b"HTTP/1.1 502 ")
+
+    assert "larger than 8 bytes" in proxy.journal.trouble[0]
+
+
+def test_a_plan_made_on_the_way_leaves_what_was_counted(proxy: FaultProxy) -> None:
+    proxy.begin("main")
+    with dial(proxy) as kept:
+        kept.sendall(READ)
+        one_answer(kept)
+    proxy.plan(Schedule({2: faults.refuse()}))
+    with pytest.raises(ConnectionRefusedError):
+        dial(proxy)
+    proxy.plan(Schedule({2: faults.cut_body(5)}))
+    with dial(proxy) as sock:
+        sock.sendall(READ)
+        assert everything(sock).endswith(b'\r\n\r\n{"thi')
+
+    assert [fired[1:] for fired in proxy.journal.fired] == [(2, "refused"), (2, "body cut, FIN")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux drops connection requests")
+def test_connection_requests_go_unanswered_from_the_middle_on(proxy: FaultProxy) -> None:
+    proxy.begin("main")
+    with dial(proxy) as sock:
+        sock.sendall(READ)
+        one_answer(sock)
+    proxy.plan(always(faults.syn_unanswered()))
+    with pytest.raises(TimeoutError):
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=0.2)

@@ -147,9 +147,10 @@ class Schedule:
     faults: Mapping[int, Fault] = field(default_factory=dict)
     rest: Fault | None = None
 
-    def at(self, number: int) -> Fault | None:
-        """The fault of attempt `number`."""
-        return self.faults.get(number, self.rest)
+    def at(self, number: int, *moments: Moment) -> Fault | None:
+        """The fault of attempt `number`; with `moments`, only if it acts at one of them."""
+        fault = self.faults.get(number, self.rest)
+        return fault if fault is None or not moments or fault.moment in moments else None
 
     @property
     def all(self) -> tuple[Fault, ...]:

@@ -48,6 +48,7 @@ class WireRequest:
         bytes_in: Length of its body.
         elsewhere: Whether it came to the other origin, to which a redirect leads.
         credentials: Whether a header of it held an API key.
+        headers: Those of its headers that may be kept, by an allow-list; names in lower case.
         fault: The name of the fault planned for it, if one was.
         fired: Whether that fault acted.
         asked: When the service was asked; None if it was not.
@@ -72,6 +73,7 @@ class WireRequest:
     bytes_in: int = 0
     elsewhere: bool = False
     credentials: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
     fault: str | None = None
     fired: bool = False
     asked: float | None = None

@@ -11,14 +11,15 @@ name) are armed before the client starts; `watch` counts the tries.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from urllib.parse import urlsplit
 
 import h11
@@ -28,12 +29,20 @@ from failwell.drill.certificates import LOOPBACK
 from failwell.drill.damage import Headers, damaged, head
 from failwell.drill.faults import Action, Fault, Moment, Schedule
 from failwell.drill.journal import Journal, WireConnection, WireRequest
+from failwell.redaction import kept_header
 
 # Fields that belong to one hop (RFC 9110, section 7.6.1), and the framing, which is done anew.
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
      b"upgrade", b"content-length", b"host", b"expect"}
 )  # fmt: skip
+# Headers of a request that are kept in the journal, beside those that are kept of an answer.
+REQUEST_HEADERS = frozenset(
+    {"accept", "accept-encoding", "accept-language", "content-range", "expect", "if-match", "if-none-match",
+     "if-range", "last-event-id", "range", "user-agent"}
+)  # fmt: skip
+# Of one answer of the service, which the proxy keeps in memory.
+MOST_BYTES = 64 << 20
 SERVICE_TIMEOUT = 30.0  # seconds for the service to answer the proxy
 # Long enough for a client to read what was sent before it meets the damage: what it can know by
 # then is part of what is rehearsed, and must not depend on which bytes shared a packet.
@@ -42,6 +51,8 @@ BEFORE_DAMAGE = 0.05
 ENDLESS_BYTES = 1 << 30
 # Seconds between two looks at what nobody tells.
 LOOK = 0.05
+# The moments that are counted by requests.
+OF_A_REQUEST = tuple(m for m in Moment if m not in (Moment.NAME, Moment.CONNECT, Moment.HANDSHAKE))
 # What is wrong with a certificate; the handshake is otherwise the ordinary one.
 _CERTIFICATES = (Action.UNTRUSTED, Action.EXPIRED, Action.WRONG_HOST)
 
@@ -51,7 +62,7 @@ class FaultProxy:
     One listener in front of one service.
 
     Args:
-        upstream: The service's base URL, `http://` only.
+        upstream: The service's base URL, `http://` or `https://`.
         idempotency_header: Where keys are found, lower case.
         count_effects: Called after each answer of the service; its result is kept in the journal.
         secrets: The API keys, to see which requests carry one.
@@ -71,17 +82,18 @@ class FaultProxy:
         crash: Callable[..., None] | None = None,
     ) -> None:
         parts = urlsplit(upstream)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"the proxy needs a service at an http:// URL, not {upstream!r}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"the proxy needs a service at an http:// or https:// URL, not {upstream!r}")
         self.journal = Journal()
-        self._upstream = (parts.hostname, parts.port or 80)
+        self._service_tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._upstream = (parts.hostname, parts.port or (80 if self._service_tls is None else 443))
+        self._host = parts.netloc.rpartition("@")[2]
         self._path = parts.path.rstrip("/")
         self._key_header = idempotency_header.encode("ascii")
         self._count_effects = count_effects
         self._secrets, self._crash = secrets, crash
         self._elsewhere: socket.socket | None = None  # another origin, for redirects
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._listener.bind((LOOPBACK, 0))  # bound, not listening: connections are refused
+        self._listener = _bound(0)
         self.port: int = self._listener.getsockname()[1]
         self.host_name = f"drill-{self.port}.invalid"
         self._lock = threading.Lock()
@@ -95,9 +107,12 @@ class FaultProxy:
         self._numbers = [0, 0]  # connections and requests of the operation
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
+        self._listened_to: set[socket.socket] = set()  # those that a thread waits for, to say more
+        self._answering: set[socket.socket] = set()  # those whose request is in the journal
         self._fillers: list[socket.socket] = []
         self._since: dict[tuple[str, str], float] = {}  # when what lasts for a time began
-        self._tls: ssl.SSLContext | None = None
+        # What TLS is served with, by the fault of the connection; plain HTTP where there is nothing.
+        self._contexts: dict[Action | None, ssl.SSLContext] = {}
 
     def __enter__(self) -> FaultProxy:
         return self
@@ -134,6 +149,76 @@ class FaultProxy:
         elif first is None or first.moment not in (Moment.CONNECT, Moment.NAME):
             self._listen()
         return self._base_url(schedule)
+
+    def plan(self, schedule: Schedule) -> str:
+        """
+        Meet what comes from now on with `schedule`; attempts are counted on.
+
+        Returns:
+            The base URL the client has to use, as `begin` gives it.
+        """
+        with self._lock:
+            self._schedule = schedule
+            next_try = len(self.journal.connects[self._operation]) + 1
+        if (fault := schedule.at(next_try, Moment.CONNECT)) is not None:
+            self.stop_listening()
+            if fault.action is Action.IGNORE:
+                self._fill_backlog()
+        if any(f.leads_to == "elsewhere" for f in schedule.all):
+            self._listen_elsewhere()
+        return self._base_url(schedule)
+
+    def stop_listening(self) -> None:
+        """
+        Refuse connections from now on, until one is tried that no fault is planned for.
+
+        The port stays taken. Connections are closed, those with a request on them when it is answered.
+        """
+        with self._changed:
+            if not self._listening:
+                return
+            # Who has its answer already is not in the middle of anything.
+            self._changed.wait_for(lambda: not self._answering, 0.25)
+            listener, self._listener, self._listening = self._listener, _bound(self.port), False
+            idle = self._listened_to - self._answering
+        for sock in (listener, *idle):
+            _end(sock)
+
+    def offer_tls(self, *actions: Action) -> None:
+        """
+        Serve TLS to whoever begins with it, by a certificate that `certificates.trusting()` trusts.
+
+        Args:
+            actions: Faults of certificates that will be planned.
+
+        Raises:
+            ModuleNotFoundError: trustme is not installed.
+        """
+        for action in (None, *actions):
+            if action not in self._contexts:
+                self._contexts[action] = certificates.serving(action)
+
+    def caught_up(self, timeout: float = 5.0) -> bool:
+        """
+        Wait until everything that clients have sent by now is in the journal; whether it is.
+
+        What is sent over loopback lies in this machine's memory at once. A client that gave up early
+        may be ahead of the thread that reads it.
+        """
+        until = time.monotonic() + timeout
+        while not self._has_caught_up():
+            if time.monotonic() > until or self._stop.wait(0.001):
+                return False
+        return True
+
+    def _has_caught_up(self) -> bool:
+        with self._lock:
+            if self._open - self._listened_to - self._answering:
+                return False  # a thread has something in its hands
+            waiting = self._listened_to - self._answering
+            with contextlib.suppress(ValueError):  # one was closed this moment
+                return not _readable([*waiting, *([self._listener] if self._listening else [])], 0.0)
+            return False
 
     def settle(self, timeout: float = 20.0) -> bool:
         """Wait until the service has answered all it was asked and the journal is written; whether it has."""
@@ -183,15 +268,18 @@ class FaultProxy:
         watch.forget_port(self.port)
         watch.forget_host(self.host_name)
         self._stop.set()
-        for sock in (self._listener, *self._fillers, *([self._elsewhere] if self._elsewhere else [])):
+        ours = (self._listener, *self._fillers, *([self._elsewhere] if self._elsewhere else []))
+        for sock in ours:
             _end(sock)
-            sock.close()
         with self._lock:
             for sock in self._open:
                 _end(sock)
             threads = list(self._threads)
         for thread in threads:
             thread.join(SERVICE_TIMEOUT)
+        # Not earlier: somebody else's socket could get the number that a thread waits for.
+        for sock in ours:
+            sock.close()
 
     # --- connections ---------------------------------------------------------------------
 
@@ -200,7 +288,7 @@ class FaultProxy:
         scheme = "https" if Moment.HANDSHAKE in moments else "http"
         for fault in schedule.all:
             if fault.action in _CERTIFICATES:
-                self._tls = self._tls or certificates.serving(fault.action)
+                self.offer_tls(fault.action)
         host = self.host_name if Moment.NAME in moments else LOOPBACK
         return f"{scheme}://{host}:{self.port}{self._path}"
 
@@ -211,18 +299,20 @@ class FaultProxy:
             tries = self.journal.connects[self._operation]
             tries.append(now)
             number = len(tries)
-            fault = self._schedule.at(number)
-            if fault is not None and fault.moment is Moment.CONNECT:
+            fault = self._schedule.at(number, Moment.CONNECT)
+            if fault is not None:
                 self._fire_locked(number, fault)
-                return
-        self._listen()
+        if fault is None:
+            self._listen()
+        else:
+            self.stop_listening()
 
     def _looking_up(self) -> None:
         with self._lock:
             tries = self.journal.lookups[self._operation]
             tries.append(time.monotonic())
-            fault = self._schedule.at(len(tries))
-            if fault is not None and fault.moment is Moment.NAME:
+            fault = self._schedule.at(len(tries), Moment.NAME)
+            if fault is not None:
                 self._fire_locked(len(tries), fault)
         if fault is not None and fault.action is Action.SLOW_NAME:
             self._stop.wait(fault.gap)
@@ -268,25 +358,31 @@ class FaultProxy:
     def _accept(self, listener: socket.socket) -> None:
         while not self._stop.is_set():
             try:
-                sock, _ = listener.accept()
-            except OSError:
+                _readable([listener], None)
+                with contextlib.suppress(BlockingIOError):  # whoever came has left again
+                    self._take(listener)
+            except OSError:  # it listens no more
+                break
+        listener.close()
+
+    def _take(self, listener: socket.socket) -> None:
+        """Accept a connection and note it in one step, so that `caught_up` cannot miss it in between."""
+        with self._lock:
+            sock, _ = listener.accept()
+            sock.setblocking(True)
+            if self._stop.is_set():
+                sock.close()
                 return
-            with self._lock:
-                if self._stop.is_set():
-                    sock.close()
-                    return
-                self._numbers[0] += 1
-                number = self._numbers[0]
-                fault = self._schedule.at(number)
-                if fault is not None and fault.moment is not Moment.HANDSHAKE:
-                    fault = None
-                record = WireConnection(number, self._operation, time.monotonic())
-                self.journal.connections.append(record)
-                if fault is not None:
-                    record.fault = fault.name
-                    self._fire_locked(number, fault)
-                self._open.add(sock)
-                self._start_locked(self._serve, sock, record, fault)
+            self._numbers[0] += 1
+            number = self._numbers[0]
+            fault = self._schedule.at(number, Moment.HANDSHAKE)
+            record = WireConnection(number, self._operation, time.monotonic())
+            self.journal.connections.append(record)
+            if fault is not None:
+                record.fault = fault.name
+                self._fire_locked(number, fault)
+            self._open.add(sock)
+            self._start_locked(self._serve, sock, record, fault)
 
     def _serve(self, sock: socket.socket, record: WireConnection, fault: Fault | None) -> None:
         """One connection, from its first byte to its end."""
@@ -298,9 +394,10 @@ class FaultProxy:
                 if not self._shake_hands(sock, fault):
                     record.end = record.end or "ended in the handshake"
                     return
-            if self._tls is not None:
+            context = self._contexts.get(None if fault is None else fault.action)
+            if context is not None and self._begins_with_tls(sock):
                 record.tls = True
-                wired = self._wrapped(sock, self._tls)
+                wired = self._wrapped(sock, context)
                 wired.do_handshake()
             record.end = self._requests(wired, record)
         except (OSError, h11.RemoteProtocolError) as exc:
@@ -311,7 +408,8 @@ class FaultProxy:
             with contextlib.suppress(OSError):
                 sock.close()
             with self._changed:
-                self._open -= {sock, wired}
+                for those in (self._open, self._listened_to, self._answering):
+                    those -= {sock, wired}
                 record.closed = time.monotonic()
                 self._changed.notify_all()
 
@@ -325,10 +423,27 @@ class FaultProxy:
                 _end(wired)
             return wired
 
+    def _begins_with_tls(self, sock: socket.socket) -> bool:
+        self._wait_for_more(sock)
+        return sock.recv(1, socket.MSG_PEEK) in (b"\x16", b"")  # a handshake record (RFC 8446, section 5.1)
+
+    def _wait_for_more(self, sock: socket.socket) -> None:
+        """Until the other side says something, or ends the connection."""
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return
+        with self._lock:
+            self._listened_to.add(sock)
+        try:
+            _readable([sock], None)
+        finally:
+            with self._lock:
+                self._listened_to.discard(sock)
+
     def _shake_hands(self, sock: socket.socket, fault: Fault) -> bool:
         """Act `fault` out in the handshake; whether the connection is still to be served."""
         if fault.action in _CERTIFICATES:
             return True  # the ordinary handshake does it: the certificate is the fault
+        self._wait_for_more(sock)
         sock.recv(65536)  # the client's hello; unread bytes would turn the FIN into a reset
         if fault.action is Action.PLAIN_TEXT:
             sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -339,6 +454,7 @@ class FaultProxy:
     def _wait_for_the_client_to_leave(self, sock: socket.socket) -> None:
         """Say nothing until the other side ends the connection, or the proxy is closed."""
         while not self._stop.is_set():
+            self._wait_for_more(sock)
             if not sock.recv(65536):
                 return
 
@@ -351,7 +467,7 @@ class FaultProxy:
             request, body = self._read(sock, reader)
             if request is None:
                 return "closed by the client"
-            wire, fault = self._enter(request, body, record, sock.getsockname()[1] != self.port)
+            wire, fault = self._enter(request, body, record, sock)
             try:
                 self._handle(sock, reader, request, body, wire, fault)
             except OSError as exc:
@@ -360,9 +476,12 @@ class FaultProxy:
                 with self._changed:
                     wire.finished = time.monotonic()
                     self._handling -= 1
+                    self._answering.discard(sock)
                     self._changed.notify_all()
             if wire.end or reader.our_state is not h11.DONE or reader.their_state is not h11.DONE:
                 return wire.end or "closed by the proxy"
+            if not self._listening:
+                return "closed by the proxy, which does not listen any more"
             reader.start_next_cycle()
 
     def _read(self, sock: socket.socket, reader: h11.Connection) -> tuple[h11.Request | None, bytes]:
@@ -374,6 +493,7 @@ class FaultProxy:
                 if reader.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[])
                     sock.sendall(reader.send(go_on) or b"")
+                self._wait_for_more(sock)
                 reader.receive_data(sock.recv(65536))
             elif isinstance(event, h11.Request):
                 request = event
@@ -385,7 +505,7 @@ class FaultProxy:
                 return None, b""
 
     def _enter(
-        self, request: h11.Request, body: bytes, record: WireConnection, elsewhere: bool
+        self, request: h11.Request, body: bytes, record: WireConnection, sock: socket.socket
     ) -> tuple[WireRequest, Fault | None]:
         """Number the request and write it into the journal, with the fault that will meet it."""
         found = {bytes(name): bytes(value) for name, value in request.headers}
@@ -394,6 +514,7 @@ class FaultProxy:
         with self._lock:
             self._numbers[1] += 1
             self._handling += 1
+            self._answering.add(sock)
             wire = WireRequest(
                 number=self._numbers[1],
                 operation=self._operation,
@@ -404,12 +525,13 @@ class FaultProxy:
                 target=request.target.decode("latin-1"),
                 idempotency_key=None if key is None else key.decode("latin-1"),
                 bytes_in=len(body),
-                elsewhere=elsewhere,
+                elsewhere=sock.getsockname()[1] != self.port,
+                headers=_kept_of_a_request(found),
                 credentials=any(secret in value for secret in secrets for value in found.values()),
             )
             record.requests += 1
-            fault = self._schedule.at(wire.number)
-            if fault is not None and (fault.on_connection or self._is_over_locked(fault, wire.arrived)):
+            fault = self._schedule.at(wire.number, *OF_A_REQUEST)
+            if fault is not None and self._is_over_locked(fault, wire.arrived):
                 fault = None
             if fault is not None:
                 wire.fault = fault.name
@@ -655,12 +777,17 @@ class FaultProxy:
                 self._busy -= 1
                 self._changed.notify_all()
 
-    def _forward(self, request: h11.Request, body: bytes) -> tuple[int, Headers, bytes]:
+    def _to_the_service(self) -> HTTPConnection:
         host, port = self._upstream
-        with contextlib.closing(HTTPConnection(host, port, timeout=SERVICE_TIMEOUT)) as upstream:
+        if self._service_tls is None:
+            return HTTPConnection(host, port, timeout=SERVICE_TIMEOUT)
+        return HTTPSConnection(host, port, timeout=SERVICE_TIMEOUT, context=self._service_tls)
+
+    def _forward(self, request: h11.Request, body: bytes) -> tuple[int, Headers, bytes]:
+        with contextlib.closing(self._to_the_service()) as upstream:
             method, target = request.method.decode("ascii"), request.target.decode("latin-1")
             upstream.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-            upstream.putheader("Host", f"{host}:{port}")
+            upstream.putheader("Host", self._host)
             for name, value in request.headers:
                 if bytes(name).lower() not in HOP_BY_HOP:
                     upstream.putheader(bytes(name).decode("ascii"), bytes(value))
@@ -668,7 +795,7 @@ class FaultProxy:
                 upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body or None)
             answer = upstream.getresponse()
-            content = answer.read()
+            content = _whole_body(answer)
             # What a GET would have brought is all that a HEAD says of the body.
             dropped = HOP_BY_HOP - {b"content-length"} if method == "HEAD" else HOP_BY_HOP
             headers = [
@@ -677,6 +804,43 @@ class FaultProxy:
                 if name.lower().encode("latin-1") not in dropped
             ]
             return answer.status, headers, content
+
+
+def _whole_body(answer: HTTPResponse) -> bytes:
+    """The body of `answer`; `HTTPException` if it is cut, or larger than `MOST_BYTES`."""
+    if answer.length is not None and answer.length <= MOST_BYTES:
+        return answer.read()
+    content = bytearray()
+    while answer.length is None and len(content) <= MOST_BYTES:
+        piece = answer.read(1 << 16)
+        if not piece:
+            return bytes(content)
+        content += piece
+    raise HTTPException(f"the service's answer is larger than {MOST_BYTES} bytes")
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket that has `port`, or a free one, and does not listen: connections are refused."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # So that the next socket can take the port before this one lets it go.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((LOOPBACK, port))
+    sock.setblocking(False)
+    return sock
+
+
+def _readable(socks: Sequence[socket.socket], timeout: float | None) -> bool:
+    """Whether there is something to read or accept on one of `socks` within `timeout`; None waits for it."""
+    poll = select.poll()
+    for sock in socks:
+        poll.register(sock, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+
+def _kept_of_a_request(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Of a request's headers those that name nobody and open nothing."""
+    named = {name.decode("ascii"): value.decode("latin-1") for name, value in headers.items()}
+    return {name: value for name, value in named.items() if name in REQUEST_HEADERS or kept_header(name)}
 
 
 def _end(sock: socket.socket) -> None:
