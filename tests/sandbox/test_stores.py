@@ -387,6 +387,31 @@ def test_a_run_is_taken_over_from_a_worker_that_was_killed(kind: str) -> None:
 # --- processes ---
 
 
+def test_a_worker_apart_can_be_killed_on_sqlite_and_ended_before_what_it_wrote_is_read() -> None:
+    with failwell_sandbox.running(("kneo",), apart=True) as sandbox:
+        ask, full = Caller(sandbox.kneo.url, "Authorization", "Bearer "), sandbox.kneo.keys.full
+        (first,) = sandbox.pids
+        key = {"Idempotency-Key": str(uuid4())}
+        written = ask("POST", "/v1/runs", key=full, json_body=RUN, headers=key)
+        os.kill(first, signal.SIGKILL)
+        until(lambda: set(sandbox.pids) - {first}, "it is not started again")
+        again = ask("POST", "/v1/runs", key=full, json_body=RUN, headers=key)
+        sandbox.end_workers()
+
+        assert first != os.getpid()
+        assert (written.status, again.status) == (201, 201)
+        assert said(written)["id"] == said(again)["id"]
+        assert sandbox.pids == ()
+        assert sandbox.effects("kneo") == 1
+
+
+def test_where_this_process_serves_there_are_no_workers_to_end() -> None:
+    with failwell_sandbox.running(("kneo",)) as sandbox:
+        sandbox.end_workers()
+
+        assert Caller(sandbox.kneo.url, "Authorization", "Bearer ")("GET", "/livez").status == 200
+
+
 def gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -275,6 +275,15 @@ class Sandbox:
         """The worker processes that are at work now; none if this process does the work itself."""
         return () if self._workers is None else self._workers.pids
 
+    def end_workers(self) -> None:
+        """
+        Let the worker processes finish what they began, and end them.
+
+        What is stored can still be looked at: with nobody left who could change it.
+        """
+        if self._workers is not None:
+            self._workers.close()
+
     def __getitem__(self, name: str) -> RunningService:
         return self.services[name]
 
@@ -320,6 +329,7 @@ def running(
     state: Path | str | None = None,
     store: str = "",
     workers: int = 1,
+    apart: bool = False,
     wait: float = 1.0,
     lease: float = 10.0,
     limited: Limit = LIMITED,
@@ -339,6 +349,7 @@ def running(
             for keys, limits and records, with a SQLite database in `state`. Empty for SQLite
             in `state`.
         workers: How many processes serve. One is a thread of this process.
+        apart: Whether one, too, is a process of its own: it may then be killed, and is started again.
         wait: Seconds a request waits for another one with its idempotency key before it gets a 409.
         lease: Seconds a claim on an idempotency key is held, and work in the background, without
             news of who does it.
@@ -378,13 +389,15 @@ def running(
             _opened(
                 stack,
                 name,
-                Storage(name, store, str(folder.absolute()), run, state is not None, workers > 1),
+                Storage(name, store, str(folder.absolute()), run, state is not None, workers > 1 or apart),
                 _listening(host, (ports or {}).get(name, 0)),
                 limited,
             )
             for name in services
         ]
-        crew, drains, served_here, threads = _at_work(stack, opened, workers, wait=wait, lease=lease)
+        crew, drains, served_here, threads = _at_work(
+            stack, opened, workers, apart=apart, wait=wait, lease=lease
+        )
         started = {
             each.name: RunningService(
                 each.name, each.url, each.keys, each.storage, each.store, each.database, drains[each.name],
@@ -439,10 +452,10 @@ def _opened(
 
 
 def _at_work(
-    stack: ExitStack, opened: Sequence[_Opened], workers: int, *, wait: float, lease: float
+    stack: ExitStack, opened: Sequence[_Opened], workers: int, *, apart: bool, wait: float, lease: float
 ) -> tuple[Workers | None, dict[str, Callable[[bool], None]], dict[str, Service], ThreadPoolExecutor | None]:
     """Let the services be served: by a thread, or by processes; how to drain each; those of the thread."""
-    if workers == 1:
+    if workers == 1 and not apart:
         listening = [
             (
                 KINDS[each.name].service(each.store, each.database, each.storage, wait=wait, lease=lease),
