@@ -1,5 +1,5 @@
 # dev.py does the work; these are the names fingers know.
-.PHONY: check test drill score fuzz fuzz-service benchmarks
+.PHONY: check test drill score fuzz fuzz-service benchmarks exactly-once
 
 check:
 	python3 dev.py check
@@ -22,3 +22,7 @@ fuzz-service:
 
 benchmarks:
 	.venv/bin/python benchmarks/run.py --compare --write docs/performance.md
+
+# 100,000 writes to each store through faults and kills; an hour and a half.
+exactly-once:
+	.venv/bin/python benchmarks/exactly_once.py --write docs/exactly-once.md
