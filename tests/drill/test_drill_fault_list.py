@@ -14,6 +14,7 @@ from failwell.drill.fault_list import KINDS
 from failwell.drill.faults import Action, Fault, Schedule, always, once
 from failwell.drill.proxy import FaultProxy
 from failwell.drill.scenarios import catalogue
+from failwell.drill.selftest import Naive
 from failwell.drill.selftest.toy import Toy
 
 READ = b"GET /things HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -26,6 +27,12 @@ ARGUMENTS: dict[str, list[tuple[object, ...]]] = {
     "answer": [(429,), (503,), (429, None)],
     "redirect": [(307,)],
     "outage": [(1.0,)],
+    "cut_stream": [(5,), (5, Action.SILENCE)],
+    "cut_event": [(5,), (5, Action.SILENCE)],
+    "cut_character": [(5,)],
+    "cut_line_end": [(5,)],
+    "renumbered": [(5,)],
+    "refused": [(410,)],
 }
 KEYWORDS: dict[tuple[str, int], dict[str, object]] = {("answer", 2): {"clock_skew": 3600.0}}
 NAMED = {name for kind in KINDS for name in kind.makers}
@@ -71,7 +78,7 @@ def test_each_maker_named_by_a_kind_makes_one_of_that_kind() -> None:
 
 def test_each_kind_is_used_by_a_scenario_or_says_why_not() -> None:
     # The toy cannot be killed; what kills a service is used with the services of the sandbox.
-    scenarios = catalogue(Toy())
+    scenarios = catalogue(Naive())
     crashes = next(k for k in KINDS if "crash_at_work" in k.makers)
 
     unused = [k.number for k in KINDS if not fault_list.used(k, scenarios) and not k.elsewhere]

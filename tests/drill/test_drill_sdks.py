@@ -14,7 +14,26 @@ from failwell.drill.verdict import Verdict
 pytest.importorskip("failwell_sandbox")
 
 # One of each family that is over at once, and every real cause of every exception.
-PART = ("S01", "S02", "S08", "S09", "S12", "S13", "S18", "S46", "S54-fin", "S57", "S58", "S60", "E")
+PART = (
+    "S01",
+    "S02",
+    "S08",
+    "S09",
+    "S12",
+    "S13",
+    "S18",
+    "S46",
+    "S54-fin",
+    "S57",
+    "S58",
+    "S60",
+    "E",
+    "S66-start",
+    "S74-storm",
+    "S75-left",
+    "S76-last",
+    "S80-whole",
+)
 
 
 @pytest.mark.parametrize("name", ["kneo", "agoralia", "argus", "pictograph", "scopix"])

@@ -1,12 +1,16 @@
-"""Answers as bytes: whole, and damaged in the ways that nobody sends on purpose."""
+"""Answers and requests as bytes: whole, and damaged in the ways that nobody sends on purpose."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 import zlib
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cache
+
+import h11
 
 from failwell.drill.faults import Action, Fault
 
@@ -46,6 +50,35 @@ def damaged(fault: Fault, status: int, headers: Headers, content: bytes) -> byte
     sees the end, which is another failure (S12).
     """
     return _MADE[fault.action](fault, status, [*headers, (b"Connection", b"close")], content)
+
+
+def tampered(request: h11.Request, body: bytes, *, consistent: bool) -> tuple[h11.Request, bytes]:
+    """
+    A request with bytes of its body turned over.
+
+    Args:
+        request: Its head.
+        body: Its body.
+        consistent: Whether its `Content-Digest` is made to fit.
+    """
+    at = len(body) // 2
+    body = body[:at] + bytes(byte ^ 0xFF for byte in body[at : at + 16]) + body[at + 16 :]
+    if not consistent:
+        return request, body
+    digest = b"sha-256=:" + b64encode(hashlib.sha256(body).digest()) + b":"
+    rest = without(request, b"content-digest")
+    return _like(request, [*rest.headers, (b"content-digest", digest)]), body
+
+
+def without(request: h11.Request, name: bytes) -> h11.Request:
+    """A request without one of its headers."""
+    return _like(request, [(n, v) for n, v in request.headers if n != name])
+
+
+def _like(request: h11.Request, headers: Headers) -> h11.Request:
+    return h11.Request(
+        method=request.method, target=request.target, headers=list(headers), http_version=request.http_version
+    )
 
 
 def _with_a_large_header(_: Fault, status: int, headers: Headers, content: bytes) -> bytes:

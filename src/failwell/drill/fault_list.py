@@ -77,17 +77,17 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind(
         32,
         "A stream of events cut, between two or inside one",
-        elsewhere="by tests of the SDK with streams; not yet in the drill",
+        ("cut_stream", "cut_event", "cut_character", "cut_line_end"),
     ),
     FaultKind(
         33,
-        "A stream that falls silent, repeats ids, names its own pause",
-        elsewhere="by tests of the SDK with streams; not yet in the drill",
+        "A stream that falls silent, repeats ids, names its own pause, is refused",
+        ("cut_stream", "cut_event", "told_again", "renumbered", "refused"),
     ),
     FaultKind(
         34,
-        "An upload whose part fails, or whose last answer is lost",
-        elsewhere="by tests of the SDK with uploads; not yet in the drill",
+        "An upload whose part is lost, damaged or not the service's any more",
+        ("acknowledged", "tampered", "forgotten_upload"),
     ),
     FaultKind(35, "429 without Retry-After, or with a senseless one", ("answer",)),
     FaultKind(36, "Clocks of client and service that differ", ("answer",)),

@@ -25,6 +25,12 @@ class Moment(str, Enum):
     HEADERS = "inside the answer's headers"
     BODY = "inside the answer's body"
     IDLE = "after the answer, while the connection is idle"
+    EVENT = "between two events of a stream"
+    IN_EVENT = "inside an event of a stream"
+    IN_CHARACTER = "inside a character of a stream"
+    IN_LINE_END = "between CR and LF in an event of a stream"
+    IN_BLANK_LINE = "between CR and LF at the end of an event of a stream"
+    ON_ITS_WAY = "while the request is on its way to the service"
 
     __str__ = str.__str__
 
@@ -60,6 +66,11 @@ class Action(str, Enum):
     INTERIM = "an interim answer comes before the answer"
     TWICE = "the answer is sent twice"
     TRAILING = "more bytes follow than were announced"
+    END = "the answer ends in order, before the stream does"
+    REPLAY = "the stream is told from its beginning again"
+    RENUMBER = "the ids begin again, with other events"
+    TAMPER = "bytes of the request's body are turned over"
+    FORGET = "the service forgets the upload"
 
     __str__ = str.__str__
 
@@ -87,6 +98,9 @@ class Fault:
         platform: `sys.platform` it needs; None for any.
         reused_only: Acts only on a connection that has carried a request before.
         after_bytes: Bytes of the body passed on before the action; None for half of it.
+        events: Events of a stream passed on whole before the action.
+        insert: Bytes put into a stream right before the action.
+        consistent: Whether what is turned over has a digest that fits.
         pieces: Into how many pieces a trickle divides the body.
         gap: Seconds between two pieces of a trickle.
         chunked: Whether the answer is sent with chunked transfer coding.
@@ -109,6 +123,9 @@ class Fault:
     platform: str | None = None
     reused_only: bool = False
     after_bytes: int | None = None
+    events: int = 0
+    insert: bytes = b""
+    consistent: bool = False
     pieces: int = 1
     gap: float = 0.0
     chunked: bool = False
@@ -128,9 +145,17 @@ class Fault:
         return self.moment in (Moment.NAME, Moment.CONNECT, Moment.HANDSHAKE)
 
     @property
+    def in_stream(self) -> bool:
+        """Whether it acts on the events of a stream."""
+        return self.moment in _IN_STREAM
+
+    @property
     def runs_here(self) -> bool:
         """Whether this platform can do it."""
         return self.platform is None or sys.platform == self.platform
+
+
+_IN_STREAM = (Moment.EVENT, Moment.IN_EVENT, Moment.IN_CHARACTER, Moment.IN_LINE_END, Moment.IN_BLANK_LINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +167,13 @@ class Schedule:
         faults: Number of the attempt, 1 for the first, to its fault. Connections are counted for
             faults that act on them, requests for the others.
         rest: The fault of every attempt not named; None for none.
+        steps: Of a call that is several requests: the step, as `Subject.step_of` calls it ("part 2",
+            "complete"), and the number of its attempt, to its fault.
     """
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
     rest: Fault | None = None
+    steps: Mapping[tuple[str, int], Fault] = field(default_factory=dict)
 
     def at(self, number: int, *moments: Moment) -> Fault | None:
         """The fault of attempt `number`; with `moments`, only if it acts at one of them."""
@@ -155,7 +183,8 @@ class Schedule:
     @property
     def all(self) -> tuple[Fault, ...]:
         """Every fault in it, in order."""
-        return (*self.faults.values(), *(() if self.rest is None else (self.rest,)))
+        rest = () if self.rest is None else (self.rest,)
+        return (*self.faults.values(), *rest, *self.steps.values())
 
 
 def once(fault: Fault) -> Schedule:
@@ -505,3 +534,110 @@ def outage(seconds: float, status: int = 503, headers: Mapping[str, str] | None 
     """
     name = f"{status} for {seconds:g} s"
     return replace(answer(status, headers, name=name), lasts=seconds, row=37)
+
+
+# --- streams of events -----------------------------------------------------------------------
+
+HOW = {Action.FIN: "FIN", Action.RST: "RST", Action.SILENCE: "silence", Action.END: "an orderly end"}
+
+
+def cut_stream(events: int, by: Action = Action.FIN, *, insert: bytes = b"", name: str = "") -> Fault:
+    """
+    The service's stream stops between two events.
+
+    Args:
+        events: Events passed on before.
+        by: FIN, RST, SILENCE, or END: the last chunk follows, as after an answer that is complete.
+        insert: Bytes put into the stream before it stops.
+        name: For tables.
+    """
+    said = name or f"stream cut after event {events}, {HOW[by]}"
+    faithful = Faithful.PROTOCOL if by is Action.END or insert else Faithful.KERNEL
+    row = 33 if by is Action.SILENCE or insert else 32
+    return Fault(said, by, Moment.EVENT, faithful, events=events, insert=insert, row=row)
+
+
+def cut_event(events: int, by: Action = Action.FIN) -> Fault:
+    """The service's stream stops in the middle of an event; `events` and `by` as for `cut_stream`."""
+    said = f"event {events + 1} of a stream cut, {HOW[by]}"
+    faithful = Faithful.PROTOCOL if by is Action.END else Faithful.KERNEL
+    row = 33 if by is Action.SILENCE else 32
+    return Fault(said, by, Moment.IN_EVENT, faithful, events=events, row=row)
+
+
+def cut_character(events: int) -> Fault:
+    """The service's stream stops behind the first byte of a character of several, after `events` or more."""
+    return Fault(
+        "character of a stream cut", Action.FIN, Moment.IN_CHARACTER, Faithful.KERNEL, events=events, row=32
+    )
+
+
+def cut_line_end(events: int, *, blank: bool = False) -> Fault:
+    """
+    A gateway ends the stream's lines with CRLF, and the stream stops between the two.
+
+    Args:
+        events: Events passed on before.
+        blank: Whether at the empty line that ends an event, instead of at the last of its own lines.
+    """
+    where = "the empty line's CR and LF" if blank else "CR and LF"
+    moment = Moment.IN_BLANK_LINE if blank else Moment.IN_LINE_END
+    return Fault(f"stream cut between {where}", Action.FIN, moment, events=events, row=32)
+
+
+def told_again() -> Fault:
+    """The service's stream from its first event on, whatever the client has seen of it."""
+    return Fault("stream told from its beginning", Action.REPLAY, Moment.EVENT, row=33)
+
+
+def refused(status: int) -> Fault:
+    """
+    A gateway in front refuses by itself, as one that knows keys or what is gone; the service is not asked.
+
+    Args:
+        status: 204, 401 or 410.
+    """
+    body = b"" if status == 204 else b'{"error": {"message": "refused"}}'
+    headers = {} if status == 204 else {"Content-Type": "application/json"}
+    return Fault(
+        f"{status} from a gateway",
+        Action.ANSWER,
+        Moment.REQUEST,
+        status=status,
+        headers=headers,
+        body=body,
+        row=33,
+    )
+
+
+def renumbered(events: int) -> Fault:
+    """The service's stream; after `events` of them, the ids begin again."""
+    return Fault("ids begin again", Action.RENUMBER, Moment.EVENT, events=events, row=33)
+
+
+# --- uploads in parts ------------------------------------------------------------------------
+
+
+def acknowledged(status: int = 200) -> Fault:
+    """A gateway says that all is well, and the service never gets what was sent."""
+    headers = {"Content-Type": "application/json"}
+    return Fault(
+        f"{status} for what never arrived", Action.ANSWER, Moment.REQUEST,
+        status=status, headers=headers, body=b"{}", row=34,
+    )  # fmt: skip
+
+
+def tampered(*, consistent: bool = False) -> Fault:
+    """
+    Some bytes of what is sent are turned over on the way.
+
+    Args:
+        consistent: Whether it gets a digest that fits, as from a gateway that writes its own.
+    """
+    said = "body damaged, its digest made to fit" if consistent else "body damaged on the way"
+    return Fault(said, Action.TAMPER, Moment.ON_ITS_WAY, consistent=consistent, row=34)
+
+
+def forgotten_upload() -> Fault:
+    """Somebody gives the upload up, by the service's own means, before the request reaches it."""
+    return Fault("upload given up meanwhile", Action.FORGET, Moment.ON_ITS_WAY, row=34)

@@ -60,6 +60,10 @@ class WireRequest:
         bytes_out: Bytes passed on, head and body.
         finished: When the proxy was done with it.
         end: What became of the connection.
+        step: What it is for, as `Subject.step_of` says: "part 2".
+        last_event_id: What its `Last-Event-ID` held.
+        event_ids: Of a stream, the ids of the events that were passed on whole.
+        ids_are_sure: Whether the client must have got the last of them: not before a reset.
     """
 
     number: int
@@ -85,6 +89,10 @@ class WireRequest:
     bytes_out: int = 0
     finished: float | None = None
     end: str = ""
+    step: str = ""
+    last_event_id: str | None = None
+    event_ids: tuple[str, ...] = ()
+    ids_are_sure: bool = True
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from failwell.errors import CallError, UsageError
 from failwell.failure import Effect
 
 READ, KEYED, PLAIN = Kind.READ, Kind.KEYED_WRITE, Kind.PLAIN_WRITE
+STREAM, PART_UPLOAD = Kind.STREAM, Kind.PART_UPLOAD
 
 QUICK = Settings()
 TWO = Settings(attempts=2)
@@ -38,6 +40,7 @@ class Expect:
         status: What `failure.status` must be; None for anything.
         requests: Requests the server must see.
         at_least: Whether that is a lower bound.
+        at_most: What is an upper bound then; None for none.
         tries: Attempts the client must report and make; None for as many as `requests`.
         claim: What `failure.effect` may say; empty for anything that is true.
         effects: How many effects the ledger may hold; empty if the call has none to count.
@@ -51,6 +54,8 @@ class Expect:
         cancelled: Whether what has to come out is the cancellation, and nothing else.
         ends_connections: Whether no connection of the call may be open after it.
         max_bytes: Bytes of an answer the client may have taken before it ended the connection.
+        parts: Numbers of the parts that have to travel, each as often as it stands here; None for any.
+        heard: Events of a stream that must have been handed over at least.
     """
 
     error: type[CallError | UsageError] | None = None
@@ -59,6 +64,7 @@ class Expect:
     status: int | None = None
     requests: int = 1
     at_least: bool = False
+    at_most: int | None = None
     tries: int | None = None
     claim: frozenset[Effect] = frozenset()
     effects: frozenset[int] = frozenset()
@@ -72,6 +78,8 @@ class Expect:
     cancelled: bool = False
     ends_connections: bool = False
     max_bytes: int | None = None
+    parts: tuple[int, ...] | None = None
+    heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ class Scenario:
         quiet: Seconds after the call in which no further attempt may arrive.
         crowd: How many callers make the call at once, with one client and one key.
         modes: Forms of the client it can be rehearsed with; None for all.
+        left: Of an upload, the parts that another program sent before, and whether they have the same bytes.
     """
 
     id: str
@@ -129,6 +138,7 @@ class Scenario:
     quiet: float = 0.0
     crowd: int = 1
     modes: tuple[Mode, ...] | None = None
+    left: Mapping[int, bool] = field(default_factory=dict)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -151,7 +161,8 @@ class Scenario:
         """Seconds this takes at least, as far as its plan says."""
         waits = self.expect.wait_at_least * max(0, self.expect.requests - 1)
         silent = sum(f.action in (Action.SILENCE, Action.IGNORE) for f in self.schedule.all)
-        silence = silent * min(self.settings.read, self.settings.deadline)
+        patience = self.settings.idle if self.kind is STREAM else self.settings.read
+        silence = silent * min(patience, self.settings.deadline)
         return self.quiet + waits + silence + (self.expect.elapsed or (0.0, 0.0))[0]
 
     @property

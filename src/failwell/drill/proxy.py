@@ -17,7 +17,8 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from urllib.parse import urlsplit
@@ -26,7 +27,8 @@ import h11
 
 from failwell.drill import certificates, watch
 from failwell.drill.certificates import LOOPBACK
-from failwell.drill.damage import Headers, damaged, head
+from failwell.drill.damage import Headers, damaged, head, tampered, without
+from failwell.drill.event_bytes import Cut
 from failwell.drill.faults import Action, Fault, Moment, Schedule
 from failwell.drill.journal import Journal, WireConnection, WireRequest
 from failwell.redaction import kept_header
@@ -67,6 +69,8 @@ class FaultProxy:
         count_effects: Called after each answer of the service; its result is kept in the journal.
         secrets: The API keys, to see which requests carry one.
         crash: Kills the service and starts it again: `Subject.crash`.
+        step_of: What a request is for: `Subject.step_of`.
+        forget: Gives up the upload that the operation is about, by the service's own means.
 
     Attributes:
         journal: What was seen.
@@ -80,6 +84,8 @@ class FaultProxy:
         count_effects: Callable[[], int | None] | None = None,
         secrets: Callable[[], Sequence[str]] = tuple,
         crash: Callable[..., None] | None = None,
+        step_of: Callable[[str, str], str] = lambda method, target: "",
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         parts = urlsplit(upstream)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -92,6 +98,7 @@ class FaultProxy:
         self._key_header = idempotency_header.encode("ascii")
         self._count_effects = count_effects
         self._secrets, self._crash = secrets, crash
+        self._step_of, self._forget = step_of, forget
         self._elsewhere: socket.socket | None = None  # another origin, for redirects
         self._listener = _bound(0)
         self.port: int = self._listener.getsockname()[1]
@@ -105,6 +112,7 @@ class FaultProxy:
         self._operation = ""
         self._schedule = Schedule()
         self._numbers = [0, 0]  # connections and requests of the operation
+        self._steps: Counter[str] = Counter()  # requests of each of its steps
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
         self._listened_to: set[socket.socket] = set()  # those that a thread waits for, to say more
@@ -133,6 +141,7 @@ class FaultProxy:
         schedule = schedule or Schedule()
         with self._lock:
             self._operation, self._schedule, self._numbers = operation, schedule, [0, 0]
+            self._steps.clear()
         self.journal.connects.setdefault(operation, [])
         self.journal.lookups.setdefault(operation, [])
         watch.on_connect(self.port, self._connecting)
@@ -509,7 +518,7 @@ class FaultProxy:
     ) -> tuple[WireRequest, Fault | None]:
         """Number the request and write it into the journal, with the fault that will meet it."""
         found = {bytes(name): bytes(value) for name, value in request.headers}
-        key = found.get(self._key_header)
+        key, seen = found.get(self._key_header), found.get(b"last-event-id")
         secrets = [s.encode() for s in self._secrets() if s]
         with self._lock:
             self._numbers[1] += 1
@@ -528,9 +537,13 @@ class FaultProxy:
                 elsewhere=sock.getsockname()[1] != self.port,
                 headers=_kept_of_a_request(found),
                 credentials=any(secret in value for secret in secrets for value in found.values()),
+                last_event_id=None if seen is None else seen.decode("utf-8", "replace"),
             )
+            wire.step = self._step_of(wire.method, wire.target)
+            self._steps[wire.step] += 1
             record.requests += 1
-            fault = self._schedule.at(wire.number, *OF_A_REQUEST)
+            fault = self._schedule.steps.get((wire.step, self._steps[wire.step]))
+            fault = fault or self._schedule.at(wire.number, *OF_A_REQUEST)
             if fault is not None and self._is_over_locked(fault, wire.arrived):
                 fault = None
             if fault is not None:
@@ -570,6 +583,16 @@ class FaultProxy:
         if fault is not None and fault.moment is Moment.WORK:
             self._kill_at_work(request, body, wire, fault)
             return
+        if (fault is None or fault.in_stream) and _wants_events(request):
+            self._pass_events_on(sock, reader, request, body, wire, fault)
+            return
+        if fault is not None and fault.moment is Moment.ON_ITS_WAY:
+            self._fired(wire, fault)
+            if fault.action is Action.TAMPER:
+                request, body = tampered(request, body, consistent=fault.consistent)
+            else:
+                self._forget()
+            fault = None
         status, headers, content = self._ask_the_service(request, body, wire)
         # Where the answer is to be lost, it makes no difference who was first.
         if (fault is None or fault.moment is not Moment.ANSWERED) and _has_left(sock):
@@ -595,6 +618,55 @@ class FaultProxy:
             self._pass_on(sock, reader, wire, status, headers, content)
             self._fired(wire, fault)
             wire.end = "FIN"
+
+    def _pass_events_on(
+        self,
+        sock: socket.socket,
+        reader: h11.Connection,
+        request: h11.Request,
+        body: bytes,
+        wire: WireRequest,
+        fault: Fault | None,
+    ) -> None:
+        """Pass a stream on, event by event as the service tells them, to where the fault acts."""
+        again = fault is not None and fault.action is Action.REPLAY
+        if again:
+            request = without(request, b"last-event-id")
+        with self._changed:
+            self._busy += 1
+        wire.asked = time.monotonic()
+        cut = Cut(fault)
+        try:
+            with self._answered(request, body) as answer:
+                headers = _kept(answer, HOP_BY_HOP)
+                self._note_answer(wire, answer.status, headers)
+                if answer.getheader("content-type", "").partition(";")[0] != "text/event-stream":
+                    self._pass_on(sock, reader, wire, answer.status, headers, answer.read())
+                    return
+                said = h11.Response(status_code=answer.status, headers=list(headers))  # in chunks
+                self._send(sock, wire, reader.send(said) or b"")
+                wire.status = answer.status
+                if again and fault is not None:
+                    self._fired(wire, fault)
+                try:
+                    for piece in cut.passed(answer):
+                        if cut.acted and not wire.fired and fault is not None:
+                            self._fired(wire, fault)
+                        self._send(sock, wire, reader.send(h11.Data(data=piece)) or b"")
+                finally:
+                    answer.read()  # a service whose words nobody takes complains
+        finally:
+            wire.event_ids, wire.ids_are_sure = tuple(cut.ids), cut.surely
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+        if cut.acted and fault is not None and not wire.fired:
+            self._fired(wire, fault)
+        if not cut.acted or fault is None or fault.action in (Action.END, Action.RENUMBER):
+            self._send(sock, wire, reader.send(h11.EndOfMessage()) or b"")
+        else:
+            wire.ids_are_sure = wire.ids_are_sure and fault.action is not Action.RST
+            self._end(sock, wire, fault.action)
 
     def _kill_at_work(self, request: h11.Request, body: bytes, wire: WireRequest, fault: Fault) -> None:
         """Let the service begin, kill it, and come back when there is another."""
@@ -764,12 +836,7 @@ class FaultProxy:
             self.journal.trouble.append(f"the service did not answer the proxy: {exc!r}")
             return 502, [(b"Content-Type", b"text/plain")], b"the drill's proxy has no service behind it\n"
         else:
-            wire.service_status = status
-            wire.request_id = next(
-                (v.decode("latin-1") for n, v in headers if n.lower().endswith(b"request-id")), None
-            )
-            if self._count_effects is not None:
-                wire.effects = self._count_effects()
+            self._note_answer(wire, status, headers)
             return status, headers, content
         finally:
             wire.answered = time.monotonic()
@@ -777,13 +844,31 @@ class FaultProxy:
                 self._busy -= 1
                 self._changed.notify_all()
 
+    def _note_answer(self, wire: WireRequest, status: int, headers: Headers) -> None:
+        """Write down what the service answered, and what it holds then."""
+        wire.service_status, wire.answered = status, time.monotonic()
+        wire.request_id = next(
+            (v.decode("latin-1") for n, v in headers if n.lower().endswith(b"request-id")), None
+        )
+        if self._count_effects is not None:
+            wire.effects = self._count_effects()
+
+    def _forward(self, request: h11.Request, body: bytes) -> tuple[int, Headers, bytes]:
+        with self._answered(request, body) as answer:
+            content = _whole_body(answer)
+            # What a GET would have brought is all that a HEAD says of the body.
+            dropped = HOP_BY_HOP - {b"content-length"} if request.method == b"HEAD" else HOP_BY_HOP
+            return answer.status, _kept(answer, dropped), content
+
     def _to_the_service(self) -> HTTPConnection:
         host, port = self._upstream
         if self._service_tls is None:
             return HTTPConnection(host, port, timeout=SERVICE_TIMEOUT)
         return HTTPSConnection(host, port, timeout=SERVICE_TIMEOUT, context=self._service_tls)
 
-    def _forward(self, request: h11.Request, body: bytes) -> tuple[int, Headers, bytes]:
+    @contextlib.contextmanager
+    def _answered(self, request: h11.Request, body: bytes) -> Iterator[HTTPResponse]:
+        """The service's answer, its body unread."""
         with contextlib.closing(self._to_the_service()) as upstream:
             method, target = request.method.decode("ascii"), request.target.decode("latin-1")
             upstream.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
@@ -794,16 +879,22 @@ class FaultProxy:
             if body or method in ("POST", "PUT", "PATCH"):
                 upstream.putheader("Content-Length", str(len(body)))
             upstream.endheaders(body or None)
-            answer = upstream.getresponse()
-            content = _whole_body(answer)
-            # What a GET would have brought is all that a HEAD says of the body.
-            dropped = HOP_BY_HOP - {b"content-length"} if method == "HEAD" else HOP_BY_HOP
-            headers = [
-                (name.encode("latin-1"), value.encode("latin-1"))
-                for name, value in answer.getheaders()
-                if name.lower().encode("latin-1") not in dropped
-            ]
-            return answer.status, headers, content
+            with upstream.getresponse() as answer:
+                yield answer
+
+
+def _kept(answer: HTTPResponse, dropped: frozenset[bytes]) -> Headers:
+    """The headers of an answer without those that belong to one hop."""
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in answer.getheaders()
+        if name.lower().encode("latin-1") not in dropped
+    ]
+
+
+def _wants_events(request: h11.Request) -> bool:
+    """Whether a stream of events is asked for."""
+    return any(name == b"accept" and b"text/event-stream" in value for name, value in request.headers)
 
 
 def _whole_body(answer: HTTPResponse) -> bytes:

@@ -15,13 +15,14 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from failwell.drill import certificates, stalls
 from failwell.drill.faults import Moment, Schedule
 from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
-from failwell.drill.subject import USUAL_DEADLINE, Call, Kind, Mode, Subject
+from failwell.drill.subject import PART_BYTES, USUAL_DEADLINE, Call, Kind, Mode, Subject, content_of
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
 from failwell.errors import Error
 from failwell.failure import Attempt
@@ -65,6 +66,8 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
             count_effects=lambda: _count(subject, stamp),
             secrets=subject.secrets,
             crash=subject.crash,
+            step_of=subject.step_of,
+            forget=lambda: subject.forget(stamp),
         ) as proxy,
     ):
         with contextlib.ExitStack() as arranged:
@@ -84,6 +87,13 @@ def rehearse(subject: Subject, scenario: Scenario, mode: Mode, service: str, *, 
         ledger = LedgerWitness(
             ids=_ids(subject, stamp), before=tuple(_ids(subject, c.marker) for c in steps), settled=settled
         )
+        if scenario.kind is Kind.STREAM:
+            told = subject.stream_of(stamp)
+            ledger.stream = None if told is None else tuple(told)
+            client.heard = tuple(main.heard)
+        if scenario.kind is Kind.PART_UPLOAD:
+            ledger.digest = subject.digest_of(stamp)
+            client.digest = sha256(main.content).hexdigest()
         ended = time.monotonic() if client.ended is None else client.ended
         stalled = stalls.stalled(client.began, ended)
     return Evidence(client, proxy.journal, ledger, stalled)
@@ -115,7 +125,7 @@ class _Play:
     ) -> None:
         self.subject, self.scenario, self.proxy = subject, scenario, proxy
         self.mode: Mode = mode
-        self.steps, self.main, self.witness = steps, main, witness
+        self.steps, self.witness = steps, witness
         self.told: list[tuple[float, Event]] = []
         self.settings = replace(
             scenario.settings,
@@ -124,6 +134,7 @@ class _Play:
             listeners=(lambda event: self.told.append((time.monotonic(), event)),),
             verify=certificates.trusting() if _is_about_certificates(scenario) else True,
         )
+        self.main = replace(main, settings=self.settings)
         self.key_name = "good" if scenario.cause is None else scenario.cause.key
 
     def run(self) -> None:
@@ -138,6 +149,7 @@ class _Play:
 
     async def _play(self) -> None:
         # The same coroutine serves the sync client: it never really waits there.
+        self._leave()
         plans = [s.schedule for s in self.scenario.before]
         url = self.proxy.begin(*self._first(plans))
         client = self.subject.client(self.mode, url, self.settings, self.key_name)
@@ -163,6 +175,17 @@ class _Play:
             await self._afterwards(client)
         finally:
             await self._awaited(self.subject.close(client))
+
+    def _leave(self) -> None:
+        """Have another program send some of the parts, if the scenario begins with that."""
+        if not self.scenario.left:
+            return
+        other = content_of(f"not {self.main.marker}")
+        parts = {}
+        for number, is_same in self.scenario.left.items():
+            content, at = self.main.content if is_same else other, (number - 1) * PART_BYTES
+            parts[number] = content[at : at + PART_BYTES]
+        self.subject.leave(self.main, parts)
 
     async def _fail(self, url: str, call: Call) -> None:
         """Make `call` with a client that sees no answer, and is gone then."""

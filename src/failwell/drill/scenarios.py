@@ -13,7 +13,9 @@ from failwell.drill.plan import NOT_APPLIED, READ, Expect, Scenario, Step
 from failwell.drill.plan_answered import redirected, statuses
 from failwell.drill.plan_damaged import damaged, surprised
 from failwell.drill.plan_once import once_only
+from failwell.drill.plan_streams import streams
 from failwell.drill.plan_unanswered import unanswered, unconnected
+from failwell.drill.plan_uploads import uploads
 from failwell.drill.subject import Cause, Subject
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect
@@ -25,7 +27,7 @@ def catalogue(subject: Subject) -> list[Scenario]:
     """Everything that is rehearsed with `subject`, in the order of the catalogue."""
     ordinary = [
         *unconnected(), *unanswered(), *damaged(), *surprised(), *redirected(), *statuses(subject),
-        *once_only(),
+        *once_only(), *streams(), *uploads(),
     ]  # fmt: skip
     if subject.mortal() is None:
         ordinary = [s for s in ordinary if not s.crashes]

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from hashlib import shake_128
 from typing import TYPE_CHECKING, Any, Literal
 
 from failwell.call.messages import Timeouts
@@ -24,6 +25,7 @@ from failwell.failure import Effect, Failure
 from failwell.telemetry import Event
 
 if TYPE_CHECKING:
+    from failwell.client.streaming import AsyncEventStream, EventStream
     from failwell.drill.plan import Scenario
     from failwell.drill.verdict import Row
     from failwell.drill.witness import Evidence
@@ -42,8 +44,20 @@ class Kind(str, Enum):
     READ = "read"
     KEYED_WRITE = "keyed write"
     PLAIN_WRITE = "write without a key"
+    STREAM = "stream of events"
+    PART_UPLOAD = "upload in parts"
 
     __str__ = str.__str__
+
+
+# What every client has; the others it has to say that it has.
+ORDINARY = frozenset({Kind.READ, Kind.KEYED_WRITE, Kind.PLAIN_WRITE})
+# What is several requests, each with tries of its own.
+OF_SEVERAL = frozenset({Kind.STREAM, Kind.PART_UPLOAD})
+
+# How large the parts of an upload are, and how many there are; the last is a short one.
+PART_BYTES = 64 * 1024
+PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,8 @@ class Settings:
         random: The dice of the backoff; gives a number from 0 up to 1.
         listeners: Told of each `failwell.telemetry.Event` of the client.
         verify: Which certificates the client takes: for `Connections`.
+        idle: Seconds that a stream may be silent.
+        reconnects: How often in a row a stream is taken up again without anything new coming.
     """
 
     attempts: int = 3
@@ -74,6 +90,8 @@ class Settings:
     random: Callable[[], float] | None = None
     listeners: tuple[Callable[[Event], None], ...] = ()
     verify: bool | ssl.SSLContext = True
+    idle: float = 15.0
+    reconnects: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +103,20 @@ class Call:
         kind: What it asks for.
         marker: Text that goes into whatever is written, and by which the ledger finds it.
         key: The idempotency key; None lets the client choose one.
+        settings: How patient the client is.
+        heard: Of a stream, what came: the id and the text of each event, added as it is handed over.
     """
 
     kind: Kind
     marker: str
     key: str | None = None
+    settings: Settings = field(default_factory=Settings, compare=False)
+    heard: list[tuple[str, str]] = field(default_factory=list, compare=False)
+
+    @property
+    def content(self) -> bytes:
+        """What is uploaded: the bytes of `PARTS` parts, like no other call's."""
+        return content_of(self.marker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +175,12 @@ class Cause:
     modes: tuple[Mode, ...] | None = None
 
 
+def content_of(text: str) -> bytes:
+    """Bytes for `PARTS` parts, like those of no other text."""
+    size = (PARTS - 1) * PART_BYTES + 1000
+    return shake_128(text.encode()).digest(size)
+
+
 class Subject(ABC):
     """
     A client library and the service it talks to.
@@ -172,7 +205,7 @@ class Subject(ABC):
     exceptions: tuple[type[BaseException], ...]
     retried: frozenset[int] = frozenset({429, 500, 502, 503, 504})
     logger: str = ""
-    kinds: frozenset[Kind] = frozenset(Kind)
+    kinds: frozenset[Kind] = ORDINARY
     modes: tuple[Mode, ...] = MODES
     engine_modules: tuple[str, ...] = ("httpx2", "httpx")
     without: Mapping[str, str] = {}
@@ -237,6 +270,36 @@ class Subject(ABC):
         """Ids of what the ledger holds with `marker`; None if the ledger cannot be read."""
         return None
 
+    def stream_of(self, marker: str) -> Sequence[tuple[str, str]] | None:
+        """
+        The events of the stream that `marker` asked for, by the service's own record: id and text of each.
+
+        None if it cannot be read.
+        """
+        return None
+
+    def digest_of(self, marker: str) -> str | None:
+        """The SHA-256 of what was uploaded as `marker`, by the service's own record; None if it has none."""
+        return None
+
+    def step_of(self, method: str, target: str) -> str:
+        """
+        What a request is for, of a call that is several: "part 1" to "part 4", "complete".
+
+        Args:
+            method: The HTTP method.
+            target: Path and query.
+        """
+        return ""
+
+    def leave(self, call: Call, parts: Mapping[int, bytes]) -> None:
+        """Begin the upload of `call` and send some of its parts, past the proxy: another program's work."""
+        raise NotImplementedError
+
+    def forget(self, marker: str) -> None:
+        """Give up the upload that is going on as `marker`, past the proxy."""
+        raise NotImplementedError
+
     def id_of(self, value: Any) -> str | None:
         """The id of what a write gave back; None if it has none."""
         found = getattr(value, "id", None)
@@ -254,6 +317,25 @@ class Subject(ABC):
     def causes(self) -> Sequence[Cause]:
         """A real reason for each exception that the service answers with."""
         return ()
+
+
+def hasten_stream(stream: EventStream[Any] | AsyncEventStream[Any], settings: Settings) -> None:
+    """
+    Give a stream that is not open yet the patience of a scenario, as `hasten` does with a client.
+
+    Args:
+        stream: The open stream inside the SDK's, or the SDK's.
+        settings: The scenario's.
+    """
+    policy = replace(
+        stream._stream.policy,
+        idle=settings.idle,
+        reconnects=settings.reconnects,
+        wait=settings.backoff,
+        cap=settings.max_backoff,
+        deadline=settings.deadline,
+    )
+    stream._stream = replace(stream._stream, policy=policy)
 
 
 def hasten(client: Client | AsyncClient, settings: Settings) -> None:

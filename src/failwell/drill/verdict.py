@@ -19,7 +19,7 @@ from failwell.contract import Contract
 from failwell.drill import proof
 from failwell.drill.faults import Fault
 from failwell.drill.plan import Expect, Scenario
-from failwell.drill.subject import Kind, Subject
+from failwell.drill.subject import OF_SEVERAL, Kind, Subject
 from failwell.drill.witness import MAIN, ClientWitness, Evidence
 from failwell.errors import APIError, CallError, OperationError, TransportError, UsageError
 from failwell.failure import Attempt, Effect
@@ -130,6 +130,8 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
         row.findings += _requests(scenario, evidence)
         row.findings += _keys(scenario, evidence)
         row.findings += _ledger(scenario, evidence)
+        row.findings += _stream(scenario, evidence)
+        row.findings += _parts(scenario, evidence)
         row.findings += _waits(scenario.expect, evidence)
         row.findings += _connections(scenario.expect, evidence)
         row.findings += [Finding("FD-promise", p) for p in client.broken_promises]
@@ -189,7 +191,7 @@ def _outcome(subject: Subject, scenario: Scenario, client: ClientWitness) -> Ite
     for name, (found, right) in client.facts.items():
         if not right:
             yield Finding("FD-fact", f"{name} is {found}")
-    yield from _known_facts(expect, client)
+    yield from _known_facts(scenario, client)
 
 
 def _unreadable(client: ClientWitness) -> bool:
@@ -218,9 +220,9 @@ def _class_for(contract: Contract, standard: type[CallError | UsageError] | None
     return wanted if has_one else contract.base
 
 
-def _known_facts(expect: Expect, client: ClientWitness) -> Iterator[Finding]:
+def _known_facts(scenario: Scenario, client: ClientWitness) -> Iterator[Finding]:
     """What is on the error, as far as the scenario says what it must be."""
-    failure = client.failure
+    expect, failure = scenario.expect, client.failure
     if failure is None:
         return
     if expect.reasons and failure.reason not in expect.reasons:
@@ -230,7 +232,7 @@ def _known_facts(expect: Expect, client: ClientWitness) -> Iterator[Finding]:
         yield Finding("FD-fact", f"status is {failure.status}, expected {expect.status}")
     if expect.retry_after is not None and failure.retry_after != expect.retry_after:
         yield Finding("FD-fact", f"retry_after is {failure.retry_after}, expected {expect.retry_after}")
-    if not failure.stopped and _is_one_call(expect):
+    if not failure.stopped and _is_one_call(scenario):
         yield Finding("FD-fact", "the error does not say why it was not tried again")
     if expect.claim and failure.effect not in expect.claim:
         wanted = " or ".join(sorted(e.value for e in expect.claim))
@@ -264,9 +266,10 @@ def _precision(row: Row) -> Iterator[Finding]:
         yield Finding("FD-claim", told)
 
 
-def _is_one_call(expect: Expect) -> bool:
-    """Whether the error is about one call: that of a job or a batch has the tries of none."""
-    return expect.own is None or not issubclass(expect.own, OperationError)
+def _is_one_call(scenario: Scenario) -> bool:
+    """Whether the error is about one call: that of a job, a batch, a stream has the tries of none."""
+    own = scenario.expect.own
+    return scenario.kind not in OF_SEVERAL and (own is None or not issubclass(own, OperationError))
 
 
 def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
@@ -276,11 +279,13 @@ def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
     if seen < expect.requests or (seen > expect.requests and not expect.at_least):
         most = " or more" if expect.at_least else ""
         yield Finding("FD-requests", f"the server saw {seen} requests, expected {expect.requests}{most}")
+    if expect.at_most is not None and seen > expect.at_most:
+        yield Finding("FD-requests", f"the server saw {seen} requests, expected {expect.at_most} at most")
     if expect.tries is not None:
         made = max(evidence.wire.tries_of(MAIN), seen)
         if made != expect.tries:
             yield Finding("FD-requests", f"{made} connections were tried, expected {expect.tries}")
-    if client.attempts is not None and _is_one_call(expect):
+    if client.attempts is not None and _is_one_call(scenario):
         sent = sum(was_sent(a) for a in client.attempts)
         if sent != seen:
             yield Finding("FD-count", f"the client reports {sent} requests sent, the server saw {seen}")
@@ -341,7 +346,8 @@ def _ledger(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
         wanted = " or ".join(map(str, sorted(expect.effects)))
         yield Finding("FD-ledger", f"{what}: the ledger holds {count} effects, expected {wanted}")
     if client.succeeded:
-        if count != 1:
+        due = (expect.effects if expect.error is None else None) or {1}
+        if count not in due:
             yield Finding("FD-unsound", f"the client says it is done; the ledger holds {count} effects")
         elif len(set(client.result_ids)) > 1:
             told = len(set(client.result_ids))
@@ -356,6 +362,76 @@ def _ledger(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
             yield Finding("FD-unsound", "the error claims applied; the ledger holds nothing")
         if claim is Effect.NOT_SENT and evidence.wire.requests_of(MAIN):
             yield Finding("FD-unsound", "the error claims not_sent; the server saw a request")
+
+
+def _stream(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
+    """Each event once, whole and in order; a success is the whole text; breaks are gone on from."""
+    if scenario.kind is not Kind.STREAM:
+        return
+    told, client = evidence.ledger.stream, evidence.client
+    if told is not None:
+        yield from _events(told, client.heard)
+        texts = ["".join(text for _, text in events) for events in (client.heard, told)]
+        if client.succeeded and texts[0] != texts[1]:
+            yield Finding("FD-content", f"the client says that is all; it has {len(texts[0])} characters "
+                                        f"of {len(texts[1])}, or others")  # fmt: skip
+    if len(client.heard) < scenario.expect.heard:
+        yield Finding(
+            "FD-events", f"{len(client.heard)} events were handed over, expected {scenario.expect.heard}"
+        )
+    yield from _resumed(evidence)
+
+
+def _events(told: Sequence[tuple[str, str]], heard: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    """What was handed over is what was told, from its beginning, each event once."""
+    order = {name: (at, text) for at, (name, text) in enumerate(told)}
+    last = -1
+    for name, text in heard:
+        at, said = order.get(name, (-1, ""))
+        if name not in order:
+            yield Finding("FD-events", f"an event with the id {name!r} was handed over; there is none")
+        elif text != said:
+            yield Finding("FD-events", f"event {name!r} was handed over as {text!r}, it is {said!r}")
+        elif at <= last:
+            yield Finding("FD-events", f"event {name!r} was handed over again")
+        elif at > last + 1:
+            yield Finding("FD-events", f"{at - last - 1} events before {name!r} were never handed over")
+        last = max(last, at)
+
+
+def _resumed(evidence: Evidence) -> Iterator[Finding]:
+    """After a break, what is asked for is what follows the last event that was passed on whole."""
+    given: list[str] = []
+    sure = True
+    for request in evidence.wire.requests_of(MAIN):
+        asked = request.last_event_id
+        if given and sure and asked != given[-1]:
+            after = "the stream from its beginning" if asked is None else f"what follows {asked!r}"
+            yield Finding("FD-resume", f"request {request.number} asks for {after}; "
+                                       f"the last event before it was {given[-1]!r}")  # fmt: skip
+        if given and not sure and asked not in (None, *given):
+            yield Finding("FD-resume", f"request {request.number} asks for what follows {asked!r}, "
+                                       "which was never passed on")  # fmt: skip
+        if request.event_ids:
+            given += request.event_ids
+            sure = request.ids_are_sure
+
+
+def _parts(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
+    """Only parts that were missing travelled, and what the service holds is what was given."""
+    if scenario.kind is not Kind.PART_UPLOAD:
+        return
+    expect, client = scenario.expect, evidence.client
+    sent = Counter(r.step for r in evidence.wire.requests_of(MAIN) if r.step.startswith("part "))
+    due = None if expect.parts is None else Counter(f"part {number}" for number in expect.parts)
+    for step in sorted(sent | due) if due is not None else ():
+        if due is not None and sent[step] != due[step]:
+            yield Finding("FD-parts", f"{step} was sent {sent[step]} times, expected {due[step]}")
+    held = evidence.ledger.digest
+    if client.succeeded and held is not None and held != client.digest:
+        yield Finding(
+            "FD-content", f"the service holds {held[:16]}…, what was given is {client.digest[:16]}…"
+        )
 
 
 def _waits(expect: Expect, evidence: Evidence) -> Iterator[Finding]:
@@ -403,6 +479,10 @@ def _unfired(scenario: Scenario, evidence: Evidence) -> list[str]:
         for number, fault in _due(plan.faults.items(), scenario, operation):
             if not fired[operation, number]:
                 missing.append(f"the fault “{fault.name}” planned for attempt {number} never acted")
+        names = Counter(name for o, _, name in evidence.wire.fired if o == operation)
+        for (step, number), fault in plan.steps.items():
+            if not names[fault.name]:
+                missing.append(f"the fault “{fault.name}” planned for attempt {number} of {step} never acted")
         if plan.rest is not None and not any(o == operation for o, _, _ in evidence.wire.fired):
             missing.append(f"the fault “{plan.rest.name}” planned for every attempt never acted")
     return missing
@@ -418,6 +498,10 @@ def _missing_witnesses(scenario: Scenario, evidence: Evidence) -> list[str]:
     missing = []
     if scenario.kind is not Kind.READ and scenario.expect.effects and evidence.ledger.ids is None:
         missing.append("the ledger cannot be read, so what was really done is not known")
+    if scenario.kind is Kind.STREAM and evidence.ledger.stream is None:
+        missing.append("the service's own record of the stream cannot be read")
+    if scenario.kind is Kind.PART_UPLOAD and evidence.client.succeeded and evidence.ledger.digest is None:
+        missing.append("what the service holds of the upload cannot be read")
     error = scenario.expect.error
     # What is refused before a call has no attempts: that the wire shows none is all there is to prove.
     called = error is not None and not issubclass(error, UsageError)

@@ -37,6 +37,8 @@ class ClientWitness:
         logs: Lines the client logged during the call.
         connections_ended: Whether every connection of the call was ended, if the scenario asks for that.
         trouble: What went wrong before the call: a client that could not be made.
+        heard: Of a stream, the id and the text of each event that was handed over, in order.
+        digest: The SHA-256 of what was given to be uploaded in parts; "" for nothing.
     """
 
     began: float = 0.0
@@ -55,6 +57,8 @@ class ClientWitness:
     logs: list[str] = field(default_factory=list)
     connections_ended: bool = True
     trouble: str = ""
+    heard: tuple[tuple[str, str], ...] = ()
+    digest: str = ""
 
     @property
     def elapsed(self) -> float | None:
@@ -71,11 +75,15 @@ class LedgerWitness:
         ids: What carries the main call's marker; None if the ledger cannot be read.
         before: The same for each call made before, in order.
         settled: Whether the service had answered all it was asked before the ledger was read.
+        stream: The events of the stream that was asked for, whole: id and text of each; None if unknown.
+        digest: The SHA-256 of what was uploaded in parts; None if there is nothing.
     """
 
     ids: tuple[str, ...] | None = None
     before: tuple[tuple[str, ...] | None, ...] = ()
     settled: bool = True
+    stream: tuple[tuple[str, str], ...] | None = None
+    digest: str | None = None
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +15,16 @@ from typing import Any
 
 import scopix
 from failwell.drill.faults import always, cut_chunked
-from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
+from failwell.drill.subject import (
+    PART_BYTES,
+    Call,
+    Cause,
+    Kind,
+    Mode,
+    Settings,
+    hasten,
+    hasten_stream,
+)
 from failwell.failure import Effect
 from failwell_sandbox.parameters import digest_field
 from failwell_sandbox.subjects.common import (
@@ -25,6 +36,7 @@ from failwell_sandbox.subjects.common import (
     is_long,
 )
 from scopix import Scopix, ScopixSync
+from scopix.models import Video
 
 # A tenant with little space, and one whose payment is past due.
 TENANTS = {"small": "hooli", "past_due": "umbrella"}
@@ -43,6 +55,7 @@ class ScopixSubject(SandboxSubject):
     contract = scopix.CONTRACT
     exceptions = exported(scopix)
     logger = "scopix"
+    kinds = frozenset(Kind)
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -68,6 +81,7 @@ class ScopixSubject(SandboxSubject):
                 client.files.wait_for_processing(file_id)
         self.closed_id = client.chat.sessions.create().id
         self.chat_id = client.chat.sessions.create().id
+        self.owls_id = client.chat.sessions.create(file_ids=[self.document_id]).id
         client.chat.sessions.end(self.closed_id)
         self.video_id = client.videos.upload(b"no video at all" * 99, name="no.mp4").media_id
         self.upload_id = self._raw(client, "/v1/videos", {"filename": "begun.mp4", "size": 9})["media_id"]
@@ -104,7 +118,58 @@ class ScopixSubject(SandboxSubject):
     def call(self, client: Any, call: Call) -> Any:
         if call.kind is Kind.READ:
             return client.files.list()
+        if call.kind is Kind.STREAM:
+            stream = client.chat.stream(self.owls_id, _question(call.marker), idempotency_key=call.key)
+            hasten_stream(stream, call.settings)
+            return _listened(client, stream, call)
+        if call.kind is Kind.PART_UPLOAD:
+            return client.videos.upload(
+                call.content, name=_video_name(call.marker), chunk_size=PART_BYTES, concurrency=1
+            )
         return client.chat.sessions.create(title=call.marker, idempotency_key=call.key)
+
+    def ids_of(self, marker: str) -> Sequence[str]:
+        asked = self.service.ledger(name=_question(marker))
+        uploaded = self.service.ledger(name=_video_name(marker), kind="video.uploaded")
+        return [*super().ids_of(marker), *(row["resource"] for row in (*asked, *uploaded))]
+
+    def id_of(self, value: Any) -> str | None:
+        return value.media_id if isinstance(value, Video) else super().id_of(value)
+
+    def stream_of(self, marker: str) -> Sequence[tuple[str, str]] | None:
+        rows = self.service.database.read_blocking(
+            "SELECT id, parts FROM messages WHERE question = ?", _question(marker)
+        )
+        for message_id, parts in rows:
+            # Before its parts an event says that it begins, behind them one that it is over.
+            texts = ["", *(part if isinstance(part, str) else "" for part in json.loads(parts)), ""]
+            return [(f"{message_id}:{number}", text) for number, text in enumerate(texts)]
+        return None
+
+    def digest_of(self, marker: str) -> str | None:
+        rows = self.service.database.read_blocking(
+            "SELECT sha256 FROM files WHERE name = ?", _video_name(marker)
+        )
+        return rows[0][0] if len(rows) == 1 else None
+
+    def step_of(self, method: str, target: str) -> str:
+        found = re.fullmatch(r"/v1/videos/[^/]+/(?:chunks/(\d+)|(complete))", target)
+        if found is None or method not in ("PUT", "POST"):
+            return ""
+        return found[2] or f"part {found[1]}"
+
+    def leave(self, call: Call, parts: Mapping[int, bytes]) -> None:
+        with self._direct() as client:
+            new = {"filename": _video_name(call.marker), "size": len(call.content), "chunk_size": PART_BYTES}
+            path = f"/v1/videos/{self._raw(client, '/v1/videos', new)['media_id']}/chunks"
+            for number, part in parts.items():
+                headers = {"content-digest": _digest_field(part)}
+                client._client.request("PUT", f"{path}/{number}", content=part, headers=headers)
+
+    def forget(self, marker: str) -> None:
+        with self._direct() as client:
+            for upload in client.videos.list(state="uploading", name=_video_name(marker)):
+                client.videos.delete(upload.media_id)
 
     def causes(self) -> Sequence[Cause]:
         created = Kind.KEYED_WRITE
@@ -317,6 +382,38 @@ class ScopixSubject(SandboxSubject):
                 return [event.text async for event in events]
 
         return awaited()
+
+
+def _question(marker: str) -> str:
+    return f"Where do owls sleep, asks {marker}"
+
+
+def _video_name(marker: str) -> str:
+    return f"{marker}.mp4"
+
+
+def _listened(client: Any, stream: Any, call: Call) -> Any:
+    """The id of the answer that is streamed; each event is noted as it is handed over."""
+    if isinstance(client, ScopixSync):
+        with stream as events:
+            for event in events:
+                call.heard.append((events.last_event_id, event.text or ""))
+        return Streamed(call.heard)
+
+    async def awaited() -> Any:
+        async with stream as events:
+            async for event in events:
+                call.heard.append((events.last_event_id, event.text or ""))
+        return Streamed(call.heard)
+
+    return awaited()
+
+
+class Streamed:
+    """An answer that was streamed to its end."""
+
+    def __init__(self, heard: Sequence[tuple[str, str]]) -> None:
+        self.id = heard[-1][0].rpartition(":")[0] if heard else ""
 
 
 @contextmanager

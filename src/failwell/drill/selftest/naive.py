@@ -14,13 +14,22 @@ import json
 import logging
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlsplit
 
 from failwell.answer import Answer
 from failwell.contract import effect_of
+from failwell.drill.selftest.naive_steps import (
+    NAIVE,
+    Listener,
+    ToyStreamError,
+    ToyUploadError,
+    Uploader,
+)
 from failwell.drill.selftest.toy import KEY, REVOKED, TOY, Thing, Toy, ToyNetworkError
 from failwell.drill.subject import Call, Kind, Mode, Settings
 from failwell.failure import Attempt, Effect, Failure
@@ -80,6 +89,16 @@ PLANTED = (
     Planted("swallows errors", "S09", "FD-outcome"),
     Planted("gives up at once", "S08-once", "FD-outcome"),
     Planted("keeps silent about why it ended", "S09", "FD-fact"),
+    Planted("asks for a stream from its beginning", "S66-fin", "FD-resume"),
+    Planted("asks for a stream from its beginning", "S66-fin", "FD-events"),
+    Planted("hands part of an event over", "S67-fin", "FD-events"),
+    Planted("hands over what was seen", "S69-overlap", "FD-events"),
+    Planted("takes the end of an answer for that of a stream", "S73-always", "FD-outcome"),
+    Planted("takes the end of an answer for that of a stream", "S73-always", "FD-content"),
+    Planted("begins an upload anew", "S75-fin", "FD-parts"),
+    Planted("sends a part again without asking", "S76-part", "FD-parts"),
+    Planted("has no part checked", "S80-part", "FD-outcome"),
+    Planted("has no file checked", "S80-whole", "FD-content"),
 )
 HABITS = tuple(dict.fromkeys(planted.habit for planted in PLANTED))
 # Not bad, but it leaves nothing for the scenarios of a kept connection.
@@ -104,6 +123,9 @@ class Naive(Toy):
     title = "Naive"
     modes = ("sync",)
     engine_modules = ("builtins", "http", "ssl", "json")
+    kinds = frozenset(Kind)
+    contract = NAIVE
+    exceptions = (*Toy.exceptions, ToyStreamError, ToyUploadError)
 
     def __init__(self, *habits: str) -> None:
         super().__init__()
@@ -114,9 +136,28 @@ class Naive(Toy):
         return _Client(base_url, settings, KEY if key == "good" else REVOKED, self.habits)
 
     def call(self, client: Any, call: Call) -> Any:
+        if call.kind is Kind.STREAM:
+            return Listener(client, call).listen()
+        if call.kind is Kind.PART_UPLOAD:
+            return Uploader(client, call).upload()
         if call.kind is Kind.READ:
             return client.request("GET", "/things")
         return client.request("POST", "/things", call.marker, call.key)
+
+    def ids_of(self, marker: str) -> Sequence[str]:
+        stored = (marker,) if marker in self.service.uploads.files else ()
+        return (*self.service.ids_of(marker), *stored)
+
+    def stream_of(self, marker: str) -> Sequence[tuple[str, str]] | None:
+        return next((self.service.events_of(thing) for thing in self.service.ids_of(marker)), None)
+
+    def digest_of(self, marker: str) -> str | None:
+        held = self.service.uploads.files.get(marker)
+        return None if held is None else sha256(held).hexdigest()
+
+    def step_of(self, method: str, target: str) -> str:
+        last = target.rpartition("/")[2]
+        return f"part {last}" if method == "PUT" else last if last == "complete" else ""
 
 
 class _Client:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -80,10 +82,51 @@ def _thing(answer: Response) -> Thing:
     return Thing(answer.json()["id"])
 
 
-class ToyService:
-    """Things that can be made and read; a key used again replays, or is refused."""
+class ToyUploads:
+    """Files that come in parts, each with its digest."""
 
     def __init__(self) -> None:
+        self.parts: dict[str, dict[int, bytes]] = {}  # upload, which is called as its file
+        self.files: dict[str, bytes] = {}
+        self.lock = threading.Lock()
+
+    def handle(self, method: str, path: str, body: bytes, digest: str) -> tuple[int, bytes]:
+        """
+        Begin an upload, take a part, say what is there, put it together.
+
+        Args:
+            method: GET, PUT or POST.
+            path: `/uploads/<name>`, and behind it nothing, `/parts/<number>` or `/complete`.
+            body: The request's.
+            digest: What its `Content-Digest` holds; "" for nothing.
+        """
+        _, _, name, *what = path.split("/")
+        with self.lock:
+            there = self.parts.setdefault(name, {})
+            if method == "PUT":
+                if digest and digest != digest_field(body):
+                    return 422, b'{"detail": "the part is not what was announced"}'
+                there[int(what[1])] = body
+            elif what == ["complete"]:
+                wanted = json.loads(body)
+                whole = b"".join(there[number] for number in sorted(there))
+                if len(whole) != wanted["size"] or wanted["sha256"] not in ("", sha256(whole).hexdigest()):
+                    return 409, b'{"detail": "the parts are not the whole"}'
+                self.files[name] = whole
+            known = {number: sha256(part).hexdigest() for number, part in there.items()}
+            return 200, json.dumps({"id": name, "parts": known}).encode()
+
+
+def digest_field(content: bytes) -> str:
+    """A `Content-Digest` (RFC 9530)."""
+    return f"sha-256=:{b64encode(sha256(content).digest()).decode()}:"
+
+
+class ToyService:
+    """Things that can be made, read, told of in events; a key used again replays, or is refused."""
+
+    def __init__(self) -> None:
+        self.uploads = ToyUploads()
         self.things: list[tuple[str, str]] = []  # id, marker
         self.answers: dict[str, tuple[bytes, int, bytes]] = {}
         self.lock = threading.Lock()
@@ -92,6 +135,11 @@ class ToyService:
         """Ids of the things called `marker`."""
         with self.lock:
             return [i for i, m in self.things if m == marker]
+
+    @staticmethod
+    def events_of(thing: str) -> list[tuple[str, str]]:
+        """What is told of a thing: id and text of each event; the last, without a text, is the end."""
+        return [(f"{thing}:{at}", f"wörd {at} of ten" if at < 10 else "") for at in range(11)]
 
     def post(self, key: str | None, body: bytes) -> tuple[int, bytes]:
         """Make a thing, unless `key` was used before: status and body of the answer."""
@@ -130,8 +178,22 @@ class ToyService:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def tell(self, events: Sequence[tuple[str, str]]) -> None:
+                """Send what follows the event the client has seen last."""
+                seen = self.headers.get("last-event-id")
+                names = [name for name, _ in events]
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                for name, text in events[names.index(seen) + 1 if seen in names else 0 :]:
+                    kind = "" if text else "event: end\n"
+                    self.wfile.write(f"id: {name}\n{kind}data: {text}\n\n".encode())
+
             def do_GET(self) -> None:
-                if self.headers.get("x-api-key") != KEY:
+                if self.path.startswith("/uploads"):
+                    self.answer(*service.uploads.handle("GET", self.path, b"", ""))
+                elif self.headers.get("x-api-key") != KEY:
                     self.answer(401, b'{"detail": "who are you?"}')
                 elif self.path == "/things":
                     self.answer(200, b'{"id": "thing-0", "padding": "%s"}' % (b"x" * 40))
@@ -142,7 +204,17 @@ class ToyService:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.answer(*service.post(self.headers.get("idempotency-key"), body))
+                digest = self.headers.get("content-digest", "")
+                if self.path.startswith("/uploads"):
+                    self.answer(*service.uploads.handle(self.command, self.path, body, digest))
+                    return
+                status, answer = service.post(self.headers.get("idempotency-key"), body)
+                if status == 201 and self.headers.get("accept") == "text/event-stream":
+                    self.tell(service.events_of(json.loads(answer)["id"]))
+                else:
+                    self.answer(status, answer)
+
+            do_PUT = do_POST
 
         class Server(ThreadingHTTPServer):
             request_queue_size = 128  # the usual 5 would be too few for a crowd
