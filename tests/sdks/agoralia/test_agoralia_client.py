@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sdk_clients import on
+from sdk_service import SkippingClock
 
 import agoralia.client as module
 import failwell
@@ -43,47 +44,19 @@ CAMPAIGN = {"id": 5, "name": "Q1", "status": "draft", "purpose": "quote_request"
 IN_PROGRESS = (409, {"detail": "A request with this idempotency key is still in progress"})
 
 
-class Skipping:
-    """The machine's clock, moved on by each sleep instead of waiting for it."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-
-    def monotonic(self) -> float:
-        return time.monotonic() + sum(self.waits)
-
-    def unix(self) -> float:
-        return time.time() + sum(self.waits)
-
-    def sleep(self, seconds: float, /) -> None:
-        self.waits.append(seconds)
-
-    async def asleep(self, seconds: float, /) -> None:
-        self.waits.append(seconds)
-
-
 class Both:
     """Runs one call on the blocking or on the awaiting client, the same way for a test."""
 
-    def __init__(self, twin: str, base_url: str, key: str) -> None:
+    def __init__(self, twin: Any, base_url: str, key: str) -> None:
         self.twin = twin
-        self.clock = Skipping()
+        self.clock = SkippingClock()
         self.settings: dict[str, Any] = {"api_key": key, "base_url": base_url, "clock": self.clock}
 
     def __call__(self, call: Callable[[Any], Any], **settings: Any) -> Any:
-        if self.twin == "Agoralia":
-            with Agoralia(**self.settings | settings) as client:
-                return call(client)
-
-        async def run() -> Any:
-            async with AsyncAgoralia(**self.settings | settings) as client:
-                result: Awaitable[Any] = call(client)
-                return await result
-
-        return asyncio.run(run())
+        return on(self.twin, call, self.settings | settings)
 
 
-@pytest.fixture(params=["Agoralia", "AsyncAgoralia"])
+@pytest.fixture(params=[Agoralia, AsyncAgoralia])
 def both(request: pytest.FixtureRequest, script: Any, key: str) -> Both:
     return Both(request.param, script.base_url, key)
 

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from sdk_pages import blocks_of, pages_of, run
 
 import agoralia
 import failwell_sandbox
 
-ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "sdks/agoralia/README.md", ROOT / "docs/sdks/agoralia.md"]
-BLOCKS = [
-    pytest.param(block, id=f"{page.parent.name}-{number}")
-    for page in PAGES
-    for number, block in enumerate(
-        re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M), 1
-    )
-]
+PAGES = pages_of("agoralia", "agoralia")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +22,7 @@ def service() -> Iterator[Any]:
         yield sandbox.agoralia
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", blocks_of(PAGES))
 def test_a_block_of_the_documentation_runs(
     block: str, service: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,7 +40,7 @@ def test_a_block_of_the_documentation_runs(
         ),
     )
 
-    exec(compile(block, "documentation", "exec"), {"__name__": "documentation"})
+    run(block)
 
     assert "API Error" not in capsys.readouterr().out
 

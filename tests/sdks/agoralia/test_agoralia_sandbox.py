@@ -8,11 +8,12 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests
+from sdk_clients import on
 
 import failwell
 import failwell_sandbox
@@ -47,22 +48,13 @@ def base(service: Any) -> str:
     return f"{service.url}/api/v1"
 
 
-@pytest.fixture(params=["Agoralia", "AsyncAgoralia"])
+@pytest.fixture(params=[Agoralia, AsyncAgoralia])
 def use(request: pytest.FixtureRequest, service: Any, base: str) -> Callable[..., Any]:
     """Runs one function on the blocking or on the awaiting client, the same way for a test."""
 
     def use(call: Callable[[Any], Any], key: str | None = None, **settings: Any) -> Any:
-        settings = {"api_key": key or service.keys.full, "base_url": base} | settings
-        if request.param == "Agoralia":
-            with Agoralia(**settings) as client:
-                return call(client)
-
-        async def run() -> Any:
-            async with AsyncAgoralia(**settings) as client:
-                result: Awaitable[Any] = call(client)
-                return await result
-
-        return asyncio.run(run())
+        chosen = {"api_key": key or service.keys.full, "base_url": base}
+        return on(request.param, call, chosen | settings)
 
     return use
 

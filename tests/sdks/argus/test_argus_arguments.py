@@ -87,7 +87,7 @@ EMPTY: list[tuple[Callable[[Any], Any], str]] = [
 
 
 def nothing_was_sent(wire: Any) -> bool:
-    return (wire.requests, wire.connections) == ([], 0)
+    return (wire.asked, wire.connections) == ([], 0)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -143,10 +143,10 @@ def test_an_asset_without_competitors_is_one_unless_the_mode_is_strict(use: Any,
     wire.will_answer(201, {"id": "asset_1", "name": "site"})
 
     assert use(lambda c: c.assets.create("site", competitors=[])).competitors == ()
-    assert json.loads(wire.requests.pop()[3]) == {"name": "site", "competitors": []}
+    assert json.loads(wire.asked.pop()[3]) == {"name": "site", "competitors": []}
     with pytest.raises(ArgusValueError, match="competitors is an empty list, which strict mode"):
         use(lambda c: c.assets.create("site", competitors=[]), strict=True)
-    assert wire.requests == []
+    assert wire.asked == []
 
 
 def test_what_is_to_be_looked_for_is_asked_for_once(use: Any, wire: Any) -> None:
@@ -154,7 +154,7 @@ def test_what_is_to_be_looked_for_is_asked_for_once(use: Any, wire: Any) -> None
 
     use(lambda c: c.check("text", detect=["secrets"] * 20))
 
-    assert json.loads(wire.requests[0][3])["detect"] == ["secrets"]
+    assert json.loads(wire.asked[0][3])["detect"] == ["secrets"]
 
 
 def test_a_no_op_for_a_batch_has_a_result_for_each_text(use: Any, wire: Any) -> None:
@@ -180,7 +180,7 @@ def test_an_empty_list_beside_a_wrong_argument_is_refused_in_any_mode(use: Any, 
 @pytest.mark.parametrize("client", [Argus, AsyncArgus])
 def test_a_malformed_key_is_refused_without_being_repeated(client: Any, key: str, wire: Any) -> None:
     with pytest.raises(ArgusValueError) as caught:
-        client(key, base_url=wire.url)
+        client(key, base_url=wire.base_url)
 
     assert type(caught.value) is ArgusValueError
     assert len(key) < 5 or key not in str(caught.value)
@@ -190,10 +190,13 @@ def test_a_malformed_key_is_refused_without_being_repeated(client: Any, key: str
 @pytest.mark.parametrize("key", ["sk_...", "rsk_a", "sk_live.a+b/c=", "rsk_rsk_"])
 def test_a_key_is_judged_by_what_it_begins_with(key: str, wire: Any) -> None:
     wire.will_answer(401, {"detail": "Nobody has this key."})
-    with Argus(key, base_url=wire.url, connections=DIRECT) as argus, pytest.raises(ArgusAuthenticationError):
+    with (
+        Argus(key, base_url=wire.base_url, connections=DIRECT) as argus,
+        pytest.raises(ArgusAuthenticationError),
+    ):
         argus.check("text")
 
-    assert wire.requests[0][2]["authorization"] == f"Bearer {key}"
+    assert wire.asked[0][2]["authorization"] == f"Bearer {key}"
 
 
 @pytest.mark.parametrize("client", [Argus, AsyncArgus])
@@ -253,13 +256,13 @@ def test_key_and_address_come_from_the_environment(
     use: Any, wire: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARGUS_API_KEY", "sk_from-the_environment1")
-    monkeypatch.setenv("ARGUS_BASE_URL", wire.url)
+    monkeypatch.setenv("ARGUS_BASE_URL", wire.base_url)
     wire.will_answer(200, {"findings": [], "checked": ["secrets"]})
 
     use(lambda c: c.check("text"), api_key=None, base_url=None)
 
-    assert wire.requests[0][1] == "/v1/checks"
-    assert wire.requests[0][2]["authorization"] == "Bearer sk_from-the_environment1"
+    assert wire.asked[0][1] == "/v1/checks"
+    assert wire.asked[0][2]["authorization"] == "Bearer sk_from-the_environment1"
 
 
 @pytest.mark.parametrize("kind", [pickle.dumps, copy.deepcopy])
@@ -271,7 +274,7 @@ def test_a_client_is_neither_pickled_nor_copied_and_shows_no_key(kind: Callable[
 
 
 def test_a_closed_client_sends_nothing(wire: Any) -> None:
-    argus = Argus(KEY, base_url=wire.url, connections=DIRECT)
+    argus = Argus(KEY, base_url=wire.base_url, connections=DIRECT)
     argus.close()
     argus.close()
 

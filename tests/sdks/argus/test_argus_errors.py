@@ -90,7 +90,7 @@ def test_each_status_is_its_exception_with_what_the_document_promises(
     assert type(error) is raised
     assert (error.status_code, error.response_body, error.request_id) == (status, said(status), "req_81")
     assert "Said by Argus." in str(error)
-    assert len(error.attempts) == len(wire.requests) == 1
+    assert len(error.attempts) == len(wire.asked) == 1
 
 
 @pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"", b"[1]", b'"text"', b"null", b"{"])
@@ -114,7 +114,7 @@ def test_a_server_error_is_tried_again_with_the_same_key_and_then_raised(
         use(lambda c: c.check("text", asset_id="asset_1", save=True))
 
     assert [attempt.status for attempt in caught.value.attempts] == [500, 500, 500]
-    assert len({headers["idempotency-key"] for _, _, headers, _ in wire.requests}) == 1
+    assert len({headers["idempotency-key"] for _, _, headers, _ in wire.asked}) == 1
     assert len(clock.waits) == 2
 
 
@@ -134,7 +134,7 @@ def test_a_connection_error_comes_after_the_tries_and_has_them(use: Any, wire: A
         use(lambda c: c.check("text"))
 
     assert [attempt.outcome for attempt in caught.value.attempts] == ["closed"] * 3
-    assert len(wire.requests) == 3
+    assert len(wire.asked) == 3
     assert caught.value.__cause__ is not None
     assert isinstance(caught.value, failwell.TransportError)
 
@@ -177,7 +177,7 @@ def test_what_is_not_to_be_tried_again_is_tried_once(use: Any, wire: Any) -> Non
     with pytest.raises(ArgusConnectionError) as caught:
         use(lambda c: c.check("text"), max_retries=0)
 
-    assert len(caught.value.attempts) == len(wire.requests) == 1
+    assert len(caught.value.attempts) == len(wire.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_an_answer_that_cannot_be_read_is_a_connection_error_and_no_bare_one(
         use(lambda c: c.check("text"))
 
     # Asking again would bring no other one.
-    assert len(caught.value.attempts) == len(wire.requests) == 1
+    assert len(caught.value.attempts) == len(wire.asked) == 1
 
 
 @pytest.mark.parametrize("results", [0, 1, 3])
@@ -246,7 +246,7 @@ def test_what_is_sent_is_what_was_passed_and_no_more(use: Any, wire: Any) -> Non
     use(lambda c: c.check(TEXT, competitors=("Globex",), asset_id="asset_1", save=True, min_score=1))
     use(lambda c: c.check_batch([TEXT], detect=["secrets"], idempotency_key="mine"))
 
-    (method, path, headers, body), (_, batch_path, batch_headers, batch) = wire.requests
+    (method, path, headers, body), (_, batch_path, batch_headers, batch) = wire.asked
     assert (method, path, batch_path) == ("POST", "/v1/checks", "/v1/checks/batch")
     assert json.loads(body) == {
         "text": TEXT, "competitors": ["Globex"], "asset_id": "asset_1", "save": True, "min_score": 1.0,

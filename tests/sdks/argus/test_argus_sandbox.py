@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from sdk_clients import on
 
 import failwell_sandbox
 from argus import (
@@ -32,25 +33,13 @@ def service() -> Iterator[Any]:
         yield sandbox.argus
 
 
-@pytest.fixture(params=["Argus", "AsyncArgus"])
+@pytest.fixture(params=[Argus, AsyncArgus])
 def use(request: pytest.FixtureRequest, service: Any) -> Callable[..., Any]:
     """Runs one function on the blocking or on the awaiting client, the same way for a test."""
 
     def use(call: Callable[[Any], Any], key: str | None = None, **settings: Any) -> Any:
-        chosen: dict[str, Any] = {
-            "api_key": key or service.keys.full,
-            "base_url": f"{service.url}/v1",
-            "connections": DIRECT,
-        } | settings
-        if request.param == "Argus":
-            with Argus(**chosen) as client:
-                return call(client)
-
-        async def on_loop() -> Any:
-            async with AsyncArgus(**chosen) as client:
-                return await call(client)
-
-        return asyncio.run(on_loop())
+        chosen = {"api_key": key or service.keys.full, "base_url": f"{service.url}/v1", "connections": DIRECT}
+        return on(request.param, call, chosen | settings)
 
     return use
 

@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sdk_pages import blocks_of, pages_of, run, untrue
 
 import failwell_sandbox
 import kneo_client
 from kneo_client.core import errors
 
-ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "sdks/kneo_client/README.md", ROOT / "docs/sdks/kneo.md"]
-BLOCKS = [
-    pytest.param(block, id=f"{page.parent.name}-{number}")
-    for page in PAGES
-    for number, block in enumerate(
-        re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M), 1
-    )
-]
+PAGES = pages_of("kneo_client", "kneo")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +33,7 @@ def _logging_as_it_was() -> Iterator[None]:
     transport.setLevel(level)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", blocks_of(PAGES))
 def test_a_block_of_the_documentation_runs(
     block: str, service: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,11 +41,10 @@ def test_a_block_of_the_documentation_runs(
     monkeypatch.setenv("KNEO_API_KEY", service.keys.full)
     monkeypatch.setenv("KNEO_BASE_URL", service.url)
 
-    exec(compile(block, "documentation", "exec"), {"__name__": "documentation"})
+    run(block)
 
-    told = re.findall(r"print\(.*?\)  # (.+)$", block, re.M)
     printed = capsys.readouterr().out
-    assert [line for line in told if line not in printed and " or " not in line] == []
+    assert untrue(block, printed, " or ") == []
 
 
 def test_the_page_s_profiles_are_read(config_home: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sdk_clients import on
 
 import failwell_sandbox
 from failwell import Connections, Effect
@@ -36,25 +36,13 @@ def service() -> Iterator[Any]:
         yield sandbox.kneo
 
 
-@pytest.fixture(params=["KneoClient", "AsyncKneoClient"])
+@pytest.fixture(params=[KneoClient, AsyncKneoClient])
 def use(request: pytest.FixtureRequest, service: Any) -> Callable[..., Any]:
     """Runs one function on the blocking or on the awaiting client, the same way for a test."""
 
     def use(call: Callable[[Any], Any], key: str | None = None, **settings: Any) -> Any:
-        chosen: dict[str, Any] = {
-            "api_key": key or service.keys.full,
-            "base_url": service.url,
-            "connections": DIRECT,
-        } | settings
-        if request.param == "KneoClient":
-            with KneoClient(**chosen) as client:
-                return call(client)
-
-        async def on_loop() -> Any:
-            async with AsyncKneoClient(**chosen) as client:
-                return await call(client)
-
-        return asyncio.run(on_loop())
+        chosen = {"api_key": key or service.keys.full, "base_url": service.url, "connections": DIRECT}
+        return on(request.param, call, chosen | settings)
 
     return use
 

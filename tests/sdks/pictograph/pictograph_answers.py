@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 KEY = "pk_" + "a1B2" * 10
@@ -77,13 +76,3 @@ def completed(job: dict[str, Any], **members: Any) -> dict[str, Any]:
 def refusal(error_code: str, message: str = "Refused.", **details: Any) -> dict[str, Any]:
     """The body of an error."""
     return {"detail": {"error_code": error_code, "message": message, **details}, "request_id": "req_1"}
-
-
-@dataclass
-class Went:
-    """How a call went: what it brought or raised, what was sent, what was waited."""
-
-    result: Any = None
-    error: Any = None
-    requests: list[Any] = field(default_factory=list)
-    sleeps: list[float] = field(default_factory=list)

@@ -6,12 +6,12 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import repeat
 from typing import Any
 
 import pytest
-from pictograph_answers import DATASET, KEY, Went, page, refusal
+from pictograph_answers import DATASET, KEY, page, refusal
+from sdk_clients import Play
 
 import pictograph
 from failwell import Operation
@@ -32,7 +32,6 @@ from pictograph.exceptions import (
     ServerError,
 )
 
-Play = Callable[..., Went]
 BOTH = pytest.mark.parametrize("make", [Client, AsyncClient])
 
 

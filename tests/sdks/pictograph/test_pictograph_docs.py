@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pictograph_pictures import BLUE, RED, png
+from sdk_pages import blocks_of, pages_of, run, untrue
 
 import failwell_sandbox
 from failwell import Connections
 from pictograph import Client, exceptions
 
-ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "sdks/pictograph/README.md", ROOT / "docs/sdks/pictograph.md"]
-BLOCKS = [
-    pytest.param(block, id=f"{page.parent.name}-{number}")
-    for page in PAGES
-    for number, block in enumerate(
-        re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M), 1
-    )
-]
+PAGES = pages_of("pictograph", "pictograph")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +43,7 @@ def service(folder: Path) -> Iterator[Any]:
         yield found
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", blocks_of(PAGES))
 def test_a_block_of_the_documentation_runs(
     block: str,
     service: Any,
@@ -64,13 +56,12 @@ def test_a_block_of_the_documentation_runs(
     monkeypatch.setenv("PICTOGRAPH_API_KEY", service.keys.full)
     monkeypatch.setenv("PICTOGRAPH_BASE_URL", service.url)
 
-    exec(compile(block, "documentation", "exec"), {"__name__": "documentation"})
+    run(block)
 
-    told = re.findall(r"print\(.*?\)  # (.+)$", block, re.M)
     printed = capsys.readouterr().out
     assert printed
     assert "failed" not in printed
-    assert [line for line in told if line not in printed and "client." not in line] == []
+    assert untrue(block, printed, "client.") == []
 
 
 def test_the_page_has_a_row_for_each_exception() -> None:

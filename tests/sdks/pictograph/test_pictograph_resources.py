@@ -27,11 +27,11 @@ from pictograph_answers import (
     RUN,
     SAVED,
     START,
-    Went,
     completed,
     page,
     refusal,
 )
+from sdk_clients import Play
 
 import pictograph
 from failwell.testing import answer, broken
@@ -47,8 +47,6 @@ from pictograph.exceptions import (
     ServerError,
 )
 from pictograph.resources import _time_to_upload
-
-Play = Callable[..., Went]
 
 
 @dataclass

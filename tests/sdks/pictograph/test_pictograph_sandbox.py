@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -19,6 +18,7 @@ from uuid import uuid4
 import pytest
 from pictograph_examples import IDEMPOTENCY, IMPORTS, PAYMENT, RECOVERY, SETTINGS, VALIDATION
 from pictograph_pictures import BLUE, RED, png
+from sdk_clients import on
 
 import failwell_sandbox
 import pictograph
@@ -59,21 +59,13 @@ def client(service: Any) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(params=["Client", "AsyncClient"])
+@pytest.fixture(params=[Client, AsyncClient])
 def use(request: pytest.FixtureRequest, service: Any) -> Callable[..., Any]:
     """Runs one function on the blocking or on the awaiting client, the same way for a test."""
 
     def use(call: Callable[[Any], Any], key: str | None = None, **settings: Any) -> Any:
         chosen = {"api_key": key or service.keys.full, "base_url": service.url, "connections": DIRECT}
-        if request.param == "Client":
-            with Client(**(chosen | settings)) as client:
-                return call(client)
-
-        async def on_loop() -> Any:
-            async with AsyncClient(**(chosen | settings)) as client:
-                return await call(client)
-
-        return asyncio.run(on_loop())
+        return on(request.param, call, chosen | settings)
 
     return use
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 KEY = "sx_" + "a1B2" * 10
@@ -93,18 +92,3 @@ def failed(job: dict[str, Any], code: str, message: str = "It broke.", **error: 
 def refusal(code: str, message: str = "Refused.", **details: Any) -> dict[str, Any]:
     """The body of an error."""
     return {"error": {"code": code, "message": message, "details": details}, "request_id": "req_1"}
-
-
-@dataclass
-class Went:
-    """How a call went: what it brought or raised, what was sent, what was waited."""
-
-    result: Any = None
-    error: Any = None
-    requests: list[Any] = field(default_factory=list)
-    sleeps: list[float] = field(default_factory=list)
-
-    @property
-    def paths(self) -> list[str]:
-        """What was asked for: "POST /v1/files"."""
-        return [f"{r.method} {r.url.removeprefix(BASE).partition('?')[0]}" for r in self.requests]

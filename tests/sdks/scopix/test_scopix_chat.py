@@ -10,7 +10,8 @@ from itertools import repeat
 from typing import Any
 
 import pytest
-from scopix_answers import CITATION, MESSAGE, SESSION, Went, page, refusal
+from scopix_answers import CITATION, MESSAGE, SESSION, page, refusal
+from sdk_clients import Play
 
 from failwell.testing import answer, broken, streamed
 from scopix import (
@@ -29,8 +30,6 @@ from scopix import (
     SSEStreamError,
     ValidationError,
 )
-
-Play = Callable[..., Went]
 
 TEXTS = ("The owl ", "hunts at night: ", "mice 🐁.")
 

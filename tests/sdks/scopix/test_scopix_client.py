@@ -5,12 +5,12 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import repeat
 from typing import Any
 
 import pytest
-from scopix_answers import BASE, KEY, START, USAGE, Went, file, page, refusal
+from scopix_answers import BASE, KEY, START, USAGE, file, page, refusal
+from sdk_clients import Play
 
 import failwell
 from failwell import Breaker, BreakerPolicy
@@ -35,7 +35,6 @@ from scopix import (
     ValidationError,
 )
 
-Play = Callable[..., Went]
 BOTH = pytest.mark.parametrize("make", [ScopixSync, Scopix])
 
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sdk_pages import blocks_of, pages_of, run, untrue
 
 import failwell_sandbox
 import scopix
 from failwell import Connections
 from scopix import ScopixError, ScopixSync
 
-ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "sdks/scopix/README.md", ROOT / "docs/sdks/scopix.md"]
-BLOCKS = [
-    pytest.param(block, id=f"{page.parent.name}-{number}")
-    for page in PAGES
-    for number, block in enumerate(
-        re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M), 1
-    )
-]
+PAGES = pages_of("scopix", "scopix")
 
 # Two points beside each other.
 PICTURE = bytes.fromhex(
@@ -51,7 +43,7 @@ def service() -> Iterator[Any]:
         yield found
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", blocks_of(PAGES))
 def test_a_block_of_the_documentation_runs(
     block: str,
     service: Any,
@@ -64,12 +56,11 @@ def test_a_block_of_the_documentation_runs(
     monkeypatch.setenv("SCOPIX_API_KEY", service.keys.full)
     monkeypatch.setenv("SCOPIX_BASE_URL", service.url)
 
-    exec(compile(block, "documentation", "exec"), {"__name__": "documentation"})
+    run(block)
 
-    told = re.findall(r"print\(.*?\)  # (.+)$", block, re.M)
     printed = capsys.readouterr().out
     assert printed
-    assert [line for line in told if line not in printed and "it goes on" not in line] == []
+    assert untrue(block, printed, "it goes on") == []
 
 
 def test_the_page_has_a_row_for_each_exception() -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scopix_answers import BASE, KEY, START, Went, file, found, page, refusal
+from scopix_answers import BASE, KEY, START, file, found, page, refusal
 from scopix_store import Store
+from sdk_clients import Play
 
 import failwell.progress
 import scopix.files
@@ -43,8 +44,6 @@ from scopix import (
     ValidationError,
     WaitTimeoutError,
 )
-
-Play = Callable[..., Went]
 
 NAMES = [f"{letter}.png" for letter in "abcdef"]
 

@@ -16,11 +16,11 @@ from scopix_answers import (
     FOUND,
     IMPORT,
     SYNC,
-    Went,
     completed,
     failed,
     page,
 )
+from sdk_clients import Play
 
 from failwell.testing import answer
 from scopix import (
@@ -37,8 +37,6 @@ from scopix import (
     VideoAnalysisError,
     WaitTimeoutError,
 )
-
-Play = Callable[..., Went]
 
 
 def body_of(request: Any) -> Any:

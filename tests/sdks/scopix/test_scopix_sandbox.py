@@ -18,6 +18,7 @@ from uuid import uuid4
 import pytest
 import scopix_examples as examples
 from scopix_answers import BASE, KEY, file, refusal
+from sdk_clients import on
 
 import failwell_sandbox
 from failwell import Breaker, BreakerPolicy, Connections
@@ -61,21 +62,13 @@ def service() -> Iterator[Any]:
         yield sandbox["scopix"]
 
 
-@pytest.fixture(params=["ScopixSync", "Scopix"])
+@pytest.fixture(params=[ScopixSync, Scopix])
 def use(request: pytest.FixtureRequest, service: Any) -> Callable[..., Any]:
     """Runs one function on the blocking or on the awaiting client, the same way for a test."""
 
     def use(call: Callable[[Any], Any], key: str | None = None, **settings: Any) -> Any:
         chosen = {"api_key": key or service.keys.full, "base_url": service.url, "connections": DIRECT}
-        if request.param == "ScopixSync":
-            with ScopixSync(**(chosen | settings)) as client:
-                return call(client)
-
-        async def on_loop() -> Any:
-            async with Scopix(**(chosen | settings)) as client:
-                return await call(client)
-
-        return asyncio.run(on_loop())
+        return on(request.param, call, chosen | settings)
 
     return use
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scopix_answers import BASE, KEY, START, UPLOAD, VIDEO, Went, page, refusal
+from scopix_answers import BASE, KEY, START, UPLOAD, VIDEO, page, refusal
 from scopix_store import Store
+from sdk_clients import Play
 
 from failwell.testing import FakeClock, ScriptedEngine, answer, broken
 from scopix import (
@@ -25,8 +26,6 @@ from scopix import (
     VideoUpload,
     VideoUploadError,
 )
-
-Play = Callable[..., Went]
 
 FILM = b"0123456789"  # three parts of at most four bytes
 
