@@ -13,22 +13,17 @@ again, and the service counts what comes.
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import subprocess
-import sys
 import tempfile
-import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import failwell
 import failwell.telemetry
-from machine import cores, description, load
-from tables import HERE, Row, rows_table, say, versions, write_into
+from machine import cores, load
+from sides import Measured, Talking
+from tables import Row, conclude, measured, rows_table, say
 
 PACKAGES = ("failwell", "httpx2", "httpcore2", "h11", "aiohttp")
 MB = 1_000_000
@@ -41,56 +36,6 @@ SIDES = {
     "httpx2": "",
     "httpx2, async": "",
 }
-
-
-@dataclass
-class Measured:
-    """What the turns of one side took: seconds by the clock and of the processor, bytes of memory."""
-
-    walls: list[float] = field(default_factory=list)
-    cpus: list[float] = field(default_factory=list)
-    peak: int = 0
-
-    @property
-    def wall(self) -> float:
-        return median(self.walls)
-
-    @property
-    def cpu(self) -> float:
-        return median(self.cpus)
-
-
-class Talking:
-    """A script of this folder in a process of its own, which is asked and answers in lines."""
-
-    def __init__(self, *command: str, core: int | None) -> None:
-        pinned = [] if core is None else ["--cpu", str(core)]
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / command[0]), *command[1:], *pinned],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> str:
-        """What it says next."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("a process has ended; what it said stands above")
-        return line
-
-    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """What it answers to `order`."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.line())
-        return answer
-
-    def close(self) -> None:
-        """Let it end."""
-        self._process.communicate()
 
 
 def raced(stack: ExitStack, url: str, files: list[str], given: argparse.Namespace) -> dict[str, Measured]:
@@ -108,10 +53,7 @@ def raced(stack: ExitStack, url: str, files: list[str], given: argparse.Namespac
             told = client.ask({"files": files, "at_once": given.at_once})
             if told["done"] != len(files) - bad or not told["in_order"]:
                 raise SystemExit(f"{side}: {told['done']} of {len(files)} succeeded")
-            one = found[side]
-            one.walls.append(told["wall"])
-            one.cpus.append(told["cpu"])
-            one.peak = told["peak"]
+            found[side].add(told)
     return found
 
 
@@ -180,34 +122,25 @@ def main() -> None:
         again = twice(url, files, given.at_once)
     say("")
     rows = rows_of(found, again, given.files)
-    packages = ", ".join(f"{n} {v}" for n, v in versions(Path(sys.executable), PACKAGES).items())
-    text = "\n".join(
-        [
-            f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/batches.py` on {description()}; "
-            f"load of the machine before: {before:.1f}.",
-            f"{given.files:,} files of {given.file_kb} kB, {given.at_once} at once, every fiftieth refused; "
-            f"medians of {given.rounds} rounds.",
-            f"With {packages}.",
-            "",
-            *rows_table(rows),
-            "",
-            "| side | files a second | seconds | of the client's processor | peak memory |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {side} | {given.files / one.wall:,.0f} | {one.wall:.2f} | {one.cpu:.2f} "
-                f"| {one.peak / MB:.0f} MB |"
-                for side, one in found.items()
-            ),
-        ]
+    lines = measured(
+        "batches.py",
+        before,
+        PACKAGES,
+        f"{given.files:,} files of {given.file_kb} kB, {given.at_once} at once, every fiftieth refused; "
+        f"medians of {given.rounds} rounds.",
     )
-    if given.write is not None:
-        write_into(given.write, text)
-    if given.json:
-        sides = {side: asdict(one) for side, one in found.items()}
-        text = json.dumps(
-            {"sides": sides, "rows": [asdict(row) | {"met": row.met} for row in rows]}, indent=2
-        )
-    print(text)
+    lines += [
+        *rows_table(rows),
+        "",
+        "| side | files a second | seconds | of the client's processor | peak memory |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {side} | {given.files / one.wall:,.0f} | {one.wall:.2f} | {one.cpu:.2f} "
+            f"| {one.peak / MB:.0f} MB |"
+            for side, one in found.items()
+        ),
+    ]
+    conclude(given, rows, lines, sides={side: asdict(one) for side, one in found.items()})
 
 
 if __name__ == "__main__":

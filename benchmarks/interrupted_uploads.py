@@ -25,8 +25,9 @@ from typing import Any
 import httpx2
 
 from machine import forget_proxies
+from sides import Talking
 from tables import say
-from uploads import SANDBOX, Talking, dataset, images
+from uploads import SANDBOX, dataset, images
 
 UPLOAD = """
 import sys, pictograph

@@ -22,14 +22,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
-from machine import cores, description, load
+from machine import cores, load
 from part_server import digest_of
-from tables import HERE, Row, rows_table, say, versions, write_into
+from tables import HERE, Row, conclude, measured, rows_table, say
 
 MB = 1_000_000
 PACKAGES = ("failwell", "httpx2", "httpcore2", "h11", "aiohttp")
@@ -191,27 +190,21 @@ def main() -> None:
                 seconds = uploaded(url, file, "--at-once", str(given.at_once))["wall"]
             rows += killed(given, file, digest, seconds)
     say("")
-    packages = ", ".join(f"{n} {v}" for n, v in versions(Path(sys.executable), PACKAGES).items())
-    text = "\n".join(
-        [
-            f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/parts.py` on {description()}; "
-            f"load of the machine before: {before:.1f}.",
-            f"{given.file_mb:,} MB in parts of {given.part_mb:g} MiB, {given.at_once} at once; "
-            f"moments by the seed `{given.seed}`.",
-            f"With {packages}.",
-            "",
-            *rows_table(rows),
-            "",
-            "| way | MB a second | seconds | of the client's processor | sent | asked what is there |",
-            "|---|---|---|---|---|---|",
-            *sides,
-        ]
+    lines = measured(
+        "parts.py",
+        before,
+        PACKAGES,
+        f"{given.file_mb:,} MB in parts of {given.part_mb:g} MiB, {given.at_once} at once; "
+        f"moments by the seed `{given.seed}`.",
     )
-    if given.write is not None:
-        write_into(given.write, text)
-    if given.json:
-        text = json.dumps({"rows": [asdict(row) | {"met": row.met} for row in rows]}, indent=2)
-    print(text)
+    lines += [
+        *rows_table(rows),
+        "",
+        "| way | MB a second | seconds | of the client's processor | sent | asked what is there |",
+        "|---|---|---|---|---|---|",
+        *sides,
+    ]
+    conclude(given, rows, lines)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,40 @@ def tell(
     print(text)
 
 
+def measured(
+    script: str, before: float, packages: Iterable[str], *how: str, after: float | None = None
+) -> list[str]:
+    """
+    The lines that stand above the tables: when, where, how and with what `script` has measured.
+
+    Args:
+        script: Its name.
+        before: The load of the machine when it began.
+        packages: Whose versions count.
+        how: Lines of its own.
+        after: The load when it ended, if that is told.
+    """
+    ended = "" if after is None else f", after: {after:.1f}"
+    names = ", ".join(f"{n} {v}" for n, v in versions(Path(sys.executable), packages).items())
+    return [
+        f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/{script}` on {description()}; "
+        f"load of the machine before: {before:.1f}{ended}.",
+        *how,
+        f"With {names}.",
+        "",
+    ]
+
+
+def conclude(given: argparse.Namespace, rows: list[Row], lines: list[str], **more: Any) -> None:
+    """Print `lines`, or the rows and what there is more as JSON, and write the page that is asked for."""
+    text = "\n".join(lines)
+    if given.write is not None:
+        write_into(given.write, text)
+    if given.json:
+        text = json.dumps({**more, "rows": [asdict(row) | {"met": row.met} for row in rows]}, indent=2)
+    print(text)
+
+
 def write_into(page: Path, text: str) -> None:
     """Replace what stands between the two markers of `page`."""
     old = page.read_text()

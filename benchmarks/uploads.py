@@ -19,22 +19,20 @@ import json
 import os
 import random
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import httpx2
 
-from machine import cores, description, load
-from tables import HERE, Row, rows_table, say, versions, write_into
+from machine import cores, load
+from sides import Measured, Talking
+from tables import Row, conclude, measured, rows_table, say
 
 PACKAGES = ("failwell", "pictograph", "httpx2", "httpcore2", "h11", "aiohttp")
 MB = 1_000_000
@@ -97,57 +95,6 @@ class Group:
     rounds: int
 
 
-@dataclass
-class Measured:
-    """What the turns of one side took: seconds by the clock and of the processor, bytes of memory."""
-
-    walls: list[float] = field(default_factory=list)
-    cpus: list[float] = field(default_factory=list)
-    peak: int = 0
-    bytes: int = 0
-
-    @property
-    def wall(self) -> float:
-        return median(self.walls)
-
-    @property
-    def cpu(self) -> float:
-        return median(self.cpus)
-
-
-class Talking:
-    """A script of this folder in a process of its own, which is asked and answers in lines."""
-
-    def __init__(self, *command: str, core: int | None) -> None:
-        pinned = [] if core is None else ["--cpu", str(core)]
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / command[0]), *command[1:], *pinned],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> str:
-        """What it says next."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("a process has ended; what it said stands above")
-        return line
-
-    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """What it answers to `order`."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.line())
-        return answer
-
-    def close(self) -> None:
-        """Let it end."""
-        self._process.communicate()
-
-
 def raced(group: Group) -> dict[str, Measured]:
     """Let the sides take turns."""
     client_core, server_core = cores()[0], cores()[-1]
@@ -166,10 +113,7 @@ def raced(group: Group) -> dict[str, Measured]:
             for side, client in clients.items():
                 say(f"{group.name}: round {number + 1} of {group.rounds}, {side}")
                 told = turn(client, where, group.folder, group.at_once)
-                one = found[side]
-                one.walls.append(told["wall"])
-                one.cpus.append(told["cpu"])
-                one.peak, one.bytes = told["peak"], told["bytes"]
+                found[side].add(told)
     return found
 
 
@@ -308,27 +252,20 @@ def main() -> None:
         found = {group.name: raced(group) for group in races}
     say("")
     rows = [row for group in races for row in rows_of(group, found[group.name])]
-    packages = ", ".join(f"{n} {v}" for n, v in versions(Path(sys.executable), PACKAGES).items())
-    text = "\n".join(
-        [
-            f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/uploads.py` on {description()}; "
-            f"load of the machine before: {before:.1f}, after: {load():.1f}.",
-            f"Medians of {given.rounds} rounds, of {max(1, given.rounds // 3)} for the large file; "
-            f"{given.at_once} images at once.",
-            f"With {packages}.",
-            "",
-            *rows_table(rows),
-            *(line for group in races for line in ("", *sides_table(group.name, found[group.name]))),
-        ]
+    lines = measured(
+        "uploads.py",
+        before,
+        PACKAGES,
+        f"Medians of {given.rounds} rounds, of {max(1, given.rounds // 3)} for the large file; "
+        f"{given.at_once} images at once.",
+        after=load(),
     )
-    if given.write is not None:
-        write_into(given.write, text)
-    if given.json:
-        sides = {f"{name}: {side}": asdict(one) for name, each in found.items() for side, one in each.items()}
-        text = json.dumps(
-            {"sides": sides, "rows": [asdict(row) | {"met": row.met} for row in rows]}, indent=2
-        )
-    print(text)
+    lines += [
+        *rows_table(rows),
+        *(line for group in races for line in ("", *sides_table(group.name, found[group.name]))),
+    ]
+    sides = {f"{name}: {side}": asdict(one) for name, each in found.items() for side, one in each.items()}
+    conclude(given, rows, lines, sides=sides)
 
 
 if __name__ == "__main__":
