@@ -26,6 +26,7 @@ from failwell.drill.rehearsal import listening, rehearse
 from failwell.drill.scenarios import called, catalogue
 from failwell.drill.subject import MODES, Mode, Subject
 from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge, repeat
+from failwell.drill.virtual import played
 from failwell.errors import UsageError
 
 __all__ = [
@@ -210,7 +211,7 @@ def _rehearse_all(
         rows[index] = row
         tell(Progress(len(rows), len(plan), row))
 
-    alone = {i for i, (subject, scenario, _) in enumerate(plan) if scenario.alone and subject.apart() is None}
+    alone = {i for i, (subject, scenario, _) in enumerate(plan) if _is_alone(subject, scenario)}
     together = [i for i in _longest_first(plan) if i not in alone]
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="drill") as pool:
         futures = {pool.submit(_one, plan[i], services, seed): i for i in together}
@@ -225,7 +226,14 @@ def _rehearse_all(
     return rows
 
 
+def _is_alone(subject: Subject, scenario: Scenario) -> bool:
+    """Whether it comes after all others: it would keep them from a service, or the model from a core."""
+    return scenario.model is not None or (scenario.alone and subject.apart() is None)
+
+
 def _judged(subject: Subject, scenario: Scenario, mode: Mode, services: dict[str, str], seed: int) -> Row:
+    if scenario.model is not None:
+        return played(subject, scenario, scenario.model, services[subject.name], seed)
     apart = _with_its_own_service(subject, scenario)
     if apart is None:
         evidence = rehearse(subject, scenario, mode, services[subject.name], seed=seed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from failwell.drill.faults import Action, Fault, Schedule
+from failwell.drill.overload import Model, Phase
 from failwell.drill.subject import Cause, Kind, Mode, Settings
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect
@@ -121,6 +122,8 @@ class Scenario:
         quiet: Seconds after the call in which no further attempt may arrive.
         crowd: How many callers make the call at once, with one client and one key.
         modes: Forms of the client it can be rehearsed with; None for all.
+        phases: Instead of a call: what many callers do, one phase after the other.
+        model: Instead of a call: what is played in the model, with a clock that jumps.
         left: Of an upload, the parts that another program sent before, and whether they have the same bytes.
     """
 
@@ -138,6 +141,8 @@ class Scenario:
     quiet: float = 0.0
     crowd: int = 1
     modes: tuple[Mode, ...] | None = None
+    phases: tuple[Phase, ...] = ()
+    model: Model | None = None
     left: Mapping[int, bool] = field(default_factory=dict)
 
     @property
@@ -152,6 +157,11 @@ class Scenario:
         return self.cause is not None and (self.cause.alone or self.cause.arrange is not None)
 
     @property
+    def tier(self) -> str:
+        """Where it takes place: "wire", or "virtual" for the model."""
+        return "wire" if self.model is None else "virtual"
+
+    @property
     def crashes(self) -> bool:
         """Whether the service's process is killed."""
         return any(fault.action is Action.CRASH for fault in self.schedule.all)
@@ -160,6 +170,7 @@ class Scenario:
     def lasts_about(self) -> float:
         """Seconds this takes at least, as far as its plan says."""
         waits = self.expect.wait_at_least * max(0, self.expect.requests - 1)
+        waits += sum(phase.pause + phase.probe_lasts for phase in self.phases)
         silent = sum(f.action in (Action.SILENCE, Action.IGNORE) for f in self.schedule.all)
         patience = self.settings.idle if self.kind is STREAM else self.settings.read
         silence = silent * min(patience, self.settings.deadline)

@@ -15,10 +15,11 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from failwell.drill import certificates, stalls
+from failwell.drill import certificates, circuits, stalls
 from failwell.drill.faults import Moment, Schedule
 from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
@@ -154,6 +155,9 @@ class _Play:
         url = self.proxy.begin(*self._first(plans))
         client = self.subject.client(self.mode, url, self.settings, self.key_name)
         try:
+            if self.scenario.phases:
+                await self._phases(client)
+                return
             for number, (step, plan) in enumerate(zip(self.steps, plans, strict=True), 1):
                 if number > 1:
                     self.proxy.begin(f"before-{number}", plan)
@@ -199,6 +203,22 @@ class _Play:
             await self._awaited(self.subject.close(client))
         raise _WrongFormError("the call that was to see no answer has got one")
 
+    async def _phases(self, client: Any) -> None:
+        """What many callers do with `client`, one phase after the other."""
+        witness, refusals = self.witness, list[Exception]()
+        witness.began = time.monotonic()
+        for number, phase in enumerate(self.scenario.phases):
+            if number:
+                self.proxy.begin(phase.name, phase.schedule)
+            await self._pass_time(phase.pause)
+            call = replace(self.main, marker=f"{self.main.marker}-{phase.name}")
+            witness.phases[phase.name] = await circuits.callers(
+                phase, partial(self.subject.call, client, call), awaiting=self.mode == "async", seen=refusals
+            )
+        witness.ended = time.monotonic()
+        for error in refusals[-1:]:
+            self._take_down(error)
+
     async def _pass_time(self, seconds: float) -> None:
         if self.mode == "async":
             await asyncio.sleep(seconds)
@@ -214,6 +234,8 @@ class _Play:
         return await value
 
     def _first(self, plans: list[Schedule]) -> tuple[str, Schedule]:
+        for phase in self.scenario.phases:
+            return phase.name, phase.schedule
         plans = plans or [Schedule()]
         return ("before-1", plans[0]) if self._comes_later else (MAIN, self.scenario.schedule)
 

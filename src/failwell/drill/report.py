@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import failwell
@@ -39,6 +40,7 @@ FAMILIES = (
     ("More than was asked for", 33, 36),
     ("Redirects", 37, 39),
     ("Statuses and limits", 40, 46),
+    ("An open circuit, and a crowd", 47, 53),
     ("Done once, whatever is lost", 54, 65),
 )
 
@@ -66,11 +68,13 @@ def _row_dict(row: Row) -> dict[str, Any]:
         "proves": list(scenario.proves),
         "title": scenario.title,
         "mode": row.mode,
+        "tier": scenario.tier,
         "kind": scenario.kind.value,
         "faults": [_fault_dict(f) for f in scenario.schedule.all],
         "verdict": row.verdict.value,
         "findings": [{"code": f.code, "text": f.text} for f in row.findings],
         "notes": list(row.notes),
+        "measured": {n: v if isfinite(v) else None for n, v in row.measured.items()},
         "repeat": row.repeat,
         "seconds": round(row.seconds, 3),
     }
@@ -310,6 +314,7 @@ def _row(row: Row) -> Iterator[str]:
     yield f'<article class="row {_slug(row.verdict)}"><h3>{escape(row.subject)} {row.mode}</h3>'
     yield from (f'<p class="finding"><b>{escape(f.code)}</b> {escape(f.text)}</p>' for f in row.findings)
     yield from (f'<p class="note">{escape(note)}</p>' for note in row.notes)
+    yield from (f'<p class="note">{escape(fact)}</p>' for fact in row.facts)
     if row.evidence is not None:
         joined = tries(row)
         if joined:

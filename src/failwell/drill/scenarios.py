@@ -13,6 +13,7 @@ from failwell.drill.plan import NOT_APPLIED, READ, Expect, Scenario, Step
 from failwell.drill.plan_answered import redirected, statuses
 from failwell.drill.plan_damaged import damaged, surprised
 from failwell.drill.plan_once import once_only
+from failwell.drill.plan_overload import circuits, modelled
 from failwell.drill.plan_streams import streams
 from failwell.drill.plan_unanswered import unanswered, unconnected
 from failwell.drill.plan_uploads import uploads
@@ -31,7 +32,8 @@ def catalogue(subject: Subject) -> list[Scenario]:
     ]  # fmt: skip
     if subject.mortal() is None:
         ordinary = [s for s in ordinary if not s.crashes]
-    return [s for s in ordinary if s.kind in subject.kinds] + [_caused(c) for c in subject.causes()]
+    there = [s for s in ordinary if s.kind in subject.kinds]
+    return [*there, *circuits(subject), *modelled(subject), *map(_caused, subject.causes())]
 
 
 def _caused(cause: Cause) -> Scenario:

@@ -63,6 +63,13 @@ ASKED: Mapping[str, str] = {
     "S44": "Asked to wait until a date, by a clock that is an hour off",
     "S45": "Asked to wait in words that mean nothing",
     "S46": "Asked to wait for a day",
+    "S47": "One of ten keys fails, the others are well",
+    "S48": "An outage opens the circuit, and nothing more is sent",
+    "S49": "The circuit is probed once, whoever waits, and opens for longer if that fails",
+    "S50": "An outage of a minute, and a hundred clients",
+    "S51": "A service that comes back to a backlog, at three loads",
+    "S52": "A layer behind another, both trying again",
+    "S53": "A thousand clients that are reset at once",
     "S54": "The answer is lost after the commit",
     "S55": "The service's process is killed, and another goes on",
     "S56": "The second try meets the first at work; an answer too late",
@@ -80,6 +87,10 @@ ASKED: Mapping[str, str] = {
 # Of the causes that rehearse one number, in its row.
 SHOWN = 3
 
+# About a circuit, and why there is none.
+OF_A_CIRCUIT = ("S48", "S49")
+NO_CIRCUIT = "its document names no circuit, and it has none"
+
 # Of no SDK, and why.
 NOT_REHEARSED: Mapping[str, str] = {
     "S61": "keys are kept for a day, and no call lasts so long: who uses one later makes a new call, "
@@ -94,7 +105,7 @@ LIMITS = (
     "That a text of unknown length was cut shows in its format alone: in JSON it does, in a plain text not.",
     "A 404 right after a creation, and a job that goes back in its states, need a service that contradicts "
     "itself: the sandbox's do not.",
-    "S47 to S53 (breaker, budget, overload) and S66 to S80 (streams, uploads in parts) are not in it yet.",
+    "S66 to S80 (streams, uploads in parts) are not in it yet.",
 )
 
 
@@ -109,7 +120,7 @@ def missing(subjects: Sequence[Subject]) -> list[str]:
     for subject in subjects:
         scenarios = catalogue(subject)
         for number in ASKED:
-            why = NOT_REHEARSED.get(number) or subject.without.get(number)
+            why = _why_not(number, subject)
             there = rehearsals(number, scenarios)
             if not there and why is None:
                 wrong.append(f"{number} is not rehearsed with {subject.name}, and nobody says why")
@@ -147,8 +158,13 @@ def page(subjects: Sequence[Subject]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _why_not(number: str, subject: Subject) -> str | None:
+    no_circuit = NO_CIRCUIT if number in OF_A_CIRCUIT and subject.opens_after is None else None
+    return NOT_REHEARSED.get(number) or subject.without.get(number) or no_circuit
+
+
 def _noted(number: str, subject: Subject, notes: list[str]) -> str:
-    why = NOT_REHEARSED.get(number) or subject.without.get(number, "nobody says why")
+    why = _why_not(number, subject) or "nobody says why"
     if why not in notes:
         notes.append(why)
     return f"– ({notes.index(why) + 1})"

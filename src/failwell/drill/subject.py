@@ -16,10 +16,12 @@ from enum import Enum
 from hashlib import shake_128
 from typing import TYPE_CHECKING, Any, Literal
 
+from failwell.call.breaker import Breaker
 from failwell.call.messages import Timeouts
 from failwell.client import AsyncClient, Client
 from failwell.contract import Contract
 from failwell.drill.faults import Schedule
+from failwell.drill.overload import Circuit
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect, Failure
 from failwell.telemetry import Event
@@ -76,6 +78,8 @@ class Settings:
         random: The dice of the backoff; gives a number from 0 up to 1.
         listeners: Told of each `failwell.telemetry.Event` of the client.
         verify: Which certificates the client takes: for `Connections`.
+        circuit: How quickly a circuit goes through its states; None for as the SDK has it.
+        own: Whether the client is to be as the SDK makes it: `hasten` changes nothing.
         idle: Seconds that a stream may be silent.
         reconnects: How often in a row a stream is taken up again without anything new coming.
     """
@@ -90,6 +94,8 @@ class Settings:
     random: Callable[[], float] | None = None
     listeners: tuple[Callable[[Event], None], ...] = ()
     verify: bool | ssl.SSLContext = True
+    circuit: Circuit | None = None
+    own: bool = False
     idle: float = 15.0
     reconnects: int = 3
 
@@ -196,6 +202,9 @@ class Subject(ABC):
         modes: The forms its client has.
         engine_modules: Where the exceptions of the engine live: `__cause__` has to be one of them.
         without: Of the catalogue's failures those that cannot happen to it, and why.
+        opens_after: How many failures in a row open its circuit, by its document; None for no circuit.
+        is_failwell: Whether its client is one of failwell's, with policies that can be put into a model.
+        instead: Of the model's rehearsals those whose bounds its document does not keep, and what it says.
         fails_with: What a call that fails raises; anything else breaks the rehearsal.
     """
 
@@ -209,6 +218,9 @@ class Subject(ABC):
     modes: tuple[Mode, ...] = MODES
     engine_modules: tuple[str, ...] = ("httpx2", "httpx")
     without: Mapping[str, str] = {}
+    opens_after: int | None = None
+    is_failwell: bool = False
+    instead: Mapping[str, str] = {}
     fails_with: tuple[type[Exception], ...] = (CallError,)
 
     @property
@@ -344,13 +356,21 @@ def hasten(client: Client | AsyncClient, settings: Settings) -> None:
 
     The policy objects stay the SDK's own, with its statuses and its ways of waiting; only the
     numbers become small, so that a drill takes seconds. `keyed=False` takes the automatic
-    idempotency keys away: that is how a write without a key is rehearsed.
+    idempotency keys away: that is how a write without a key is rehearsed. What opens a circuit is
+    the SDK's in any case.
 
     Args:
         client: The failwell client inside the SDK's.
         settings: The scenario's.
     """
+    if settings.own:
+        return
     setup = client._setup
+    if settings.circuit is not None and setup.breaker is not None:
+        told = settings.circuit
+        policy = replace(setup.breaker.policy, open_for=told.open_for, window=told.window, wait=told.wait)
+        setup.breaker = Breaker(policy)
+        setup._circuit = setup.breaker.circuit(setup._host)
     setup.retry = setup.policies.retry = replace(
         setup.retry, max_attempts=settings.attempts, base=settings.backoff, cap=settings.max_backoff
     )

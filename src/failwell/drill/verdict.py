@@ -20,6 +20,7 @@ from failwell.drill import proof
 from failwell.drill.faults import Fault
 from failwell.drill.plan import Expect, Scenario
 from failwell.drill.subject import OF_SEVERAL, Kind, Subject
+from failwell.drill.verdict_overload import found_in_phases, measured_in_phases, shown, unfired_in_phases
 from failwell.drill.witness import MAIN, ClientWitness, Evidence
 from failwell.errors import APIError, CallError, OperationError, TransportError, UsageError
 from failwell.failure import Attempt, Effect
@@ -71,6 +72,7 @@ class Row:
             empty if it did not fail, or nobody says what became of it.
         repeat: The command that runs it again.
         seconds: How long the rehearsal took.
+        measured: Facts that were counted or measured, by name.
     """
 
     subject: str
@@ -83,6 +85,7 @@ class Row:
     proved: frozenset[Effect] = frozenset()
     repeat: str = ""
     seconds: float = 0.0
+    measured: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -94,6 +97,11 @@ class Row:
         """What the client says of the effect, if that can be held against the wire."""
         failure = None if self.evidence is None else self.evidence.client.failure
         return failure.effect if failure is not None and self.proved else None
+
+    @property
+    def facts(self) -> list[str]:
+        """What was measured, as people read it."""
+        return [f"{name}: {shown(value)}" for name, value in self.measured.items()]
 
     @property
     def raised(self) -> str:
@@ -123,6 +131,12 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
         )
     elif client.ended is None:
         row.findings.append(Finding("FD-hang", "the call neither returned nor raised"))
+    elif scenario.phases:
+        excused = min(evidence.stalled, EXCUSED_AT_MOST)
+        found = found_in_phases(subject.contract, scenario, evidence, excused)
+        row.findings += [Finding(code, text) for code, text in found]
+        row.findings += [Finding("FD-promise", p) for p in client.broken_promises]
+        row.measured = measured_in_phases(scenario, evidence)
     else:
         row.findings += _outcome(subject, scenario, client)
         row.proved = _provable(evidence)
@@ -138,7 +152,7 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
     row.findings += [Finding("FD-drill", t) for t in evidence.wire.trouble]
     if not evidence.ledger.settled:
         row.findings.append(Finding("FD-drill", "the service was still at work when the ledger was read"))
-    unfired = _unfired(scenario, evidence)
+    unfired = [*_unfired(scenario, evidence), *unfired_in_phases(scenario, evidence)]
     missing = _missing_witnesses(scenario, evidence)
     row.notes += [*unfired, *missing]
     # A client that stopped too early is at fault itself; a fault that had its chance is not.

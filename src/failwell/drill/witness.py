@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from failwell.drill.journal import Journal
+from failwell.drill.overload import CallerWitness
 from failwell.failure import Attempt, Failure
 
 MAIN = "main"  # the operation a scenario is about; what comes before it is "before-1", ...
@@ -37,6 +38,7 @@ class ClientWitness:
         logs: Lines the client logged during the call.
         connections_ended: Whether every connection of the call was ended, if the scenario asks for that.
         trouble: What went wrong before the call: a client that could not be made.
+        phases: What each caller of a phase says, by the phase's name.
         heard: Of a stream, the id and the text of each event that was handed over, in order.
         digest: The SHA-256 of what was given to be uploaded in parts; "" for nothing.
     """
@@ -57,6 +59,7 @@ class ClientWitness:
     logs: list[str] = field(default_factory=list)
     connections_ended: bool = True
     trouble: str = ""
+    phases: dict[str, list[CallerWitness]] = field(default_factory=dict)
     heard: tuple[tuple[str, str], ...] = ()
     digest: str = ""
 

@@ -12,9 +12,11 @@ from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.failure import Effect
 from failwell_sandbox.subjects.common import (
     JOBS_ALREADY,
+    NAMED_WAITS,
     NO_JOBS,
     ONE_REQUEST,
     ONE_TRY,
+    RETRIES_ONLY,
     SandboxSubject,
     bad_keys,
     during,
@@ -47,6 +49,7 @@ class AgoraliaSubject(SandboxSubject):
     exceptions = exported(errors)
     retried = frozenset({429, 500, 502, 503, 504})
     logger = "agoralia.transport"
+    instead = {"S51-recovery": RETRIES_ONLY, "S53": NAMED_WAITS}  # noqa: RUF012  # read, never changed
     path = "/api/v1"
     without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012  # read, never changed
 

@@ -17,6 +17,7 @@ from failwell_sandbox.subjects.common import (
     NO_JOBS,
     ONE_REQUEST,
     ONE_TRY,
+    RETRIES_ONLY,
     SandboxSubject,
     during,
     exported,
@@ -36,6 +37,7 @@ class ArgusSubject(SandboxSubject):
     exceptions = exported(errors)
     retried = frozenset({429, 500, 502, 503, 504})
     logger = "argus"
+    instead = {"S51-recovery": RETRIES_ONLY}  # noqa: RUF012  # read, never changed
     path = "/v1"
     without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": NO_JOBS}  # noqa: RUF012  # read, never changed
 

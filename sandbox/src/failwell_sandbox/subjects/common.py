@@ -32,6 +32,13 @@ ONE_REQUEST = "it has nothing that is done in several requests"
 NO_JOBS = "its SDK waits for no job"
 JOBS_ALREADY = "what S54 creates with it is a job already"
 
+# Why a bound of the model is not kept, where a document goes before it.
+NAMED_WAITS = "Its document names the waits: all who lost the same server wait as long."
+RETRIES_ONLY = (
+    "Its document has retries and no circuit: what was tried again while the service was away is answered "
+    "before what comes later, so the service is back later than without retries."
+)
+
 # One request in an hour: the second is refused, and no client waits that long.
 ONCE_AN_HOUR = Limit(1, 3600.0)
 # Two at once, then one a second: the third is refused for a second, which a client waits out.
@@ -60,6 +67,7 @@ class SandboxSubject(Subject):
     """
 
     service: RunningService
+    is_failwell = True
     _is_mortal = False
     _mortal: Mortal | None = None
     path = ""  # what the SDK's base URL has behind the host

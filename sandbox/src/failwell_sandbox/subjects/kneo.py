@@ -12,9 +12,11 @@ from failwell.failure import Effect
 from failwell_sandbox.subjects.common import (
     DIRECT,
     JOBS_ALREADY,
+    NAMED_WAITS,
     NO_JOBS,
     ONE_REQUEST,
     ONE_TRY,
+    RETRIES_ONLY,
     SandboxSubject,
     bad_keys,
     during,
@@ -48,6 +50,7 @@ class Kneo(SandboxSubject):
     retried = RetryPolicy().statuses
     without = {"S62": ONE_REQUEST, "S63": NO_JOBS, "S64": NO_JOBS, "S65": JOBS_ALREADY}  # noqa: RUF012  # read, never changed
     logger = "kneo_client.transport"
+    instead = {"S51-recovery": RETRIES_ONLY, "S53": NAMED_WAITS}  # noqa: RUF012  # read, never changed
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
         make: Any = KneoClient if mode == "sync" else AsyncKneoClient

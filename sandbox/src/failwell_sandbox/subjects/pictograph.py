@@ -17,7 +17,7 @@ from failwell.drill.faults import Action, answer, lose_answer, once
 from failwell.drill.subject import Call, Cause, Kind, Mode, Settings, hasten
 from failwell.engines.base import Connections
 from failwell.failure import Effect
-from failwell_sandbox.subjects.common import SandboxSubject, exported
+from failwell_sandbox.subjects.common import NAMED_WAITS, SandboxSubject, exported
 from pictograph import AsyncClient, Client, FileResult, exceptions
 from pictograph.workflows import upload_folder, upload_folder_async
 
@@ -26,6 +26,9 @@ ONE_TRY = Settings(attempts=1)
 
 # A tenant that has bought too little for a training.
 POOR = "hooli"
+
+# Why its clients have no budget, which all bounds on retries need.
+RETRIES_OF_EACH = "Its document promises each call its retries, however many calls fail: there is no budget."
 
 # Minutes of work.
 ENDLESS = {"epochs": 100_000}
@@ -42,6 +45,8 @@ class PictographSubject(SandboxSubject):
     exceptions = exported(exceptions)
     retried = frozenset({429, *range(500, 600)})
     logger = "pictograph"
+    # Its document promises three retries of each call: an outage does not use them up.
+    instead = dict.fromkeys(("S50", "S51-multiplied", "S51-recovery"), RETRIES_OF_EACH) | {"S53": NAMED_WAITS}
 
     @contextmanager
     def running(self) -> Iterator[str]:

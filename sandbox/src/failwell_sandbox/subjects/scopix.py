@@ -55,6 +55,7 @@ class ScopixSubject(SandboxSubject):
     contract = scopix.CONTRACT
     exceptions = exported(scopix)
     logger = "scopix"
+    opens_after = 10
     kinds = frozenset(Kind)
 
     @contextmanager

@@ -14,8 +14,17 @@ from dataclasses import dataclass, field
 
 from failwell.drill.rehearsal import listening, rehearse
 from failwell.drill.scenarios import catalogue
-from failwell.drill.selftest.naive import HABITS, LONELY, PLANTED, Naive, Planted
+from failwell.drill.selftest import naive
+from failwell.drill.selftest.crowded import CROWDED, Crowded
+from failwell.drill.selftest.naive import LONELY, Naive, Planted
+from failwell.drill.subject import Subject
 from failwell.drill.verdict import Row, Verdict, judge
+from failwell.drill.virtual import played
+
+PLANTED = (*naive.PLANTED, *CROWDED)
+HABITS = tuple(dict.fromkeys(planted.habit for planted in PLANTED))
+# What each of the clients of a crowd can do.
+_CROWDED = frozenset(planted.scenario for planted in CROWDED)
 
 # Most of a rehearsal is waiting.
 WORKERS = 8
@@ -88,7 +97,10 @@ def run(progress: Callable[[Found], None] | None = None) -> SelfTest:
 
 def _rehearsed(habit: str, scenario_id: str) -> Row:
     """What the drill says of a client with `habit`, or with none, in one scenario."""
-    subject = Naive(*filter(None, [habit]))
+    habits = filter(None, [habit])
+    subject: Subject = Crowded(*habits) if scenario_id in _CROWDED else Naive(*habits)
     scenario = next(s for s in catalogue(subject) if s.id == scenario_id)
     with subject.running() as service:
+        if scenario.model is not None:
+            return played(subject, scenario, scenario.model, service, seed=0)
         return judge(subject, scenario, "sync", rehearse(subject, scenario, "sync", service))
