@@ -25,7 +25,7 @@ FLOORS = (
         "engines", "client", "clock", "interop", "telemetry", "service", "models", "resources", "settings",
         "progress", "shared_circuits",
     },
-    {"drill", "storm", "reference", "cli", "testing", "__main__"},
+    {"drill", "storm", "reference", "cli", "testing", "pytest_plugin", "__main__"},
 )  # fmt: skip
 TOP = len(FLOORS)  # the SDKs and the sandbox
 OURS = ("failwell", "failwell_sandbox", *(p.name for p in ROOT.glob("sdks/*/src/*") if p.is_dir()))

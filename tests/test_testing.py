@@ -6,6 +6,7 @@ import asyncio
 import doctest
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from failwell.call.messages import Phase, Reason, Request, Send, Timeouts
 from failwell.testing import (
     AsyncScriptedEngine,
     FakeClock,
+    JumpingClock,
     ScriptedEngine,
     answer,
     assert_no_secret,
@@ -287,3 +289,14 @@ def test_an_error_of_somebodys_own_code_is_looked_at_without_its_frames() -> Non
 def test_an_empty_secret_would_be_found_everywhere() -> None:
     with pytest.raises(failwell.UsageError, match="empty"):
         assert_no_secret(plain(), "")
+
+
+def test_a_jumping_clock_is_the_machine_s_and_its_waits() -> None:
+    clock = JumpingClock()
+    monotonic, unix = time.monotonic(), time.time()
+    clock.sleep(1000)
+    asyncio.run(clock.asleep(500))
+
+    assert 1500 <= clock.monotonic() - monotonic < 1600
+    assert 1500 <= clock.unix() - unix < 1600
+    assert clock.sleeps == [1000, 500]

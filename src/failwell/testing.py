@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json as _json
 import sys
+import time
 from dataclasses import dataclass, field
 
 from failwell.call.messages import Broken, Phase, Reason, Reply, Response, Send, Sleep
@@ -108,6 +109,33 @@ class FakeClock:
 
         await checkpoint()
         self.sleep(seconds)
+
+
+class JumpingClock(FakeClock):
+    """
+    The machine's clocks, except that a wait is over at once: for a client that talks over real sockets.
+
+    Attributes:
+        sleeps: Every wait it was asked for, seconds, in order.
+
+    Example:
+        >>> clock = JumpingClock()
+        >>> before = clock.monotonic()
+        >>> clock.sleep(3600)
+        >>> 3600 <= clock.monotonic() - before < 3700
+        True
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 0.0)
+
+    def monotonic(self) -> float:
+        """Seconds that only grow: the machine's, and those of all waits."""
+        return time.monotonic() + self._monotonic
+
+    def unix(self) -> float:
+        """Seconds since 1970 by the machine, and those of all waits."""
+        return time.time() + self._unix
 
 
 def answer(

@@ -233,7 +233,7 @@ class FaultProxy:
         """Wait until the service has answered all it was asked and the journal is written; whether it has."""
         with self._changed:
             answered = self._changed.wait_for(lambda: self._busy == 0, timeout)
-            self._changed.wait_for(lambda: self._handling == 0, 1.0)
+            self._changed.wait_for(lambda: self._handling == 0, min(timeout, 1.0))
             return answered
 
     def wait_closed(self, operation: str, timeout: float = 10.0) -> bool:
