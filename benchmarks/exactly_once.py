@@ -32,6 +32,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +57,8 @@ READ = 2.0
 AT_ONCE = {"async": 48, "sync": 16}
 # Which of the quarters of the writes each of them makes.
 PARTS_OF = {"async": (0, 1, 2), "sync": (3,)}
+# Seconds by which a database's clock may differ from a client's, on one machine.
+CLOCK = 0.005
 # Seconds without an answer after which nothing will come any more.
 STUCK = 180.0
 
@@ -83,6 +86,8 @@ class Result:
         lost: Writes without an effect.
         duplicated: Effects beyond the first of a write.
         untrue: Writes whose client was told of an effect that is not theirs, or not there.
+        false: Calls that failed and said that nothing was done, where something was, or the reverse.
+            None if nobody looked.
         loose: Runs without an effect in the ledger, effects without a run, effects of nobody's writes.
     """
 
@@ -106,6 +111,7 @@ class Result:
     duplicated: int = 0
     untrue: int = 0
     loose: int = 0
+    false: int | None = None
 
     @property
     def never_fired(self) -> list[str]:
@@ -121,6 +127,7 @@ class Result:
             "duplicated": self.duplicated,
             "answered with what is not there": self.untrue,
             "loose rows": self.loose,
+            "false claims of failed calls": self.false or 0,
             "unanswered": writes - self.answered,
         }
         found = [f"{number:,} {what}" for what, number in counts.items() if number]
@@ -355,18 +362,23 @@ def _count(result: Result, name: str, database: Any, journals: Sequence[str]) ->
     """Read the tables, and hold what the clients were told against them."""
     told: dict[int, str] = {}
     failed: Counter[str] = Counter()
+    claims: list[tuple[str, int, float, str]] = []
     for journal in journals:
         for line in Path(journal).read_text().splitlines():
             match line.split():
                 case ["=", number, run_id, "."]:
                     told[int(number)] = run_id
-                case ["?", _, error, effect, "."]:
+                case ["?", number, nth, at, error, effect, "."]:
                     failed[f"{error}, {effect}"] += 1
+                    claims.append((f"{name}-{number}", int(nth), float(at), effect))
                 case _:
                     pass
     found: dict[str, list[str]] = {}
-    for marker, resource in database.read_blocking("SELECT name, resource FROM effects ORDER BY seq"):
+    first: dict[str, float] = {}
+    for marker, resource, at in database.read_blocking("SELECT name, resource, at FROM effects ORDER BY seq"):
         found.setdefault(marker, []).append(resource)
+        first.setdefault(marker, at)
+    result.false = sum(_is_false(first.get(marker, inf), nth, at, said) for marker, nth, at, said in claims)
     runs = {row[0] for row in database.read_blocking("SELECT id FROM runs")}
     markers = [f"{name}-{number}" for number in range(result.plan["writes"])]
     resources = {resource for many in found.values() for resource in many}
@@ -377,6 +389,21 @@ def _count(result: Result, name: str, database: Any, journals: Sequence[str]) ->
     result.duplicated = sum(max(0, len(found.get(marker, ())) - 1) for marker in markers)
     result.untrue = sum(run_id not in found.get(f"{name}-{number}", ()) for number, run_id in told.items())
     result.loose = len(runs ^ resources) + len(found.keys() - set(markers))
+
+
+def _is_false(done: float, nth: int, at: float, said: str) -> bool:
+    """
+    Whether the ledger refutes what a failed call said of its effect.
+
+    Args:
+        done: When the write was done, unix seconds.
+        nth: Which of the write's calls it was: only the first can rule out what an earlier one may have done.
+        at: When it failed.
+        said: `applied`, `not_applied`, `not_sent` or `unknown`.
+    """
+    if said == "applied":
+        return done > at + CLOCK
+    return said.startswith("not_") and nth == 1 and done < at - CLOCK
 
 
 # --- the report ---
@@ -394,6 +421,9 @@ def table(result: Result) -> list[str]:
         ("lost", f"{result.lost:,}"),
         ("duplicated", f"{result.duplicated:,}"),
         ("answered with what is not there", f"{result.untrue:,}"),
+        *[("failed calls whose word of the effect the ledger refutes", f"{result.false:,}")][
+            : result.false is not None
+        ],
         ("", verdict),
         ("requests", f"{result.requests:,}"),
         ("of those repeated, by the library or later", f"{result.requests - writes:,}"),

@@ -2,8 +2,8 @@
 One process of clients: makes its writes, notes each answer, and makes again what it does not know of.
 
 Its orders are the first line of its input, as JSON; it ends when its input does. A line of the journal is
-written as soon as something is known: `= number id` for an answer, `? number error effect` for a call that
-failed. Killed and started again, it goes on after what stands there, with the same keys.
+written as soon as something is known: `= number id` for an answer, `? number rounds time error effect` for a
+call that failed. Killed and started again, it goes on after what stands there, with the same keys.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ class Work:
         self._run = orders["run"]
         self._forgetful = orders["forgetful"]
         done = answered(orders["journal"])
+        # Nobody knows which writes were under way when an earlier process was killed.
+        self._earlier = bool(done)
         self._numbers = iter(
             [n for n in range(orders["writes"]) if n // BLOCK % PARTS in orders["parts"] and n not in done]
         )
@@ -95,7 +97,8 @@ class Work:
 
     def failed(self, number: int, error: CallError, rounds: int) -> float | None:
         """Seconds before it is made again; None if it is given up."""
-        self.journal.note("?", number, type(error).__name__, error.effect.value, ".")
+        nth = rounds + self._earlier
+        self.journal.note("?", number, nth, time.time(), type(error).__name__, error.effect.value, ".")
         if rounds >= ROUNDS:
             self.journal.note("!", number, ".")
             return None

@@ -44,7 +44,7 @@ def small() -> Result:
 
 def test_every_write_has_one_effect_through_every_fault_and_kill(small: Result) -> None:
     assert (small.answered, small.effects) == (120, 120)
-    assert (small.lost, small.duplicated, small.untrue, small.loose) == (0, 0, 0, 0)
+    assert (small.lost, small.duplicated, small.untrue, small.loose, small.false) == (0, 0, 0, 0, 0)
     assert small.kills["worker"] >= 1
     assert small.kills["client"] == 1
 
@@ -101,7 +101,7 @@ def test_kills_of_servers_and_clients_stand_beside_those_of_workers() -> None:
 
 def test_half_a_line_of_a_killed_client_is_not_an_answer(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    journal.write_text("\n= 1 run_a .\n? 2 KneoServerError unknown .\n= 3 run_b")
+    journal.write_text("\n= 1 run_a .\n? 2 1 17.5 KneoServerError unknown .\n= 3 run_b")
 
     assert once_client.answered(str(journal)) == {1: "run_a"}
 
@@ -110,7 +110,10 @@ class Tables:
     """What a run left, by the words of the queries."""
 
     def __init__(self, effects: list[tuple[str, str]], runs: list[str]) -> None:
-        self._rows = {"effects": effects, "runs": [(run_id,) for run_id in runs]}
+        self._rows: dict[str, list[Any]] = {
+            "effects": [(*each, 100.0) for each in effects],
+            "runs": [(run_id,) for run_id in runs],
+        }
 
     def read_blocking(self, sql: str) -> list[Any]:
         return self._rows["effects" if "FROM effects" in sql else "runs"]
@@ -137,6 +140,30 @@ def test_what_is_not_one_effect_each_is_said(
     exactly_once._count(result, "w", Tables(effects, runs), [str(journal)])
 
     assert wrong == result.wrong
+
+
+@pytest.mark.parametrize(
+    ("claim", "false"),
+    [
+        ("1 99.0 E applied", 1),
+        ("1 101.0 E applied", 0),
+        ("1 101.0 E not_applied", 1),
+        ("1 101.0 E not_sent", 1),
+        ("1 99.0 E not_applied", 0),
+        ("2 101.0 E not_applied", 0),  # an earlier call may have done it
+        ("1 101.0 E unknown", 0),
+    ],
+)
+def test_what_a_failed_call_says_of_its_effect_is_held_against_the_ledger(
+    tmp_path: Path, claim: str, false: int
+) -> None:
+    journal = tmp_path / "journal"
+    journal.write_text(f"? 0 {claim} .\n= 0 a .\n")
+    result = Result("sqlite", {"writes": 1}, "a file", 1, "", "")
+    exactly_once._count(result, "w", Tables([("w-0", "a")], ["a"]), [str(journal)])
+
+    assert result.false == false
+    assert result.wrong == (["1 false claims of failed calls"] if false else [])
 
 
 def test_a_write_that_was_given_up_and_a_fault_that_never_acted_are_said() -> None:
