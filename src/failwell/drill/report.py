@@ -42,6 +42,8 @@ FAMILIES = (
     ("Statuses and limits", 40, 46),
     ("An open circuit, and a crowd", 47, 53),
     ("Done once, whatever is lost", 54, 65),
+    ("Streams of events", 66, 74),
+    ("Uploads in parts", 75, 80),
 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from failwell.drill.clients import known, load
 from failwell.drill.plan import Scenario
 from failwell.drill.scenarios import catalogue
-from failwell.drill.subject import Subject
+from failwell.drill.subject import Kind, Subject
 
 ASKED: Mapping[str, str] = {
     "S01": "The name does not exist; its look-up takes too long",
@@ -82,6 +82,21 @@ ASKED: Mapping[str, str] = {
     "S63": "A job that does not end in time",
     "S64": "A job whose service says when to look again",
     "S65": "The answer to the creation of a job is lost",
+    "S66": "A stream of events is cut between two",
+    "S67": "A stream is cut inside an event",
+    "S68": "A stream is cut inside a character, or between CR and LF",
+    "S69": "A stream is told again, or its ids begin again",
+    "S70": "A stream falls silent",
+    "S71": "A stream asks for a pause, also in words that mean nothing",
+    "S72": "A stream that is asked for again is refused: 204, 401, 410",
+    "S73": "A stream ends in order before its last event",
+    "S74": "A stream breaks again and again",
+    "S75": "A part of an upload fails",
+    "S76": "The answer to a part, or to the end of an upload, is lost",
+    "S77": "The service has less, or other parts than the client thinks",
+    "S78": "What is to be sent in parts can be read only once",
+    "S79": "An upload is gone in the middle of it",
+    "S80": "A part of an upload is damaged",
 }
 
 # Of the causes that rehearse one number, in its row.
@@ -90,6 +105,11 @@ SHOWN = 3
 # About a circuit, and why there is none.
 OF_A_CIRCUIT = ("S48", "S49")
 NO_CIRCUIT = "its document names no circuit, and it has none"
+# About what not every SDK has.
+OF_A_STREAM = tuple(f"S{number}" for number in range(66, 75))
+OF_PARTS = tuple(f"S{number}" for number in range(75, 81))
+NO_STREAM = "its document has no streams of events"
+NO_PARTS = "its SDK sends no file in parts"
 
 # Of no SDK, and why.
 NOT_REHEARSED: Mapping[str, str] = {
@@ -105,7 +125,6 @@ LIMITS = (
     "That a text of unknown length was cut shows in its format alone: in JSON it does, in a plain text not.",
     "A 404 right after a creation, and a job that goes back in its states, need a service that contradicts "
     "itself: the sandbox's do not.",
-    "S66 to S80 (streams, uploads in parts) are not in it yet.",
 )
 
 
@@ -160,7 +179,9 @@ def page(subjects: Sequence[Subject]) -> str:
 
 def _why_not(number: str, subject: Subject) -> str | None:
     no_circuit = NO_CIRCUIT if number in OF_A_CIRCUIT and subject.opens_after is None else None
-    return NOT_REHEARSED.get(number) or subject.without.get(number) or no_circuit
+    no_stream = NO_STREAM if number in OF_A_STREAM and Kind.STREAM not in subject.kinds else None
+    no_parts = NO_PARTS if number in OF_PARTS and Kind.PART_UPLOAD not in subject.kinds else None
+    return NOT_REHEARSED.get(number) or subject.without.get(number) or no_circuit or no_stream or no_parts
 
 
 def _noted(number: str, subject: Subject, notes: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
 import tempfile
@@ -198,6 +199,9 @@ class ScopixSubject(SandboxSubject):
                     call=lambda client, call: client.files.upload_batch(str(self.folder / "nothing.png"))),
             replace(unsent, name="wrong-type", title="A number where an id is due",
                     raises=scopix.ScopixTypeError, call=lambda client, call: client.files.get(7)),
+            replace(unsent, name="pipe", title="What is to be sent in parts can be read only once",
+                    raises=scopix.ScopixTypeError, call=_upload_pipe, proves=("S78",),
+                    facts=(("args", lambda args: "can be read twice" in args[0]),)),
             replace(refused, name="missing-key", title="No API key is sent", call=_with_key("")),
             replace(refused, name="malformed-key", title="The API key is nonsense",
                     call=_with_key("Bearer nonsense")),
@@ -460,6 +464,14 @@ def _fail_often(client: Any, call: Call) -> Any:
                 await client.files.list()
 
     return awaited()
+
+
+def _upload_pipe(client: Any, call: Call) -> Any:
+    """Upload what stands in a pipe: whoever has read it cannot read it again."""
+    reading, writing = os.pipe()
+    os.close(writing)
+    with open(reading, "rb") as file:
+        return client.videos.upload(file, name=f"{call.marker}.mp4")
 
 
 def _list(client: Any, call: Call) -> Any:
