@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -279,6 +279,15 @@ class Rehearsed:
     def to_html(self) -> str:
         return "<html></html>"
 
+    def to_markdown(self) -> str:
+        return "# drill\n"
+
+    def to_junit(self) -> str:
+        return "<testsuites/>\n"
+
+    rows: Sequence[Any] = ()
+    seconds = 1.0
+
 
 @pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 1)])
 def test_a_drill_that_failed_is_status_1_and_leaves_its_reports(
@@ -301,6 +310,68 @@ def test_a_drill_that_failed_is_status_1_and_leaves_its_reports(
     assert (asked["sdks"], asked["only"], asked["seed"]) == (["kneo"], ["S54"], 7)
     assert json.loads((tmp_path / "out" / "drill.json").read_text()) == {"ok": ok}
     assert (tmp_path / "out" / "drill.html").read_text() == "<html></html>"
+    assert (tmp_path / "out" / "report.md").read_text() == "# drill\n"
+    assert (tmp_path / "out" / "junit.xml").read_text() == "<testsuites/>\n"
+    assert asked["modes"] == ("sync", "async")
+
+
+def test_a_drill_can_be_of_one_form_and_run_several_times(
+    failwell: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+
+    def run(sdks: Any, **options: Any) -> Rehearsed:
+        asked.append(options["modes"])
+        return Rehearsed(ok=True)
+
+    monkeypatch.setattr("failwell.drill.run", run)
+    outcome = failwell("drill", "--form", "async", "--repeat", "3", "--report", str(tmp_path), "--json")
+
+    assert outcome.status == 0
+    assert asked == [("async",)] * 3
+    assert outcome.json()["repeated"]["runs"] == 3
+    assert json.loads((tmp_path / "drill.json").read_text())["repeated"]["ok"] is True
+
+
+@pytest.mark.parametrize("option", ["--list", "--faults"])
+def test_what_would_be_rehearsed_is_listed_and_nothing_is_run(
+    option: str, failwell: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from failwell.drill.selftest.toy import Toy
+
+    monkeypatch.setattr("failwell.drill.known", lambda: ["toy"])
+    monkeypatch.setattr("failwell.drill.load", lambda _: Toy())
+    monkeypatch.setattr("failwell.drill.run", lambda *_, **__: pytest.fail("it was run"))
+
+    table, data = failwell("drill", option, "--only", "S54"), failwell("drill", option, "--json")
+
+    assert (table.status, data.status) == (0, 0)
+    assert "S54" in table.out
+    assert len(data.json()) >= 37
+
+
+def test_a_rule_is_explained(failwell: Run) -> None:
+    outcome = failwell("drill", "--explain", "FD-vague")
+
+    assert outcome.status == 0
+    assert "where the wire proves more" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--explain", "FD-vage"], "did you mean FD-vague"),
+        (["--list", "--only", "S999"], "S999"),
+        (["--faults", "nobody"], "nobody"),
+        (["--form", "trio"], "trio"),
+        (["--repeat", "0"], "--repeat"),
+    ],
+)
+def test_what_a_drill_cannot_list_or_do_is_refused(arguments: list[str], says: str, failwell: Run) -> None:
+    outcome = failwell("drill", *arguments)
+
+    assert outcome.status == 2
+    assert says in outcome.err
 
 
 def test_a_report_directory_that_is_a_file_is_refused(failwell: Run, tmp_path: Path) -> None:

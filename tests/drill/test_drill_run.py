@@ -157,7 +157,7 @@ def test_a_rehearsal_that_breaks_is_a_finding_and_not_the_end() -> None:
     assert [str(f) for f in broken.findings] == [
         "FD-drill: the rehearsal broke: RuntimeError: it cannot be undone"
     ]
-    assert broken.repeat == "failwell drill toy --only E-ToyNotFoundError-broken"
+    assert broken.repeat == "failwell drill toy --only E-ToyNotFoundError-broken --form sync --seed 0"
 
 
 def test_the_page_says_what_is_wrong_and_escapes_what_a_service_said() -> None:

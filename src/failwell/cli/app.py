@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -144,22 +144,43 @@ def drill(
         typer.Argument(metavar="[SDK]...", help="Which clients; all by default.", show_default=False),
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this scenario; any number.")] = None,
+    form: Annotated[
+        Literal["sync", "async"] | None, typer.Option("--form", help="Only this form of the client.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="For the clients' dice.")] = 0,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=1, help="So often, and the verdicts have to be the same each time.")
+    ] = 1,
     report: Annotated[
-        Path, typer.Option("--report", help="Where to write drill.html and drill.json.")
+        Path, typer.Option("--report", help="Where to write drill.html, drill.json, report.md and junit.xml.")
     ] = Path("drill-report"),
     json: Annotated[bool, typer.Option("--json", help="Print the result for programs.")] = False,
+    scenarios: Annotated[
+        bool, typer.Option("--list", help="List what would be rehearsed instead, and what has to come of it.")
+    ] = False,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="List all faults instead, and the scenarios that use them.")
+    ] = False,
+    rule: Annotated[
+        str | None, typer.Option("--explain", metavar="FD-…", help="Say what a rule is, and what to do.")
+    ] = None,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Drill bad clients instead: each has to be found.")
     ] = False,
 ) -> int:
     """Rehearse every failure a client can meet, over real sockets, and prove what comes of it."""
-    from failwell.cli.drill import drill as rehearse
-    from failwell.cli.drill import self_test as drill_the_drill
+    from failwell.cli import drill as command
 
+    asked = command.Asked(sdk or None, only or None, form, seed, repeat)
     if self_test:
-        return drill_the_drill()
-    return rehearse(sdk or None, only or None, seed, report, json=json)
+        return command.self_test()
+    if rule is not None:
+        return command.explain_rule(rule)
+    if scenarios:
+        return command.list_scenarios(asked, json=json)
+    if faults:
+        return command.list_faults(asked, json=json)
+    return command.drill(asked, report, json=json)
 
 
 @app.command()

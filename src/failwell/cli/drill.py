@@ -1,41 +1,65 @@
-"""`failwell drill`: the rehearsal on a terminal and in files."""
+"""`failwell drill`: the rehearsal on a terminal and in files, and what it would rehearse."""
 
 from __future__ import annotations
 
 import json as codec
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from failwell.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from failwell.drill import DrillResult
+    from rich.console import Console
+
+    from failwell.drill import DrillResult, Progress
+    from failwell.drill.repeated import Repeated
+    from failwell.drill.subject import Mode
 
 # The names of what a run leaves in its report directory.
-HTML, JSON = "drill.html", "drill.json"
+HTML, JSON, MARKDOWN, JUNIT = "drill.html", "drill.json", "report.md", "junit.xml"
 
 
-def drill(sdks: list[str] | None, only: list[str] | None, seed: int, report: Path, *, json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    What is to be rehearsed, and how.
+
+    Attributes:
+        sdks: Names of clients; None for all that are installed.
+        only: Ids of scenarios; None for all.
+        form: "sync" or "async"; None for both.
+        seed: For the clients' dice.
+        times: How often the whole of it is run.
+    """
+
+    sdks: list[str] | None = None
+    only: list[str] | None = None
+    form: Mode | None = None
+    seed: int = 0
+    times: int = 1
+
+
+def drill(asked: Asked, report: Path, *, json: bool) -> int:
     """
     Rehearse, print, write the reports.
 
     Args:
-        sdks: Names of clients; None for all that are installed.
-        only: Ids of scenarios; None for all.
-        seed: For the clients' dice.
-        report: A directory for `drill.html` and `drill.json`; made if it is not there.
+        asked: What.
+        report: A directory for the reports; made if it is not there.
         json: Print the result as JSON instead of a table.
 
     Returns:
-        0 if everything passed, 1 on FAIL and NOT EXERCISED, 2 if it cannot be run as asked.
+        0 if everything passed, each time; 1 on FAIL and NOT EXERCISED and if a verdict differed from
+        one run to the next; 2 if it cannot be run as asked.
     """
     try:
         report.mkdir(parents=True, exist_ok=True)
-        result = _run(sdks, only, seed, quiet=json)
-        (report / HTML).write_text(result.to_html(), encoding="utf-8")
-        (report / JSON).write_text(codec.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
+        done = _run(asked, quiet=json)
+        _write(done.result if asked.times == 1 else done, done.result, report)
     except UsageError as exc:
         return _refuse(f"{exc}.")
     except FileExistsError:
@@ -43,10 +67,69 @@ def drill(sdks: list[str] | None, only: list[str] | None, seed: int, report: Pat
     except OSError as exc:
         return _refuse(f"The report cannot be written: {exc.strerror or exc}.")
     if json:
-        print(codec.dumps(result.to_dict(), indent=2))
+        print((report / JSON).read_text("utf-8"), end="")
     else:
-        print(f"Timeline of every attempt: {report / HTML}")
-    return 0 if result.ok else 1
+        print(f"Timeline of every attempt: {report / HTML}; on one screen: {report / MARKDOWN}")
+    return 0 if done.ok else 1
+
+
+def _write(data: DrillResult | Repeated, result: DrillResult, report: Path) -> None:
+    (report / HTML).write_text(result.to_html(), encoding="utf-8")
+    (report / JSON).write_text(codec.dumps(data.to_dict(), indent=2) + "\n", encoding="utf-8")
+    (report / MARKDOWN).write_text(result.to_markdown(), encoding="utf-8")
+    (report / JUNIT).write_text(result.to_junit(), encoding="utf-8")
+
+
+def list_scenarios(asked: Asked, *, json: bool) -> int:
+    """Print what would be rehearsed. Nothing is started."""
+    from failwell.drill import planned
+    from failwell.drill.listing import listed
+
+    try:
+        found = listed(planned(asked.sdks, only=asked.only))
+    except UsageError as exc:
+        return _refuse(f"{exc}.")
+    if json:
+        print(codec.dumps(found, indent=2))
+        return 0
+    from failwell.drill.terminal import show_scenarios
+
+    show_scenarios(found, _table_console())
+    return 0
+
+
+def list_faults(asked: Asked, *, json: bool) -> int:
+    """Print everything that can go wrong, what makes it, and which scenarios use it."""
+    from failwell.drill import planned
+    from failwell.drill.fault_list import as_dicts
+
+    try:
+        plans = planned(asked.sdks, only=asked.only)
+    except UsageError as exc:
+        return _refuse(f"{exc}.")
+    found = as_dicts([scenario for _, scenarios in plans for scenario in scenarios])
+    if json:
+        print(codec.dumps(found, indent=2))
+        return 0
+    from failwell.drill.terminal import show_faults
+
+    show_faults(found, _table_console())
+    return 0
+
+
+def explain_rule(code: str) -> int:
+    """Print what the rule `code` is, why it is, and what to do about a finding."""
+    from failwell.drill.rules import rule
+
+    try:
+        found = rule(code)
+    except UsageError as exc:
+        return _refuse(f"{exc}.")
+    from failwell.cli.screen import console
+    from failwell.drill.terminal import show_rule
+
+    show_rule(found, console())
+    return 0
 
 
 def self_test() -> int:
@@ -65,22 +148,42 @@ def self_test() -> int:
     return 0 if result.ok else 1
 
 
-def _run(sdks: list[str] | None, only: list[str] | None, seed: int, *, quiet: bool) -> DrillResult:
+def _table_console() -> Console:
+    from failwell.cli.screen import console
+
+    return console(widest=200, plain=120)  # a table, not sentences
+
+
+def _run(asked: Asked, *, quiet: bool) -> Repeated:
     from failwell.drill import run
+    from failwell.drill.repeated import repeatedly
+    from failwell.drill.subject import MODES
+
+    modes = MODES if asked.form is None else (asked.form,)
+
+    def once(tell: Callable[[Progress], None] | None) -> DrillResult:
+        return run(asked.sdks, only=asked.only, modes=modes, seed=asked.seed, progress=tell)
 
     if quiet:
-        return run(sdks, only=only, seed=seed)
-    from failwell.cli.screen import console
-    from failwell.drill.terminal import show, with_progress
+        return repeatedly(asked.times, lambda _: once(None))
+    from failwell.drill.terminal import show, show_repeated, show_run, with_progress
 
-    on = console(widest=200, plain=120)  # a table, not sentences
-    if not on.is_terminal:  # a bar that nobody watches is noise
-        result = run(sdks, only=only, seed=seed)
-        show(result, on)
+    on = _table_console()
+
+    def watched(number: int) -> DrillResult:
+        what = "drill" if asked.times == 1 else f"run {number} of {asked.times}"
+        # A bar that nobody watches is noise.
+        result = with_progress(on, once, what) if on.is_terminal else once(None)
+        if asked.times > 1:
+            show_run(number, result, on)
         return result
-    result = with_progress(on, lambda tell: run(sdks, only=only, seed=seed, progress=tell))
-    show(result, on)
-    return result
+
+    done = repeatedly(asked.times, watched)
+    if asked.times == 1:
+        show(done.result, on)
+    else:
+        show_repeated(done, on)
+    return done
 
 
 def _refuse(sentence: str) -> int:

@@ -20,11 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from failwell.drill import whole
 from failwell.drill.clients import known, load
 from failwell.drill.plan import Scenario
 from failwell.drill.rehearsal import listening, rehearse
 from failwell.drill.scenarios import called, catalogue
 from failwell.drill.subject import MODES, Mode, Subject
+from failwell.drill.totals import Totals, totals
 from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge, repeat
 from failwell.drill.virtual import played
 from failwell.errors import UsageError
@@ -41,6 +43,7 @@ __all__ = [
     "catalogue",
     "known",
     "load",
+    "planned",
     "run",
 ]
 
@@ -101,6 +104,11 @@ class DrillResult:
         counted = Counter(r.verdict for r in self.rows)
         return {v: counted[v] for v in Verdict}
 
+    @property
+    def totals(self) -> Totals:
+        """What the ledger holds of what was asked for, and how precise the claims were."""
+        return totals(self.rows)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
         from failwell.drill.report import as_dict
@@ -112,6 +120,18 @@ class DrillResult:
         from failwell.drill.report import as_html
 
         return as_html(self)
+
+    def to_markdown(self) -> str:
+        """Score, findings, totals and limits on one screen."""
+        from failwell.drill.markdown import as_markdown
+
+        return as_markdown(self)
+
+    def to_junit(self) -> str:
+        """A test case for each rehearsal, as CI systems read them."""
+        from failwell.drill.junit import as_junit
+
+        return as_junit(self)
 
 
 def run(
@@ -153,12 +173,44 @@ def run(
             stack.enter_context(listening(logger))
         rows = _rehearse_all(plan, services, seed, workers, progress)
         result.rows = [rows[i] for i in range(len(plan))]
-    if only is None and set(modes) == set(MODES):
-        result.coverage = [c for s in chosen for c in coverage(s, result.rows)]
+    if set(modes) == set(MODES):
+        for subject in chosen:
+            _add_whole(result, subject, {s.id for who, s, _ in plan if who is subject})
     result.seconds = time.monotonic() - clock
     if report is not None:
         report.write_text(result.to_html(), encoding="utf-8")
     return result
+
+
+def planned(
+    subjects: Sequence[str | Subject] | None = None, *, only: Sequence[str] | None = None
+) -> list[tuple[Subject, list[Scenario]]]:
+    """
+    What `run` would rehearse with each subject; nothing is started.
+
+    Args:
+        subjects: As for `run`.
+        only: As for `run`.
+
+    Raises:
+        UsageError: a subject or a scenario is unknown.
+    """
+    chosen = [load(s) if isinstance(s, str) else s for s in (known() if subjects is None else subjects)]
+    everything = {s.name: catalogue(s) for s in chosen}
+    if only is not None:
+        everything = _only(everything, only)
+    return [(s, everything[s.name]) for s in chosen]
+
+
+def _add_whole(result: DrillResult, subject: Subject, ran: set[str]) -> None:
+    """What all rehearsals of `subject` prove together, if all of them were run."""
+    listed = catalogue(subject)
+    if ran < {s.id for s in listed if not s.whole}:
+        return
+    covered = coverage(subject, result.rows)
+    result.coverage += covered
+    theirs = [r for r in result.rows if r.subject == subject.name]
+    result.rows += whole.rows(subject, [s for s in listed if s.whole], theirs, covered)
 
 
 Rehearsal = tuple[Subject, Scenario, Mode]
@@ -174,7 +226,7 @@ def _plan(chosen: Sequence[Subject], only: Sequence[str] | None, modes: Sequence
         for subject in chosen
         for scenario in everything[subject.name]
         for mode in scenario.modes or subject.modes
-        if mode in modes and mode in subject.modes
+        if mode in modes and mode in subject.modes and not scenario.whole
     ]
     if not plan:
         raise UsageError(
@@ -192,7 +244,9 @@ def _only(everything: dict[str, list[Scenario]], names: Sequence[str]) -> dict[s
     chosen = {}
     for subject, listed in everything.items():
         meant = {s.id for name in names for s in called(name, listed)}
-        chosen[subject] = [s for s in listed if s.id in meant]
+        # What is about all of them takes all of them.
+        wanted = {s.id for s in listed} if any(s.whole and s.id in meant for s in listed) else meant
+        chosen[subject] = [s for s in listed if s.id in wanted]
     return chosen
 
 
@@ -267,4 +321,6 @@ def _one(rehearsal: Rehearsal, services: dict[str, str], seed: int) -> Row:
         told = Finding("FD-drill", f"the rehearsal broke: {type(exc).__name__}: {exc}")
         row = Row(subject.name, mode, scenario, Verdict.FAIL, [told], repeat=repeat(subject, scenario))
     row.seconds = time.monotonic() - began
+    # The command has to repeat this one, in this form, with these dice.
+    row.repeat += f"{f' --form {mode}' if mode in MODES else ''} --seed {seed}"
     return row

@@ -11,25 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import failwell
 from failwell.drill.faults import Fault
+from failwell.drill.limits import LIMITS
 from failwell.drill.page import SCRIPT, STYLE
 from failwell.drill.subject import Kind
 from failwell.drill.timeline import Try, length, tries
+from failwell.drill.totals import totals
 from failwell.drill.verdict import Coverage, Row, Verdict
 from failwell.drill.witness import MAIN, Evidence
 
 if TYPE_CHECKING:
     from failwell.drill import DrillResult
 
-LIMITS = (
-    "Loopback loses nothing, reorders nothing and has no small packets.",
-    "HTTP/1.1 only; no HTTP proxy in between, no choice between IPv4 and IPv6.",
-    "The ledger is the sandbox's own database: a pass says nothing about your provider's idempotency.",
-    "Refused connections and name look-ups are counted inside this process, as Python announces them.",
-    "Gateway answers (429, 5xx) are real bytes on a real socket, written by the drill, not by your gateway.",
-    "Client, proxy and service share one process and its cores: times are good to some milliseconds, "
-    "and what a busy machine kept every thread waiting is allowed for.",
-    "A killed service (SIGKILL) loses no commit of its database; a power cut may, and is not rehearsed.",
-)
 ORDER = (Verdict.FAIL, Verdict.NOT_EXERCISED, Verdict.UNPROVABLE, Verdict.SKIPPED, Verdict.PASS)
 LANE = 22  # pixels
 # Headings, and the numbers of the catalogue beneath them.
@@ -42,6 +34,7 @@ FAMILIES = (
     ("Statuses and limits", 40, 46),
     ("An open circuit, and a crowd", 47, 53),
     ("Done once, whatever is lost", 54, 65),
+    ("All rehearsals together", 81, 87),
     ("Streams of events", 66, 74),
     ("Uploads in parts", 75, 80),
 )
@@ -56,6 +49,7 @@ def as_dict(result: DrillResult) -> dict[str, Any]:
         "began": datetime.fromtimestamp(result.began, UTC).isoformat(timespec="seconds"),
         "seconds": round(result.seconds, 3),
         "counts": {v.value: n for v, n in result.counts.items()},
+        "totals": dataclasses.asdict(totals(result.rows)),
         "limits": list(LIMITS),
         "coverage": [dataclasses.asdict(c) for c in result.coverage],
         "rows": [_row_dict(r) for r in result.rows],
@@ -77,6 +71,7 @@ def _row_dict(row: Row) -> dict[str, Any]:
         "findings": [{"code": f.code, "text": f.text} for f in row.findings],
         "notes": list(row.notes),
         "measured": {n: v if isfinite(v) else None for n, v in row.measured.items()},
+        "proved": sorted(e.value for e in row.proved),
         "repeat": row.repeat,
         "seconds": round(row.seconds, 3),
     }
@@ -153,7 +148,7 @@ def _page(result: DrillResult) -> Iterator[str]:
         '<p class="find"><label>Find <input type="search" id="find" placeholder="S18, kneo, certificate …" '
         'autocomplete="off"></label></p>'
     )
-    for title, rows in _families(result.rows):
+    for title, rows in families(result.rows):
         yield from _family(title, rows)
     yield '<section><h2>What this does not show</h2><ul class="limits">'
     yield from (f"<li>{escape(text)}</li>" for text in LIMITS)
@@ -229,8 +224,12 @@ def _swatch(kind: str) -> str:
     return f'<rect class="{kind}" x="0" y="2" width="28" height="10"/>'
 
 
-def _families(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def families(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """The rows under headings: what can happen to any client together, real causes by SDK."""
+    return list(_families(rows))
+
+
+def _families(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     for title, first, last in FAMILIES:
         if those := [r for r in rows if first <= _number(r) <= last]:
             yield title, those

@@ -8,6 +8,7 @@ SKIPPED: this platform cannot do it. Only PASS is green; FAIL and NOT EXERCISED 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,11 @@ class Row:
         return failure.effect if failure is not None and self.proved else None
 
     @property
+    def precise(self) -> bool:
+        """Whether that is as precise as can be."""
+        return self.claim in self.proved
+
+    @property
     def facts(self) -> list[str]:
         """What was measured, as people read it."""
         return [f"{name}: {shown(value)}" for name, value in self.measured.items()]
@@ -139,9 +145,10 @@ def judge(subject: Subject, scenario: Scenario, mode: str, evidence: Evidence) -
         row.measured = measured_in_phases(scenario, evidence)
     else:
         row.findings += _outcome(subject, scenario, client)
-        row.proved = _provable(evidence)
+        row.proved = _provable(scenario, evidence)
         row.findings += _precision(row)
         row.findings += _requests(scenario, evidence)
+        row.findings += _told(scenario, client)
         row.findings += _keys(scenario, evidence)
         row.findings += _ledger(scenario, evidence)
         row.findings += _stream(scenario, evidence)
@@ -214,7 +221,7 @@ def _unreadable(client: ClientWitness) -> bool:
 
 
 def _class(contract: Contract, expect: Expect, client: ClientWitness) -> Iterator[Finding]:
-    wanted = expect.own or _class_for(contract, expect.error)
+    wanted = expect.own or class_for(contract, expect.error)
     if expect.own is not None and client.error.rpartition(".")[2] != wanted.__name__:
         yield Finding("FD-class", f"expected exactly {wanted.__name__}, got {client.error}: {client.text}")
         return
@@ -225,7 +232,7 @@ def _class(contract: Contract, expect: Expect, client: ClientWitness) -> Iterato
         yield Finding("FD-class", f"{client.error} is no {contract.base.__name__}: a broad except misses it")
 
 
-def _class_for(contract: Contract, standard: type[CallError | UsageError] | None) -> type[BaseException]:
+def class_for(contract: Contract, standard: type[CallError | UsageError] | None) -> type[BaseException]:
     """What `contract` raises for `standard`: its base, if its document has no class of that meaning."""
     if standard is None or issubclass(standard, UsageError):
         return standard or CallError
@@ -254,30 +261,29 @@ def _known_facts(scenario: Scenario, client: ClientWitness) -> Iterator[Finding]
         yield Finding(code, f"it claims {failure.effect.value}; what crossed the wire proves {wanted}")
 
 
-def _provable(evidence: Evidence) -> frozenset[Effect]:
+def _provable(scenario: Scenario, evidence: Evidence) -> frozenset[Effect]:
     """What can be known of the effect of a call that failed; empty if it did not, or was several calls."""
     names = evidence.client.error_names
     if evidence.client.failure is None or OperationError.__name__ in names or CallError.__name__ not in names:
         return frozenset()
-    return proof.of_wire(evidence)
+    # What a service's own document says of its errors is known, too.
+    documented = (scenario.cause.claims if scenario.cause is not None else None) or frozenset()
+    proved = proof.of_wire(evidence)
+    return proved | documented if proved else proved
 
 
 def _precision(row: Row) -> Iterator[Finding]:
     """The claim about the effect says as much as the wire proves, and no more."""
-    claim, scenario = row.claim, row.scenario
-    planned = scenario.expect.claim
-    if claim is None or (planned and claim not in planned):  # which is a finding already
-        return
-    # What a service's own document says of its errors is known, too.
-    documented = (scenario.cause.claims if scenario.cause is not None else None) or frozenset()
-    if claim in row.proved | documented:
+    claim, planned = row.claim, row.scenario.expect.claim
+    if claim is None or row.precise or (planned and claim not in planned):  # which is a finding already
         return
     proved = proof.words(row.proved)
     if claim is Effect.UNKNOWN or row.proved == proof.NOT_SENT:
         yield Finding("FD-vague", f"it claims {claim.value}; what crossed the wire proves {proved}")
     else:
-        told = f"it claims {claim.value}; what crossed the wire proves no more than {proved}"
-        yield Finding("FD-claim", told)
+        yield Finding(
+            "FD-claim", f"it claims {claim.value}; what crossed the wire proves no more than {proved}"
+        )
 
 
 def _is_one_call(scenario: Scenario) -> bool:
@@ -299,6 +305,10 @@ def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
         made = max(evidence.wire.tries_of(MAIN), seen)
         if made != expect.tries:
             yield Finding("FD-requests", f"{made} connections were tried, expected {expect.tries}")
+    if client.attempts is not None and client.succeeded and scenario.kind in OF_SEVERAL:
+        told = sum(was_sent(a) for a in client.attempts)
+        if told != seen:
+            yield Finding("FD-count", f"the client told of {told} requests, the server saw {seen}")
     if client.attempts is not None and _is_one_call(scenario):
         sent = sum(was_sent(a) for a in client.attempts)
         if sent != seen:
@@ -307,6 +317,22 @@ def _requests(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
         if len(client.attempts) != tries and not expect.at_least:
             yield Finding("FD-count", f"the client reports {len(client.attempts)} tries, not {tries}")
         yield from _statuses(client.attempts, evidence)
+
+
+def _told(scenario: Scenario, client: ClientWitness) -> Iterator[Finding]:
+    """Events and log lines count the attempts that the call had."""
+    if client.told is None or client.attempts is None or not _is_one_call(scenario) or scenario.cancel:
+        return
+    if client.told != len(client.attempts):
+        yield Finding("FD-count", f"events tell of {client.told} attempts, there were {len(client.attempts)}")
+    logged = [int(m[1]) for line in client.logs if (m := _LOGGED.search(line))]
+    numbers = [a.number for a in client.attempts[:-1] if a.outcome != "redirect"]
+    if logged and logged != numbers:
+        yield Finding("FD-count", f"the log has a wait after the attempts {logged}, there was one after {numbers}")
+
+
+# The line that a client of failwell writes for each wait.
+_LOGGED = re.compile(r" on attempt (\d+); sleeping ")
 
 
 def _statuses(attempts: Sequence[Attempt], evidence: Evidence) -> Iterator[Finding]:
