@@ -143,6 +143,10 @@ def drill(
         list[str] | None,
         typer.Argument(metavar="[SDK]...", help="Which clients; all by default.", show_default=False),
     ] = None,
+    client: Annotated[
+        list[str] | None,
+        typer.Option("--client", help="Anybody's client instead: requests, my.module:call; any number."),
+    ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this scenario; any number.")] = None,
     form: Annotated[
         Literal["sync", "async"] | None, typer.Option("--form", help="Only this form of the client.")
@@ -170,8 +174,13 @@ def drill(
 ) -> int:
     """Rehearse every failure a client can meet, over real sockets, and prove what comes of it."""
     from failwell.cli import drill as command
+    from failwell.cli.client_drill import clients_called
+    from failwell.errors import UsageError
 
-    asked = command.Asked(sdk or None, only or None, form, seed, repeat)
+    try:
+        asked = command.Asked(sdk or None, only or None, form, seed, repeat, clients_called(client or ()))
+    except UsageError as exc:
+        return command.refuse(f"{exc}.")
     if self_test:
         return command.self_test()
     if rule is not None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from failwell.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
     from failwell.drill import DrillResult, Progress
+    from failwell.drill.anybody import AnybodysClient
     from failwell.drill.repeated import Repeated
-    from failwell.drill.subject import Mode
+    from failwell.drill.subject import Mode, Subject
 
 # The names of what a run leaves in its report directory.
 HTML, JSON, MARKDOWN, JUNIT = "drill.html", "drill.json", "report.md", "junit.xml"
@@ -34,6 +35,7 @@ class Asked:
         form: "sync" or "async"; None for both.
         seed: For the clients' dice.
         times: How often the whole of it is run.
+        clients: Instead of SDKs: anybody's clients.
     """
 
     sdks: list[str] | None = None
@@ -41,6 +43,14 @@ class Asked:
     form: Mode | None = None
     seed: int = 0
     times: int = 1
+    clients: Sequence[AnybodysClient] = ()
+
+    @property
+    def subjects(self) -> list[str | Subject] | None:
+        """What `failwell.drill.run` takes."""
+        if self.clients:
+            return list(self.clients)
+        return None if self.sdks is None else list(self.sdks)
 
 
 def drill(asked: Asked, report: Path, *, json: bool) -> int:
@@ -61,11 +71,11 @@ def drill(asked: Asked, report: Path, *, json: bool) -> int:
         done = _run(asked, quiet=json)
         _write(done.result if asked.times == 1 else done, done.result, report)
     except UsageError as exc:
-        return _refuse(f"{exc}.")
+        return refuse(f"{exc}.")
     except FileExistsError:
-        return _refuse(f"{report} is a file. --report takes a directory.")
+        return refuse(f"{report} is a file. --report takes a directory.")
     except OSError as exc:
-        return _refuse(f"The report cannot be written: {exc.strerror or exc}.")
+        return refuse(f"The report cannot be written: {exc.strerror or exc}.")
     if json:
         print((report / JSON).read_text("utf-8"), end="")
     else:
@@ -86,9 +96,9 @@ def list_scenarios(asked: Asked, *, json: bool) -> int:
     from failwell.drill.listing import listed
 
     try:
-        found = listed(planned(asked.sdks, only=asked.only))
+        found = listed(planned(asked.subjects, only=asked.only))
     except UsageError as exc:
-        return _refuse(f"{exc}.")
+        return refuse(f"{exc}.")
     if json:
         print(codec.dumps(found, indent=2))
         return 0
@@ -104,9 +114,9 @@ def list_faults(asked: Asked, *, json: bool) -> int:
     from failwell.drill.fault_list import as_dicts
 
     try:
-        plans = planned(asked.sdks, only=asked.only)
+        plans = planned(asked.subjects, only=asked.only)
     except UsageError as exc:
-        return _refuse(f"{exc}.")
+        return refuse(f"{exc}.")
     found = as_dicts([scenario for _, scenarios in plans for scenario in scenarios])
     if json:
         print(codec.dumps(found, indent=2))
@@ -124,7 +134,7 @@ def explain_rule(code: str) -> int:
     try:
         found = rule(code)
     except UsageError as exc:
-        return _refuse(f"{exc}.")
+        return refuse(f"{exc}.")
     from failwell.cli.screen import console
     from failwell.drill.terminal import show_rule
 
@@ -162,7 +172,7 @@ def _run(asked: Asked, *, quiet: bool) -> Repeated:
     modes = MODES if asked.form is None else (asked.form,)
 
     def once(tell: Callable[[Progress], None] | None) -> DrillResult:
-        return run(asked.sdks, only=asked.only, modes=modes, seed=asked.seed, progress=tell)
+        return run(asked.subjects, only=asked.only, modes=modes, seed=asked.seed, progress=tell)
 
     if quiet:
         return repeatedly(asked.times, lambda _: once(None))
@@ -179,13 +189,18 @@ def _run(asked: Asked, *, quiet: bool) -> Repeated:
         return result
 
     done = repeatedly(asked.times, watched)
-    if asked.times == 1:
+    if asked.clients and asked.times == 1:
+        from failwell.cli.client_drill import show_cards
+
+        show_cards(asked.clients, done.result, on)
+    elif asked.times == 1:
         show(done.result, on)
     else:
         show_repeated(done, on)
     return done
 
 
-def _refuse(sentence: str) -> int:
+def refuse(sentence: str) -> int:
+    """Say why it cannot be run as asked; the exit code for that."""
     print(f"failwell: {sentence}", file=sys.stderr)
     return 2

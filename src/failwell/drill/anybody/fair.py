@@ -88,7 +88,7 @@ def _wrong(subject: AnybodysClient, scenario: Scenario, evidence: Evidence) -> I
         yield Finding("FD-trouble", f"the rehearsal could not be carried out: {client.trouble}")
         return
     if client.ended is None:
-        yield Finding("FD-hang", "the call neither returned nor raised")
+        yield Finding("FD-hang", f"the call neither returned nor raised{_asked_for(scenario, evidence)}")
         return
     yield from _outcome(scenario, evidence)
     yield from _effects(subject, scenario, evidence)
@@ -113,8 +113,9 @@ def _outcome(scenario: Scenario, evidence: Evidence) -> Iterator[Finding]:
         fault = _fault_of(scenario, last)
         refusable = fault is not None and fault.action in _MAY_REFUSE
         if last.status is not None and _is_whole(scenario, last) and not refusable:
-            yield Finding("FD-outcome", f"the answer was whole, and it raised {_raised(evidence)}")
-    if scenario.expect.ends_connections and not client.connections_ended:
+            yield Finding("FD-outcome", f"the answer was whole, and it raised {_class(evidence)}")
+    # After a success the connection is kept, and may be.
+    if scenario.expect.ends_connections and not client.succeeded and not client.connections_ended:
         yield Finding("FD-reuse", "a connection of the call is still open after its end")
     yield from (Finding("FD-outcome", p) for p in client.broken_promises if p.startswith(AFTER_FAILED))
 
@@ -178,11 +179,15 @@ def _times(subject: AnybodysClient, scenario: Scenario, evidence: Evidence) -> I
     connect, read = timeouts
     wire = evidence.wire
     excused = BESIDE + min(evidence.stalled, EXCUSED_AT_MOST)
-    spans = [(r.arrived, r.finished, read) for r in wire.requests_of(MAIN)]
+    requests, connects = wire.requests_of(MAIN), wire.connects.get(MAIN, ())
+    spans = [(r.arrived, r.finished, read) for r in requests]
+    if requests and not any(when > requests[-1].arrived for when in connects):
+        # What a client does after its last request is all about that one.
+        spans.append((requests[-1].arrived, None, read))
     spans += [(c.opened, c.closed, connect) for c in wire.connections
               if c.operation == MAIN and c.fault is not None and not c.requests]  # fmt: skip
     if any(fault.action is Action.IGNORE for fault in scenario.schedule.all):
-        spans += [(began, None, connect) for began in wire.connects.get(MAIN, ())[-1:]]
+        spans += [(began, None, connect) for began in connects[-1:]]
     for began, finished, timeout in spans:
         lasted = min(ended, ended if finished is None else finished) - began
         if lasted > timeout + excused:
@@ -205,11 +210,11 @@ def _better(scenario: Scenario, evidence: Evidence, *, failed: bool) -> Iterator
     if client.ended is None or client.trouble:
         return
     if expect.error is None and not expect.cancelled and not client.succeeded and not failed:
-        yield Finding(BETTER, f"it could have been brought to its end safely; it raised {_raised(evidence)}")
+        yield Finding(BETTER, f"it could safely have been brought to its end; it raised {_class(evidence)}")
     if expect.tries == 1 and (made := evidence.wire.tries_of(MAIN)) > 1:
         yield Finding(BETTER, f"{made} tries, each of which had to fail alike")
     if refused := [
-        r for r in requests[:-1] if r.fault is None and r.status is not None and 400 <= r.status < 500
+        r for r in requests[:-1] if not r.fired and r.status is not None and 400 <= r.status < 500
     ]:
         yield Finding(BETTER, f"it was refused with {refused[0].status}, and tried again")
     if scenario.kind is not Kind.READ and any(r.method == "GET" for r in requests):
@@ -286,11 +291,24 @@ def _what_came(scenario: Scenario, evidence: Evidence) -> str:
     fault = _fault_of(scenario, requests[-1]) if requests else None
     if fault is not None:
         return fault.name
-    return f"a {requests[-1].status}" if requests else "nothing that came of this call"
+    if not requests:
+        return "nothing that was sent"
+    status = requests[-1].status
+    return "what was there before the answer" if status is None else f"a {status}"
 
 
-def _raised(evidence: Evidence) -> str:
-    client = evidence.client
-    first = client.text.strip().partition("\n")[0]
-    short = first if len(first) <= 100 else first[:99] + "…"
-    return f"{client.error}: {short}" if short else client.error
+def _asked_for(scenario: Scenario, evidence: Evidence) -> str:
+    """What a client may still be waiting for, as the end of a sentence."""
+    faults = [_fault_of(scenario, r) for r in evidence.wire.requests_of(MAIN)]
+    said = [v for f in faults if f is not None for n, v in f.headers.items() if n.lower() == "retry-after"]
+    if said:
+        return f": it waits as long as was asked, {said[-1]} s"
+    dated = [f.retry_date + f.clock_skew for f in faults if f is not None and f.retry_date is not None]
+    return f": it waits until the date that was asked, {dated[-1]:.0f} s ahead" if dated else ""
+
+
+def _class(evidence: Evidence) -> str:
+    """What was raised, without the modules beneath its library's."""
+    package, _, rest = evidence.client.error.partition(".")
+    name = rest.rpartition(".")[2]
+    return name if package == "builtins" else f"{package}.{name}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +18,13 @@ from failwell.drill.plan import Scenario
 from failwell.drill.subject import Call, Kind, Mode, Settings, Subject
 from failwell.drill.verdict import Row
 from failwell.drill.witness import Evidence
+from failwell.errors import UsageError
 from failwell.failure import Failure
 
 # What a callable of one shape can ask for; streams and uploads are more than a call and its answer.
 KINDS = frozenset({Kind.READ, Kind.KEYED_WRITE, Kind.PLAIN_WRITE})
+# Answers that are only too large for who has set a limit.
+_WITHOUT_LIMIT = (Action.INFLATE, Action.ENDLESS)
 # No user who is asked to wait sets more, and three tries have to end before a call counts as hanging.
 LONGEST_TIMEOUT = 10.0
 
@@ -81,14 +86,20 @@ class AnybodysClient(Subject):
 
     A plain function is called as it is. A class, or any function of one argument called `setup`,
     is given a `Setup` in each rehearsal, and makes the callable of it; that may keep connections,
-    and its `close` or `aclose` is called at the end. What is missing of these attributes is not known, and
-    not judged: `name`, `version`, `attempts` (tries of a call, at most, that the library says it
-    makes), `timeout` (seconds that a plain function gives its library), `kinds` (a set of `Kind`),
-    `secret` (the API key: nothing that fails may show it, no other host may get it).
+    and its `close` or `aclose` is called at the end.
+
+    It may have these attributes; what is not there is not known, and not judged: `name`; `version`, or
+    `packages` (names of distributions, the first its own); `attempts` (tries of a call, at most, that
+    the library says it makes); `timeout` (seconds that a plain function gives its library); `kinds` (a
+    set of `Kind`); `logger` (where the library writes); `secret` (the API key: nothing that fails may
+    show it, no other host may get it).
+
+    Before the drill, `running()` makes one call of each kind without a fault: a client that cannot
+    talk to the service at all would pass wherever an error is due.
 
     Args:
         adapter: As above.
-        service: The base URL of somebody else's service, `http://` only; None for the drill's own.
+        service: The base URL of somebody else's service; None for the drill's own.
         count_effects: How many effects there are of a call. Without it, and with somebody else's
             service, what has to be done exactly once is UNPROVABLE.
         name: For tables; by default the adapter's.
@@ -115,8 +126,9 @@ class AnybodysClient(Subject):
     ) -> None:
         self.adapter = adapter
         self.name = self.title = name or getattr(adapter, "name", "") or adapter.__name__
-        self.version: str = getattr(adapter, "version", "")
+        self.version: str = getattr(adapter, "version", "") or _versions(getattr(adapter, "packages", ()))
         self.attempts: int | None = getattr(adapter, "attempts", None)
+        self.logger: str = getattr(adapter, "logger", "")
         self.kinds = frozenset(getattr(adapter, "kinds", KINDS))
         self.modes = ("async",) if _is_async(adapter) else ("sync",)
         self.own_service = service is None
@@ -132,11 +144,52 @@ class AnybodysClient(Subject):
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
-        if self._things is None:
-            yield self._service or ""
-            return
-        with self._things.running() as url:
+        """
+        The service; ready when the client has shown that it can talk to it.
+
+        Raises:
+            UsageError: uvicorn or starlette is missing, or the client fails when nothing goes wrong.
+        """
+        own = contextlib.nullcontext(self._service or "") if self._things is None else self._things.running()
+        with own as url:
+            self._check(url)
             yield url
+
+    def _check(self, url: str) -> None:
+        """Make a call of each kind with nothing in between: a client that cannot talk would fail well."""
+        for kind in sorted(self.kinds, key=str):
+            call = Call(kind, f"drill-check-{kind.name.lower()}-{time.time_ns():x}")
+            try:
+                if self.modes == ("async",):
+                    asyncio.run(self._awaited(url, call))
+                else:
+                    self._blocking(url, call)
+            except Exception as exc:
+                raise UsageError(
+                    f"{self.name} cannot be drilled, for a {kind} fails when nothing goes wrong: "
+                    f"{type(exc).__name__}: {exc}"
+                ) from exc
+            held = self.ids_of(call.marker)
+            if kind is not Kind.READ and held is not None and len(held) != 1:
+                raise UsageError(
+                    f"{self.name} cannot be drilled, for a {kind} has {len(held)} effects when nothing "
+                    "goes wrong: the ledger finds them by `call.marker`"
+                )
+
+    def _blocking(self, url: str, call: Call) -> None:
+        client = self.client("sync", url, Settings())
+        try:
+            self.id_of(self.call(client, call))
+        finally:
+            self.close(client)
+
+    async def _awaited(self, url: str, call: Call) -> None:
+        client = self.client("async", url, Settings())
+        try:
+            self.id_of(await self.call(client, call))
+        finally:
+            if (closing := self.close(client)) is not None:
+                await closing
 
     def client(self, mode: Mode, base_url: str, settings: Settings, key: str = "good") -> Any:
         if not _is_factory(self.adapter):
@@ -190,14 +243,25 @@ class AnybodysClient(Subject):
         )
 
     def unfit(self, scenario: Scenario) -> str:
-        if any(f.action is Action.INFLATE for f in scenario.schedule.all):
-            return "it was told no limit of size that it could keep"
+        if any(fault.action in _WITHOUT_LIMIT for fault in scenario.schedule.all):
+            return "it was given no limit of size that it could keep"
         if any(step.same_call for step in scenario.before) and (self.attempts or 1) > 1:
             return "it tries again by itself, so nobody is left without an answer"
         return ""
 
     def judged(self, scenario: Scenario, mode: Mode, evidence: Evidence) -> Row:
         return fair.judge(self, scenario, mode, evidence)
+
+
+def _versions(packages: Sequence[str]) -> str:
+    """The first distribution's version, and those under it by name: "3.54.0 on httpx2 2.16.2"."""
+    from importlib.metadata import version
+
+    if not packages:
+        return ""
+    first, *others = packages
+    under = ", ".join(f"{name} {version(name)}" for name in others)
+    return f"{version(first)} on {under}" if under else version(first)
 
 
 def _is_factory(adapter: Callable[..., Any]) -> bool:

@@ -7,7 +7,7 @@ store without files, Anthropic's memory store without memories, Stripe's custome
 made through one can be read through any. An `Idempotency-Key` is honoured by all four, in one
 transaction with the thing.
 
-Needs uvicorn and starlette (`failwell[drill,service]`), loaded when it is started.
+Needs uvicorn and starlette (`failwell[service]`), loaded when it is started.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from failwell.service import KeyFormat, Operation, SQLiteStore
+    from failwell.service import Operation, Service, SQLiteStore
 
 # Opens a database that is made for one drill on loopback and removed after it.
 KEY = "drill_5rWk2QmZ8nXc4VbT7yHj9LpS1dFg3AeU"
@@ -62,8 +62,6 @@ class Dialect:
         status: Of the answer to one that was made.
         shown: The thing as the API's JSON.
         form: Whether a request's body is a form instead of JSON.
-        header: Where the key is.
-        scheme: The word before it.
     """
 
     path: str
@@ -71,8 +69,6 @@ class Dialect:
     status: int
     shown: Callable[[Thing], dict[str, Any]]
     form: bool = False
-    header: str = "authorization"
-    scheme: str = "Bearer"
 
 
 def _iso(seconds: int) -> str:
@@ -110,7 +106,7 @@ DIALECTS = (
     Dialect("/things", "thing_", 201, _plain),
     Dialect("/v1/vector_stores", "vs_", 200, _vector_store),
     Dialect("/v1/customers", "cus_", 200, _customer, form=True),
-    Dialect("/v1/memory_stores", "memstore_", 200, _memory_store, header="x-api-key", scheme=""),
+    Dialect("/v1/memory_stores", "memstore_", 200, _memory_store),
 )
 
 
@@ -148,13 +144,15 @@ class Things:
         """
         for module in ("uvicorn", "starlette"):
             if find_spec(module) is None:
-                raise UsageError(f"the drill's service needs {module}: pip install 'failwell[drill,service]'")
+                raise UsageError(
+                    f"the drill's service needs {module}: pip install 'failwell[service]' uvicorn"
+                )
         with tempfile.TemporaryDirectory(prefix="failwell-things-") as folder:
             file = Path(folder, "things.db")
             with (
-                closing(_App(file)) as app,
+                _service(file) as service,
                 closing(sqlite3.connect(file, check_same_thread=False)) as db,
-                _served(app) as url,
+                _served(service) as url,
             ):
                 db.execute("PRAGMA synchronous = OFF")
                 self._db = db
@@ -166,12 +164,12 @@ class Things:
 
 
 @contextmanager
-def _served(app: _App) -> Iterator[str]:
-    """`app` on a free port of loopback, in a thread with an event loop, until the block ends."""
+def _served(service: Service) -> Iterator[str]:
+    """`service` on a free port of loopback, in a thread with an event loop, until the block ends."""
     import uvicorn
 
     config = uvicorn.Config(
-        app, http="h11", ws="none", loop="asyncio", lifespan="off", access_log=False, log_config=None,
+        service, http="h11", ws="none", loop="asyncio", lifespan="off", access_log=False, log_config=None,
         log_level=logging.WARNING, server_header=False, timeout_graceful_shutdown=2,
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -189,35 +187,17 @@ def _served(app: _App) -> Iterator[str]:
             thread.join()
 
 
-class _App:
-    """The ASGI application: a service for each place where a key can be, all on one store."""
+@contextmanager
+def _service(file: Path) -> Iterator[Service]:
+    """The service behind its gates, on a new database in `file`."""
+    from failwell.service import Endpoints, KeyFormat, SQLiteStore, install, stored
 
-    def __init__(self, file: Path) -> None:
-        from failwell.service import Endpoints, SQLiteStore, install, stored
-
-        self.store: SQLiteStore = SQLiteStore(file, schema=SCHEMA, durable=False)
-        self._services = {}
-        for header, scheme in dict.fromkeys((d.header, d.scheme) for d in DIALECTS):
-            operations = [o for d in DIALECTS if d.header == header for o in _operations(d, self.store)]
-            keys = _key_format(header, scheme)
-            self._services[header] = install(
-                Endpoints(), STANDARD, operations=operations, store=self.store, keys=keys, wait=5.0
-            )
-        self.store.add_keys([stored(KEY, _key_format(), tenant="drill")])
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        path = scope.get("path", "")
-        header = next((d.header for d in DIALECTS if path.startswith(d.path)), "authorization")
-        await self._services[header](scope, receive, send)
-
-    def close(self) -> None:
-        self.store.close()
-
-
-def _key_format(header: str = "authorization", scheme: str = "Bearer") -> KeyFormat:
-    from failwell.service import KeyFormat
-
-    return KeyFormat("drill_", header=header, scheme=scheme)
+    keys = KeyFormat("drill_")
+    with closing(SQLiteStore(file, schema=SCHEMA, durable=False)) as store:
+        store.add_keys([stored(KEY, keys, tenant="drill")])
+        operations = [operation for dialect in DIALECTS for operation in _operations(dialect, store)]
+        # Whoever meets another with the same key waits for it: there is no work that takes longer.
+        yield install(Endpoints(), STANDARD, operations=operations, store=store, keys=keys, wait=5.0)
 
 
 def _operations(dialect: Dialect, store: SQLiteStore) -> list[Operation]:
