@@ -350,12 +350,12 @@ def test_a_client_is_neither_pickled_nor_copied_and_says_what_to_do(duplicate: A
 
 
 @pytest.mark.parametrize(
-    "setting", ["contract", "retry", "budget", "timeouts", "breaker", "connections", "listeners"]
+    "setting", ["contract", "retry", "budget", "timeouts", "breaker", "connections", "listeners", "clock"]
 )
 @pytest.mark.parametrize("value", [5, "yes", [5]], ids=repr)
 def test_a_setting_of_another_type_is_refused_by_name(setting: str, value: Any) -> None:
     for client, engine in ((Client, ScriptedEngine([])), (AsyncClient, AsyncScriptedEngine([]))):
-        with pytest.raises(ArgumentTypeError, match=f"^{setting} "):
+        with pytest.raises(ArgumentTypeError, match=rf"^{setting}(\[0\])? "):
             client(BASE, engine=engine, **{setting: value})
 
 
@@ -380,9 +380,7 @@ class NotAnEngine:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize(
-    "engine", ["nothing", "aiohttp", NotAnEngine(), 7, AsyncScriptedEngine([])], ids=repr
-)
+@pytest.mark.parametrize("engine", ["nothing", "aiohttp", NotAnEngine(), AsyncScriptedEngine([])], ids=repr)
 def test_what_cannot_be_a_blocking_engine_is_refused(engine: Any) -> None:
     with pytest.raises(ConfigurationError):
         Client(BASE, engine=engine)
@@ -392,6 +390,13 @@ def test_what_cannot_be_a_blocking_engine_is_refused(engine: Any) -> None:
 def test_what_cannot_be_an_awaiting_engine_is_refused(engine: Any) -> None:
     with pytest.raises(ConfigurationError):
         AsyncClient(BASE, engine=engine)
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+@pytest.mark.parametrize("engine", [7, None, [ScriptedEngine]], ids=repr)
+def test_an_engine_that_is_a_thing_of_no_library_is_of_the_wrong_type(client: Any, engine: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"^engine is a .*; give the name of an engine, or a client"):
+        client(BASE, engine=engine)
 
 
 def test_the_contract_names_the_header_of_the_key() -> None:

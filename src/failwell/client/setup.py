@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import random as _random
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
@@ -118,8 +117,8 @@ class Setup:
         self.breaker = _breaker(breaker, contract)
         self.pacing = pacing
         self.timeouts = timeouts or Timeouts()
-        self.listeners = _checked_listeners(listeners)
-        self.clock: Clock = clock or SystemClock()
+        self.listeners = tuple(CHECK.items("listeners", listeners, _listener, wanted="a list of functions"))
+        self.clock: Clock = SystemClock() if clock is None else _checked_clock(clock)
         self.random = random or _random.random
         self.log = logging.getLogger(f"{name or _package(contract)}.transport")
         self.policies = Policies(self.retry, self.timeouts, self.budget, follow_redirects)
@@ -404,10 +403,16 @@ def _checked_deadline(seconds: object) -> float:
     return float(seconds) if seconds < 1e9 else inf  # thirty years; a float ends at 10**308
 
 
-def _checked_listeners(listeners: Any) -> tuple[Listener, ...]:
-    if not isinstance(listeners, Iterable) or not all(map(callable, given := tuple(listeners))):
-        raise ArgumentTypeError("listeners is a list of functions that take a failwell.telemetry.Event")
-    return given
+def _listener(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise CHECK.wrong_type(name, value, "a function that takes a failwell.telemetry.Event")
+    return value
+
+
+def _checked_clock(clock: Any) -> Any:
+    if not all(callable(getattr(clock, each, None)) for each in ("monotonic", "unix", "sleep", "asleep")):
+        raise CHECK.wrong_type("clock", clock, "a failwell.clock.Clock")
+    return clock
 
 
 def checked_connections(connections: object) -> Connections:

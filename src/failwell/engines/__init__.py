@@ -27,6 +27,7 @@ def open_engine(engine: str | Any, connections: Connections) -> Engine:
     Raises:
         ConfigurationError: there is no such engine, its package is not installed, or it is not
             a blocking one.
+        ArgumentTypeError: it is neither a name nor a thing of a library.
     """
     if not isinstance(engine, str):
         if _is_engine(engine, "close"):
@@ -56,6 +57,7 @@ def open_async_engine(engine: str | Any, connections: Connections) -> AsyncEngin
     Raises:
         ConfigurationError: there is no such engine, its package is not installed, or it is a
             blocking one.
+        ArgumentTypeError: it is neither a name nor a thing of a library.
     """
     if not isinstance(engine, str):
         if _is_engine(engine, "aclose"):

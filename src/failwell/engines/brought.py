@@ -20,7 +20,7 @@ from failwell.engines.bodies import BodyError
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.orders import is_sendable, unsendable
 from failwell.engines.wire import LONGEST_SECONDS, reason_of_connect, without_frames
-from failwell.errors import ConfigurationError
+from failwell.errors import ArgumentTypeError, ConfigurationError
 from failwell.redaction import kept_url
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from failwell.call.messages import Send, Streamed
     from failwell.engines.base import AsyncEngine, Connections, Engine
+    from failwell.errors import UsageError
 
 # The leaves of `TransportError` in httpx and httpx2, and what each says of an attempt if nothing
 # else does. A test fails when a release adds one.
@@ -60,6 +61,7 @@ def open_brought(thing: Any, connections: Connections) -> Engine:
 
     Raises:
         ConfigurationError: it is neither, or not a blocking one.
+        ArgumentTypeError: it is nothing of a library at all, such as a number.
     """
     library = _library_of(thing)
     if library is not None and isinstance(thing, (library.Client, library.BaseTransport)):
@@ -73,6 +75,7 @@ def open_async_brought(thing: Any, connections: Connections) -> AsyncEngine:
 
     Raises:
         ConfigurationError: it is neither, or a blocking one.
+        ArgumentTypeError: it is nothing of a library at all, such as a number.
     """
     library = _library_of(thing)
     if library is not None and isinstance(thing, (library.AsyncClient, library.AsyncBaseTransport)):
@@ -89,7 +92,10 @@ def _library_of(thing: Any) -> Any:
     return None
 
 
-def _unusable(thing: Any, wanted: str, other: str) -> ConfigurationError:
+def _unusable(thing: Any, wanted: str, other: str) -> UsageError:
+    if type(thing).__module__ == "builtins":  # a number, a list, None
+        wanted = "the name of an engine, or a client or transport of httpx2"
+        return ArgumentTypeError(f"engine is a {type(thing).__name__}; give {wanted}")
     return ConfigurationError(
         f"{type(thing).__name__} cannot be the engine of a failwell.{wanted}: that takes the name of an "
         f"engine, an httpx2.{wanted} or httpx.{wanted}, or a transport for one. "

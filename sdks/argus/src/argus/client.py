@@ -114,35 +114,16 @@ class _Settings:
             retry=RetryPolicy(max_attempts=tries, statuses=frozenset({429, 500, 502, 503, 504})),
             timeouts=settings.timeouts(timeout, check=arguments),
             deadline=deadline,
-            engine=_engine("engine", engine),
+            engine=engine,
             connections=connections,
-            listeners=arguments.items("listeners", listeners, _listener, wanted="a list of functions"),
-            clock=arguments.optional(_clock, "clock", clock),
+            listeners=listeners,
+            clock=clock,
             name="argus",
         )
 
     def _open(self, **told: Any) -> None:
         """Make the failwell client that is told this, and the resources on it."""
         raise NotImplementedError
-
-
-def _engine(name: str, value: Any) -> Any:
-    # What Python itself brings, but for a name, is none.
-    if type(value).__module__ == "builtins" and not isinstance(value, str):
-        raise arguments.wrong_type(name, value, "the name of an engine, or a client or transport of httpx2")
-    return value
-
-
-def _listener(name: str, value: Any) -> Any:
-    if not callable(value):
-        raise arguments.wrong_type(name, value, "a function that takes a failwell.telemetry.Event")
-    return value
-
-
-def _clock(name: str, value: Any) -> Any:
-    if not all(callable(getattr(value, each, None)) for each in ("monotonic", "unix", "sleep", "asleep")):
-        raise arguments.wrong_type(name, value, "a failwell.clock.Clock")
-    return value
 
 
 class Argus(_Settings, SDK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from failwell.call.operation import Operation
 from failwell.errors import CallError
@@ -22,8 +22,9 @@ from pictograph.exceptions import (
 from pictograph.models import FileResult, Image, Page
 from pictograph.resources import MAX_LIMIT, check, file_to_send, find_dataset, upload_operation
 
-if TYPE_CHECKING:
-    from pictograph.progress import Told
+# What is told of the end of a file, and what of its bytes that were sent.
+Ended = Callable[[BatchItem["File", FileResult], int, int | None], object]
+Moved = Callable[[int, int | None], object]
 
 CONCURRENCY = 16
 MAX_CONCURRENCY = 100  # connections that a client opens
@@ -122,13 +123,16 @@ class Folder:
         self._dataset_id = ""
         self._stored: dict[tuple[str, str], Stored] = {}
 
-    def uploaded(self, dataset: str, tell: Told) -> Steps[list[FileResult]]:
+    def uploaded(
+        self, dataset: str, tell: Ended, moved_of: Callable[[File], Moved | None]
+    ) -> Steps[list[FileResult]]:
         """
         What became of each file, in order, as a step.
 
         Args:
             dataset: The id or name of where to.
-            tell: Who is told of it.
+            tell: Called for each file that is dealt with.
+            moved_of: Gives what is called with the bytes of a file that were sent; None for nothing.
 
         Raises:
             FolderUploadError: some were not uploaded.
@@ -140,7 +144,7 @@ class Folder:
         result = yield from do(
             Batch(
                 self.files,
-                lambda file, key: self._file(file, key, tell.moved_of(file)),
+                lambda file, key: self._file(file, key, moved_of(file)),
                 concurrency=self._concurrency,
                 stops_on=HOPELESS,
                 outage=OUTAGE_FILES,
@@ -153,9 +157,7 @@ class Folder:
             return [result_of(item) for item in result]
         raise _folder_error(result)
 
-    def _file(
-        self, file: File, key: str, progress: Callable[[int, int | None], object] | None
-    ) -> Steps[FileResult]:
+    def _file(self, file: File, key: str, progress: Moved | None) -> Steps[FileResult]:
         """A file, uploaded, as a step."""
         stored = self._stored.get(file.key)
         if stored is not None and (yield from _is_there(file, stored)):

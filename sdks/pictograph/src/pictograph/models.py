@@ -7,28 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from failwell.models import Model, Page, unknown_members
-
-__all__ = [
-    "Annotation",
-    "AnnotationSet",
-    "AutoAnnotation",
-    "BBox",
-    "Credits",
-    "Dataset",
-    "Export",
-    "FileResult",
-    "Image",
-    "Import",
-    "Job",
-    "JobError",
-    "Organization",
-    "Page",
-    "Point",
-    "Prediction",
-    "TrainedModel",
-    "TrainingRun",
-]
+from failwell.models import Model, unknown_members
+from failwell.models import Page as Page  # of lists: one name for all that is answered
 
 
 @dataclass(frozen=True, slots=True)

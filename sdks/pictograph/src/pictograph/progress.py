@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from failwell.progress import Bar, bar
-from pictograph.folders import File, result_of
+from pictograph.folders import File, Moved, result_of
 from pictograph.models import FileResult
 from pictograph.resources import check
 
@@ -37,7 +37,7 @@ class Told:
         elif self._shown is not None:
             self._shown(result_of(item), done, total)
 
-    def moved_of(self, file: File) -> Callable[[int, int | None], object] | None:
+    def moved_of(self, file: File) -> Moved | None:
         """What to call with the bytes of `file` that were sent; None for nothing."""
         return self._shown.moved_of(file.number, file.size) if isinstance(self._shown, Bar) else None
 

@@ -65,7 +65,7 @@ class Datasets(Resource):
             limit: How many, 1 to 1000; 100 by the service's default.
             cursor: `next_cursor` of the page before.
         """
-        query = {"name": check.optional(check.text, "name", name), **paging(limit, cursor)}
+        query = paging(limit, cursor, name=name)
         return Operation("GET", "/v1/datasets", Page.of(Dataset.from_json), params=query)
 
     @operation
@@ -253,11 +253,7 @@ class Images(Resource):
             limit: How many, 1 to 1000; 100 by the service's default.
             cursor: `next_cursor` of the page before.
         """
-        query = {
-            "folder": check.optional(check.text, "folder", folder),
-            "name": check.optional(check.text, "name", name),
-            **paging(limit, cursor),
-        }
+        query = paging(limit, cursor, folder=folder, name=name)
         path = f"/v1/datasets/{check.segment('dataset_id', dataset_id)}/images"
         return Operation("GET", path, Page.of(Image.from_json), params=query)
 
@@ -400,11 +396,7 @@ class Training(Resource):
             limit: How many, 1 to 1000; 100 by the service's default.
             cursor: `next_cursor` of the page before.
         """
-        query = {
-            "status": check.optional(check.text, "status", status),
-            "dataset_name": check.optional(check.text, "dataset_name", dataset_name),
-            **paging(limit, cursor),
-        }
+        query = paging(limit, cursor, status=status, dataset_name=dataset_name)
         return Operation("GET", "/v1/training", Page.of(TrainingRun.from_json), params=query)
 
     @operation
@@ -554,12 +546,7 @@ class Exports(Resource):
             limit: How many, 1 to 1000; 100 by the service's default.
             cursor: `next_cursor` of the page before.
         """
-        query = {
-            "dataset_id": check.optional(check.text, "dataset_id", dataset_id),
-            "name": check.optional(check.text, "name", name),
-            "status": check.optional(check.text, "status", status),
-            **paging(limit, cursor),
-        }
+        query = paging(limit, cursor, dataset_id=dataset_id, name=name, status=status)
         return Operation("GET", "/v1/exports", Page.of(Export.from_json), params=query)
 
     @operation
@@ -645,11 +632,7 @@ class Imports(Resource):
             limit: How many, 1 to 1000; 100 by the service's default.
             cursor: `next_cursor` of the page before.
         """
-        query = {
-            "dataset_id": check.optional(check.text, "dataset_id", dataset_id),
-            "status": check.optional(check.text, "status", status),
-            **paging(limit, cursor),
-        }
+        query = paging(limit, cursor, dataset_id=dataset_id, status=status)
         return Operation("GET", "/v1/imports", Page.of(Import.from_json), params=query)
 
     @operation
@@ -844,9 +827,10 @@ def present(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def paging(limit: object, cursor: object) -> dict[str, Any]:
-    """The query that asks for a page."""
+def paging(limit: object, cursor: object, **texts: object) -> dict[str, Any]:
+    """The query that asks for a page, of those with these texts; None for any."""
     return {
+        **{name: check.optional(check.text, name, text) for name, text in texts.items()},
         "limit": check.optional(check.whole, "limit", limit, least=1, most=MAX_LIMIT),
         "cursor": check.optional(check.text, "cursor", cursor),
     }

@@ -86,7 +86,7 @@ def upload_folder(
     )
     plan.patience = patience_of(client._client)
     with told(progress, plan.size) as tell:
-        return client._client.perform(plan.uploaded(dataset, tell))
+        return client._client.perform(plan.uploaded(dataset, tell, tell.moved_of))
 
 
 async def upload_folder_async(
@@ -109,7 +109,7 @@ async def upload_folder_async(
     )
     plan.patience = patience_of(client._client)
     with told(progress, plan.size) as tell:
-        return await client._client.perform(plan.uploaded(dataset, tell))
+        return await client._client.perform(plan.uploaded(dataset, tell, tell.moved_of))
 
 
 def train_pipeline(

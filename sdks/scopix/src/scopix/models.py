@@ -7,31 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from failwell.models import Model, Page, spelled, unknown_members
-
-__all__ = [
-    "AnalysisResult",
-    "ChatEvent",
-    "ChatMessage",
-    "ChatSession",
-    "Chunk",
-    "Citation",
-    "Colour",
-    "Connection",
-    "Connector",
-    "Description",
-    "File",
-    "JobError",
-    "JobFile",
-    "Page",
-    "RemoteFile",
-    "Scene",
-    "StorageJob",
-    "Usage",
-    "Video",
-    "VideoAnalysis",
-    "VideoUpload",
-]
+from failwell.models import Model, spelled, unknown_members
+from failwell.models import Page as Page  # of lists: one name for all that is answered
 
 
 @dataclass(frozen=True, slots=True)
