@@ -206,7 +206,7 @@ def test_the_service_may_say_whether_to_try_again(sent: dict[str, str], verdict:
     assert headers.should_retry(sent) is verdict
 
 
-whole_seconds = st.datetimes(datetime(2002, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+whole_seconds = st.datetimes(datetime(2002, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001  # the zone is drawn, too
     lambda d: d.replace(microsecond=0)
 )
 visible_letters = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=",")

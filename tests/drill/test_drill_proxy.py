@@ -274,7 +274,7 @@ def test_plain_text_where_tls_is_expected(proxy: FaultProxy) -> None:
 
 
 def test_an_untrusted_certificate_is_for_the_right_host(proxy: FaultProxy) -> None:
-    pytest.importorskip("trustme")
+    pytest.importorskip("trustme", reason="the proxy's certificates are made by trustme")
     proxy.begin("main", always(faults.tls_untrusted()))
 
     with pytest.raises(ssl.SSLCertVerificationError, match=r"(?i)issuer|self.signed"):

@@ -11,7 +11,7 @@ from failwell.drill import known, load, scope
 from failwell.drill.scenarios import catalogue
 from failwell.drill.verdict import Verdict
 
-pytest.importorskip("failwell_sandbox")
+pytest.importorskip("failwell_sandbox", reason="the SDKs' services are in the sandbox")
 
 # One of each family that is over at once, and every real cause of every exception.
 PART = (

@@ -12,7 +12,7 @@ from failwell.drill.selftest.toy import Toy
 from failwell.drill.terminal import show, with_progress
 from failwell.drill.verdict import coverage
 
-rich_console = pytest.importorskip("rich.console")
+rich_console = pytest.importorskip("rich.console", reason="needs the extra `cli`")
 
 
 def printed(result: failwell.drill.DrillResult, width: int = 120) -> str:

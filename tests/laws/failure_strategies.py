@@ -28,7 +28,7 @@ limits = st.builds(
     RateLimit,
     st.none() | st.integers(0, 10**9),
     st.none() | st.integers(0, 10**9),
-    st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  # the zone is drawn, too
     st.none() | texts,
 )
 attempts = st.builds(

@@ -182,7 +182,7 @@ async def raises_what_is_not_enough(request: Request) -> Response:
     raise InsufficientCreditsError(None, 5)
 
 
-raises_in_a_lambda = lambda request: service.refuse("name_taken")  # noqa: E731
+raises_in_a_lambda = lambda request: service.refuse("name_taken")  # noqa: E731  # the point is that it has no name
 
 
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -375,7 +375,7 @@ async def catches(request: Request) -> Response:
         raises()
     try:
         raise service.refuse("name_taken")
-    except:  # noqa: E722
+    except:  # noqa: E722  # what is checked for
         return Response()
 
 
@@ -471,7 +471,7 @@ def test_a_fastapi_application_is_read_with_its_dependencies(store: SQLiteStore)
     ) -> None: ...
 
     @app.get("/b")
-    async def b(thing: "Unknown") -> None: ...  # type: ignore[name-defined]  # noqa: F821, UP037
+    async def b(thing: "Unknown") -> None: ...  # noqa: F821, UP037  # nobody knows the name
 
     install(
         app,

@@ -723,7 +723,7 @@ def test_the_package_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_url_that_is_none_is_not_repeated() -> None:
-    pytest.importorskip("psycopg")
+    pytest.importorskip("psycopg", reason="needs the extra `postgres`")
     with pytest.raises(ConfigurationError) as caught:
         PostgresStore("postgresql://user:hunter2@127.0.0.1/x?speed=high")
 

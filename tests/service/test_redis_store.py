@@ -41,7 +41,7 @@ from failwell.service.stores import redis_scripts as scripts
 from failwell.service.stores import sqlite
 from failwell.service.stores.redis import RedisStore
 
-redis = pytest.importorskip("redis")
+redis = pytest.importorskip("redis", reason="needs the extra `redis`")
 
 T = TypeVar("T")
 
@@ -660,7 +660,7 @@ def server() -> Iterator[RedisServer]:
 
 
 def test_a_server_that_is_not_there_is_busy(tmp_path: Path) -> None:
-    pytest.importorskip("redis")
+    pytest.importorskip("redis", reason="needs the extra `redis`")
     store = RedisStore(f"unix://{tmp_path}/none", patience=0.1)
     with pytest.raises(StoreBusyError):
         run(store.take("s", [MINUTE]))

@@ -45,7 +45,7 @@ def test_the_table_can_be_had_from_beside_the_errors() -> None:
 
     assert errors.CONTRACT is agoralia.CONTRACT
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
-        errors.Nonsense  # noqa: B018
+        errors.Nonsense  # noqa: B018  # looking it up raises
 
 
 def test_the_list_for_readers_is_the_list_that_is_loaded() -> None:
@@ -64,7 +64,7 @@ def test_the_list_for_readers_is_the_list_that_is_loaded() -> None:
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
-        agoralia.Nonsense  # noqa: B018
+        agoralia.Nonsense  # noqa: B018  # looking it up raises
 
 
 def test_every_error_class_is_exported() -> None:

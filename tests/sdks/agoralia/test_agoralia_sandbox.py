@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+import trio
 from sdk_clients import on
 
 import failwell
@@ -395,8 +396,6 @@ def test_every_engine_carries_the_same_calls(service: Any, base: str, engine: st
 
 
 def test_the_awaiting_client_runs_under_trio(service: Any, base: str) -> None:
-    trio = pytest.importorskip("trio")
-
     async def run() -> Any:
         async with AsyncAgoralia(service.keys.full, base_url=base) as client:
             return await client.me()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import trio
 from sdk_clients import on
 
 import failwell_sandbox
@@ -259,8 +260,6 @@ def test_a_megabyte_is_checked(use: Any) -> None:
 
 
 def test_it_runs_under_trio(service: Any) -> None:
-    trio = pytest.importorskip("trio")
-
     async def check() -> Any:
         async with AsyncArgus(service.keys.full, base_url=f"{service.url}/v1", connections=DIRECT) as argus:
             return await argus.check(TEXT, competitors=["Globex"])

@@ -324,7 +324,7 @@ def test_a_key_that_the_service_repeats_is_not_kept() -> None:
 def test_anything_with_a_status_headers_and_a_body_will_do() -> None:
     class Mine:
         status = 404
-        headers = {"x-request-id": "req_1"}  # noqa: RUF012
+        headers = {"x-request-id": "req_1"}  # noqa: RUF012  # nobody changes it
         body = json.dumps(BODY).encode()
         request = object()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from pictograph_answers import BASE, KEY, START, refusal
 from pictograph_store import Store
 
@@ -267,8 +268,6 @@ def test_as_many_are_uploaded_at_once_as_asked_for(store: Store, tmp_path: Path)
 
 
 def test_it_runs_under_trio(folder: Path, store: Store) -> None:
-    trio = pytest.importorskip("trio")
-
     async def on_loop() -> list[FileResult]:
         async with AsyncClient(KEY, base_url=BASE, engine=AsyncScriptedEngine(repeat(store))) as client:
             await upload_folder_async(client, "street", folder)
@@ -411,7 +410,6 @@ def test_what_the_function_raises_ends_the_upload(upload: Upload, folder: Path, 
 def test_a_bar_is_shown_on_standard_error(
     upload: Upload, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("rich")
     (folder / "large.png").write_bytes(b"x" * (5 * 1024 * 1024))
     upload(folder, progress=True)
 

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import trio
 from pictograph_examples import IDEMPOTENCY, IMPORTS, PAYMENT, RECOVERY, SETTINGS, VALIDATION
 from pictograph_pictures import BLUE, RED, png
 from sdk_clients import on
@@ -184,8 +185,6 @@ def test_twenty_at_once_with_one_key_make_one_dataset(client: Client, service: A
 
 
 def test_it_is_awaited_under_trio(service: Any, dataset: Dataset, photo: Path) -> None:
-    trio = pytest.importorskip("trio")
-
     async def work() -> list[str]:
         async with AsyncClient(service.keys.full, base_url=service.url, connections=DIRECT) as client:
             image = await client.images.upload(dataset.id, photo)
