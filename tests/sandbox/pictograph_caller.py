@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from sandbox_caller import Caller, said, until
+from sandbox_caller import Asking, said
 
 from failwell.answer import Answer
-from failwell_sandbox import RunningService
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]
@@ -50,22 +49,8 @@ def digest_of(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
-class Pictograph:
-    """The service, asked with one key unless another is named."""
-
-    def __init__(self, service: RunningService, key: str | None = None) -> None:
-        self.service = service
-        self.caller = Caller(service.url, "Authorization", "Bearer ")
-        self.key = key or service.keys.full
-
-    def __call__(self, method: str, path: str, json_body: Any = None, **more: Any) -> Answer:
-        return self.caller(method, path, json_body=json_body, **{"key": self.key} | more)
-
-    def made(self, method: str, path: str, json_body: Any = None, **more: Any) -> Any:
-        """The same, where it must succeed: the JSON of the answer."""
-        answer = self(method, path, json_body, **more)
-        assert answer.status in (200, 201), (answer.status, answer.body)
-        return said(answer)
+class Pictograph(Asking):
+    """The service, and what is often asked of it."""
 
     def upload(
         self,
@@ -90,15 +75,6 @@ class Pictograph:
         answer = self.upload(dataset_id, name, png() if data is None else data, folder)
         assert answer.status == 201, answer.body
         return said(answer)
-
-    def ended(self, path: str, seconds: float = 120.0) -> Any:
-        """A job, once it has ended."""
-
-        def look() -> Any:
-            job = self.made("GET", path)
-            return job if job["status"] not in ("queued", "running") else None
-
-        return until(look, f"{path} does not end", seconds)
 
     def exported(self, dataset_id: str, name: str) -> Any:
         """A completed export."""

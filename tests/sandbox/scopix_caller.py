@@ -11,31 +11,16 @@ from urllib.parse import urlencode
 
 import pytest
 from pictograph_caller import digest_of
-from sandbox_caller import Caller, said, until
+from sandbox_caller import Asking, said, until
 
 from failwell.answer import Answer
-from failwell_sandbox import RunningService
 from scopix.contract import CONTRACT
 
 CHUNK = 64 * 1024
 
 
-class Scopix:
-    """The service, asked with one key unless another is named."""
-
-    def __init__(self, service: RunningService, key: str | None = None) -> None:
-        self.service = service
-        self.caller = Caller(service.url, "Authorization", "Bearer ")
-        self.key = key or service.keys.full
-
-    def __call__(self, method: str, path: str, json_body: Any = None, **more: Any) -> Answer:
-        return self.caller(method, path, json_body=json_body, **{"key": self.key} | more)
-
-    def made(self, method: str, path: str, json_body: Any = None, **more: Any) -> Any:
-        """The same, where it must succeed: the JSON of the answer."""
-        answer = self(method, path, json_body, **more)
-        assert answer.status in (200, 201), (answer.status, answer.body)
-        return said(answer)
+class Scopix(Asking):
+    """The service, and what is often asked of it."""
 
     def of(self, tenant: str) -> Scopix:
         """The same service, asked by an account of its own."""
@@ -80,15 +65,6 @@ class Scopix:
             assert self.send_chunk(begun["media_id"], number, part).status == 200
         asked = {"sha256": hashlib.sha256(data).hexdigest()}
         return self.made("POST", f"/v1/videos/{begun['media_id']}/complete", asked)
-
-    def ended(self, path: str) -> Any:
-        """A job, once it has ended."""
-
-        def look() -> Any:
-            job = self.made("GET", path)
-            return job if job["status"] not in ("queued", "running") else None
-
-        return until(look, f"{path} does not end")
 
     def chat(self, **facts: Any) -> str:
         """The id of a new chat."""

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from pictograph_caller import RED, Pictograph, digest_of, png
-from sandbox_caller import said, until
+from sandbox_caller import Elsewhere, said, served_elsewhere, until
 
 import failwell_sandbox
 from failwell_sandbox import RunningService
@@ -34,33 +33,12 @@ with failwell_sandbox.running(("pictograph",), state=sys.argv[1], lease=1.0) as 
 LONG = {"epochs": 120, "seed": 3}
 
 
-class Elsewhere(Pictograph):
+class PictographElsewhere(Elsewhere, Pictograph):
     """The service in another process."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str, key: str) -> None:
-        from sandbox_caller import Caller
 
-        self.process, self.url, self.key = process, url, key
-        self.caller = Caller(url, "Authorization", "Bearer ")
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        self.process.kill()
-        self.process.wait()
-
-
-@contextmanager
-def elsewhere(state: Path) -> Iterator[Elsewhere]:
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(state)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url, key = process.stdout.readline().split()
-        yield Elsewhere(process, url, key)
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+def elsewhere(state: Path) -> AbstractContextManager[PictographElsewhere]:
+    return served_elsewhere(PictographElsewhere, SERVE, state)
 
 
 @contextmanager
@@ -88,17 +66,12 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def begun_upload(service: Elsewhere, dataset_id: str, name: str, data: bytes, send: int) -> socket.socket:
+def begun_upload(
+    service: PictographElsewhere, dataset_id: str, name: str, data: bytes, send: int
+) -> socket.socket:
     """Send the beginning of a file, and keep the connection open."""
-    parts = urlsplit(service.url)
-    sock = socket.create_connection((parts.hostname, parts.port), timeout=10)
-    head = (
-        f"POST /v1/datasets/{dataset_id}/images?name={name} HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: Bearer {service.key}\r\nContent-Digest: {digest_of(data)}\r\n"
-        f"Content-Length: {len(data)}\r\n\r\n"
-    )
-    sock.sendall(head.encode() + data[:send])
-    return sock
+    head = f"Content-Digest: {digest_of(data)}\r\nContent-Length: {len(data)}\r\n"
+    return service.begin("POST", f"/v1/datasets/{dataset_id}/images?name={name}", head, data[:send])
 
 
 def test_an_upload_that_a_crash_breaks_off_leaves_no_row_and_its_file_is_swept(tmp_path: Path) -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from pictograph_caller import digest_of, png
-from sandbox_caller import Caller, said, until
+from sandbox_caller import Elsewhere, said, served_elsewhere, until
 from scopix_caller import CHUNK, Scopix, events_of, movie, parts_of
 
 import failwell_sandbox
@@ -34,39 +30,12 @@ with failwell_sandbox.running(("scopix",), state=sys.argv[1], lease=1.0) as sand
 DATA = random.Random(6).randbytes(3 * CHUNK)
 
 
-class Elsewhere(Scopix):
+class ScopixElsewhere(Elsewhere, Scopix):
     """The service in another process."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str, key: str) -> None:
-        self.process, self.url, self.key = process, url, key
-        self.caller = Caller(url, "Authorization", "Bearer ")
 
-    def kill(self) -> None:
-        """As a power cut would."""
-        self.process.kill()
-        self.process.wait()
-
-    def begin(self, method: str, path: str, head: str, body: bytes) -> socket.socket:
-        """Send the beginning of a request, and keep the connection open."""
-        parts = urlsplit(self.url)
-        sock = socket.create_connection((parts.hostname, parts.port), timeout=20)
-        lines = f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.key}\r\n{head}\r\n"
-        sock.sendall(lines.encode() + body)
-        return sock
-
-
-@contextmanager
-def elsewhere(state: Path) -> Iterator[Elsewhere]:
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(state)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url, key = process.stdout.readline().split()
-        yield Elsewhere(process, url, key)
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+def elsewhere(state: Path) -> AbstractContextManager[ScopixElsewhere]:
+    return served_elsewhere(ScopixElsewhere, SERVE, state)
 
 
 @contextmanager
