@@ -185,9 +185,9 @@ def test_a_training_goes_on_in_the_next_service_when_one_ends_in_good_order(tmp_
 def test_a_job_whose_process_dies_is_taken_up_again_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from failwell_sandbox.pictograph import jobs
+    from failwell_sandbox import job_queue
 
-    monkeypatch.setattr(jobs, "MOST_ATTEMPTS", 2)
+    monkeypatch.setattr(job_queue, "MOST_ATTEMPTS", 2)
     with here(tmp_path) as (pictograph, _):
         pictograph.annotated("boxes", images=2)
         asked: dict[str, Any] = {
@@ -264,9 +264,9 @@ def test_training_without_what_it_needs_says_what_to_install(
 def test_what_a_process_says_before_it_breaks_off_is_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from failwell_sandbox.pictograph import jobs
+    from failwell_sandbox import job_queue
 
-    monkeypatch.setattr(jobs, "MOST_ATTEMPTS", 1)
+    monkeypatch.setattr(job_queue, "MOST_ATTEMPTS", 1)
     (tmp_path / "PIL.py").write_text("raise RuntimeError('the machine has no memory left')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with here(tmp_path / "state") as (pictograph, _):

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -65,12 +66,14 @@ class Child:
         self._said: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._process: subprocess.Popen[bytes] | None = None
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
+        self._heard = 0.0
         self._threads: list[threading.Thread] = []
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         # Not on a thread: whoever is cancelled meanwhile would leave it to nobody.
         self._process = self._start()
+        self._heard = time.monotonic()
         self._threads = [
             threading.Thread(target=self._hand_over, name="failwell-child-task", daemon=True),
             threading.Thread(target=self._listen, args=(loop,), name="failwell-child-said", daemon=True),
@@ -118,6 +121,21 @@ class Child:
             log.error("the process of a job broke off: %s", said["crashed"])
             raise ChildFailedError("crashed", "The process broke off.")
         return said
+
+    async def hear_or_end(self, seconds: float) -> dict[str, Any]:
+        """
+        The next object; an empty one if there was none for some seconds.
+
+        Raises:
+            ChildFailedError: there will be none, or there was none for too long.
+        """
+        said = await self.hear(seconds)
+        now = time.monotonic()
+        if said is not None:
+            self._heard = now
+        elif now - self._heard > SILENCE:
+            raise ChildFailedError("crashed", "The process says nothing any more.")
+        return said or {}
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603  # ourselves

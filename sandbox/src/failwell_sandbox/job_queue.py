@@ -5,8 +5,9 @@ A job is a row. Who takes it up writes its name and a term into it, and renews t
 when the term is over without news, another one takes it up again. Each change asks that the row be
 still ours, so that whoever was overtaken, or whose job was cancelled, changes nothing any more.
 
-The table is called `jobs`, and has at least these columns: seq, id, tenant, kind, target, facts, items,
-status, progress, state, error, attempts, request_id, started_at, finished_at, holder, held_until.
+The table is called `jobs`, and has at least these columns: seq, id, tenant, kind, facts, items, status,
+progress, state, error, attempts, request_id, started_at, finished_at, holder, held_until; and the one that
+says what a job is done to.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import asyncio
 import json
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from failwell.service import StoreBusyError
-from failwell_sandbox.child import SILENCE, Child, ChildFailedError
+from failwell.answer import Answer
+from failwell.service import Debit, StoreBusyError
+from failwell_sandbox.child import Child, ChildFailedError
 from failwell_sandbox.database import Connection, Database
 from failwell_sandbox.worker import Worker
+
+State = TypeVar("State", bound=Mapping[str, Any])
 
 log = logging.getLogger("failwell_sandbox")
 
@@ -44,7 +47,7 @@ _TAKE = """
 UPDATE jobs SET status = 'running', started_at = coalesce(started_at, {now}), attempts = attempts + 1,
                 holder = ?, held_until = {now} + ?
 WHERE seq = (SELECT seq FROM jobs WHERE kind IN (KINDS) AND OPEN ORDER BY seq LIMIT 1 {skip_locked})
-RETURNING seq, id, tenant, kind, target, facts, items, state, attempts
+RETURNING seq, id, tenant, kind, TARGET, facts, items, state, attempts, request_id
 """.replace("OPEN", _OPEN)
 
 _OURS = "WHERE seq = ? AND holder = ? AND status = 'running'"
@@ -94,7 +97,9 @@ class Job:
         items: With what.
         state: How far it was when it was last left.
         attempts: How often it was taken up, this time included.
+        request_id: Of the request that asked for it.
         holder: Who does it: nobody else's news of it count.
+        more: The further columns that the service asked for, by name.
     """
 
     seq: int
@@ -106,7 +111,9 @@ class Job:
     items: list[Any]
     state: dict[str, Any]
     attempts: int
+    request_id: str
     holder: str
+    more: dict[str, Any]
 
 
 class JobQueue:
@@ -120,6 +127,9 @@ class JobQueue:
         lanes: The kinds of jobs that each worker takes up.
         error_of: The `error` of a job that failed, by the job, the code and the message.
         name: Of the service, for the log.
+        target: The column with `Job.target`.
+        more: Further columns, for `Job.more`.
+        cost_of: Credits that are given back for a job that failed.
     """
 
     def __init__(
@@ -130,11 +140,18 @@ class JobQueue:
         lanes: Sequence[Sequence[str]],
         error_of: Callable[[Job, str, str], Mapping[str, Any]],
         name: str,
+        *,
+        target: str = "target",
+        more: Sequence[str] = (),
+        cost_of: Callable[[Job], int] = lambda job: 0,
     ) -> None:
         self._database = database
         self._lease = lease
         self._work = work
         self._error_of = error_of
+        self._more = tuple(more)
+        self._cost_of = cost_of
+        self._take = _TAKE.replace("TARGET", target).rstrip() + "".join(f", {column}" for column in more)
         self._workers = [
             Worker(self._next_of(kinds), f"{name}-{at}-{kinds[0]}") for at, kinds in enumerate(lanes)
         ]
@@ -155,7 +172,7 @@ class JobQueue:
 
     def _next_of(self, kinds: Sequence[str]) -> Callable[[], Awaitable[bool]]:
         listed = ", ".join(f"'{kind}'" for kind in kinds)
-        taking = _TAKE.replace("KINDS", listed)
+        taking = self._take.replace("KINDS", listed)
         looking = f"SELECT 1 FROM jobs WHERE kind IN ({listed}) AND {_OPEN} LIMIT 1"  # noqa: S608  # constant words
 
         async def carry_out_next() -> bool:
@@ -173,9 +190,11 @@ class JobQueue:
     def _taken(self, db: Connection, taking: str) -> Job | None:
         holder = secrets.token_hex(8)
         for row in db.rows(taking, holder, self._lease):
-            seq, job_id, tenant, kind, target, *said, attempts = row
-            facts, items, state = map(json.loads, said)
-            return Job(seq, job_id, tenant, kind, target, facts, items, state, attempts, holder)
+            seq, job_id, tenant, kind, target, facts, items, state, attempts, request_id, *more = row
+            return Job(
+                seq, job_id, tenant, kind, target, json.loads(facts), json.loads(items), json.loads(state),
+                attempts, request_id, holder, dict(zip(self._more, more, strict=True)),
+            )  # fmt: skip
         return None
 
     async def _carry_out(self, job: Job) -> None:
@@ -202,15 +221,24 @@ class JobQueue:
             await self._fail(job, exc.code, str(exc))
 
     async def _fail(self, job: Job, code: str, message: str) -> None:
+        """Write down that it cannot be done, and give back what was paid for it."""
         error = json.dumps(self._error_of(job, code, message))
+        cost = self._cost_of(job)
 
-        def end(db: Connection) -> None:
+        def end(raw: Any) -> Answer:
+            db = self._database.on(raw)
             # What was done of it by then stands in the row.
             rows = db.rows("SELECT state FROM jobs WHERE seq = ? {for_update}", job.seq)
             state = rows[0][0] if rows else "{}"
-            db.execute(_END, "failed", state, error, job.seq, job.holder)
+            if not db.execute(_END, "failed", state, error, job.seq, job.holder):
+                raise OvertakenError
+            return Answer(200, {}, b"")
 
-        await self._database.write(end)
+        with suppress(OvertakenError):
+            await self._database.store.commit(
+                None, end, keep=1.0, tenant=job.tenant, request_id=job.request_id,
+                debits=(Debit(-cost),) if cost else (),
+            )  # fmt: skip
 
     async def tell(self, job: Job, progress: float, state: Mapping[str, Any]) -> None:
         """
@@ -221,9 +249,7 @@ class JobQueue:
         """
         await self.advance(job, lambda db: (progress, state))
 
-    async def advance(
-        self, job: Job, step: Callable[[Connection], tuple[float, Mapping[str, Any]]]
-    ) -> Mapping[str, Any]:
+    async def advance(self, job: Job, step: Callable[[Connection], tuple[float, State]]) -> State:
         """
         Do a step of a job, and write down in the same transaction how far it is.
 
@@ -238,7 +264,7 @@ class JobQueue:
             OvertakenError: it was cancelled, or is another one's; nothing was done.
         """
 
-        def work(db: Connection) -> Mapping[str, Any]:
+        def work(db: Connection) -> State:
             progress, state = step(db)
             if not db.execute(_RENEW, self._lease, progress, json.dumps(state), job.seq, job.holder):
                 raise OvertakenError
@@ -246,16 +272,22 @@ class JobQueue:
 
         return await self._database.write(work)
 
-    async def complete(self, job: Job, state: Mapping[str, Any]) -> None:
+    async def complete(
+        self, job: Job, state: Mapping[str, Any], also: Callable[[Connection], object] = lambda db: None
+    ) -> None:
         """
-        Write down that a job is done.
+        Write down that a job is done, and in the same transaction what else there is to be written.
 
         Raises:
-            OvertakenError: it was cancelled, or is another one's.
+            OvertakenError: it was cancelled, or is another one's; nothing was written.
         """
-        values = ("completed", json.dumps(state), None, job.seq, job.holder)
-        if not await self._database.write(lambda db: db.execute(_END, *values)):
-            raise OvertakenError
+
+        def end(db: Connection) -> None:
+            if not db.execute(_END, "completed", json.dumps(state), None, job.seq, job.holder):
+                raise OvertakenError
+            also(db)
+
+        await self._database.write(end)
 
     async def done_by_child(
         self, job: Job, module: str, task: Mapping[str, Any], state: Mapping[str, Any]
@@ -266,7 +298,7 @@ class JobQueue:
         Args:
             job: Whose term is renewed meanwhile, and whose progress is that of the child.
             module, task: See `Child`.
-            state: Of the job, meanwhile.
+            state: Of the job, meanwhile; what else the child says goes into it.
 
         Raises:
             ChildFailedError: it cannot be done.
@@ -274,15 +306,10 @@ class JobQueue:
         """
         progress = 0.0
         async with Child(module, task) as child:
-            heard = time.monotonic()
-            while True:
-                said = await child.hear(LOOK_EVERY)
-                if said is not None:
-                    heard = time.monotonic()
-                    if "result" in said:
-                        result: dict[str, Any] = said["result"]
-                        return result
-                    progress = min(said["progress"], 0.999)
-                elif time.monotonic() - heard > SILENCE:
-                    raise ChildFailedError("crashed", "The process says nothing any more.")
+            while "result" not in (said := await child.hear_or_end(LOOK_EVERY)):
+                if said:
+                    progress = min(said.pop("progress"), 0.999)
+                    state = {**state, **said}
                 await self.tell(job, progress, state)
+        result: dict[str, Any] = said["result"]
+        return result

@@ -298,13 +298,13 @@ class Pictograph:
     @asynccontextmanager
     async def lifespan(self, _app: Endpoints) -> AsyncIterator[None]:
         """Jobs are done, and what crashes left is swept away, as long as the application lives."""
-        self.jobs.start()
+        self.jobs.queue.start()
         sweeping = asyncio.create_task(self._sweep_now_and_then(), name="pictograph-sweep")
         try:
             yield
         finally:
             sweeping.cancel()
-            await self.jobs.stop()
+            await self.jobs.queue.stop()
             with suppress(asyncio.CancelledError):
                 await sweeping
 
@@ -778,7 +778,7 @@ class Pictograph:
         self, request: Request, insert: Callable[[Connection], Answer], *debits: Debit
     ) -> Response:
         answer = await carry_out(exchange_of(request), self.database, insert, *debits)
-        self.jobs.wake()
+        self.jobs.queue.wake()
         return respond(answer)
 
     async def _paid(self, request: Request, insert: Callable[[Connection], Answer], cost: int) -> Response:
