@@ -18,8 +18,8 @@ from failwell.drill.selftest.toy import TOY, Toy
 from failwell.drill.verdict import Verdict
 from failwell.errors import UsageError
 
-rich_console = pytest.importorskip("rich.console")
-terminal = pytest.importorskip("failwell.drill.terminal")
+rich_console = pytest.importorskip("rich.console", reason="needs the extra `cli`")
+terminal = pytest.importorskip("failwell.drill.terminal", reason="needs the extra `cli`")
 
 
 def printed(show: object, *what: object, width: int = 120) -> str:
