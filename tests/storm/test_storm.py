@@ -69,8 +69,9 @@ def test_three_retries_never_let_a_service_come_back_that_without_them_would() -
 
 
 def test_our_defaults_are_back_long_before_a_client_that_does_not_retry() -> None:
-    ours = run(policies=[policy("failwell")], seeds=2).rows[0]
-    none = run(policies=[policy("no retries")], seeds=2).rows[0]
+    world = World(load=0.85, capacity=50.0, clients=10, after=120.0)
+    ours = run(world, policies=[policy("failwell")], seeds=2).rows[0]
+    none = run(world, policies=[policy("no retries")], seeds=2).rows[0]
 
     assert ours.recovery is not None
     assert none.recovery is not None
@@ -102,7 +103,7 @@ def test_of_a_partial_outage_only_those_keys_fail() -> None:
 
 def test_a_service_that_drops_what_waited_too_long_is_back_at_once_whatever_clients_do() -> None:
     """Where each client calls once in a while, none of them can help; the service can."""
-    world = World.where_each_calls(every=20.0, clients=400, after=40.0)
+    world = World(clients=400, after=40.0).where_each_calls(20.0)
 
     assert simulate(world, policy("failwell"), seed=1).recovery is None
     for each in ("failwell", "no retries", "jitter"):
@@ -112,11 +113,11 @@ def test_a_service_that_drops_what_waited_too_long_is_back_at_once_whatever_clie
 
 
 def test_the_capacity_follows_from_how_often_clients_call() -> None:
-    world = World.where_each_calls(every=10.0, clients=500, load=0.5)
+    world = World(load=0.5, clients=500).where_each_calls(10.0)
 
     assert world == World(load=0.5, clients=500, capacity=100.0)
     with pytest.raises(UsageError, match="every is 0"):
-        World.where_each_calls(every=0.0)
+        World().where_each_calls(0.0)
 
 
 def test_a_share_of_retries_is_kept_to() -> None:

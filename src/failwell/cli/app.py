@@ -194,16 +194,29 @@ def drill(
 
 @app.command()
 def storm(
-    load: Annotated[float, typer.Option("--load", help="Calls, as a share of the capacity.")] = 0.933,
-    outage: Annotated[float, typer.Option("--outage", help="Seconds that the trigger lasts.")] = 10.0,
+    load: Annotated[
+        float | None,
+        typer.Option(
+            "--load", help="Calls, as a share of the capacity.", show_default="0.933; 0.8 with --real"
+        ),
+    ] = None,
+    outage: Annotated[
+        float | None,
+        typer.Option("--outage", help="Seconds that the trigger lasts.", show_default="10; 8 with --real"),
+    ] = None,
     trigger: Annotated[
         str,
         typer.Option("--trigger", help="hold (requests queue), refuse, or partial (one key in ten fails)."),
     ] = "hold",
     clients: Annotated[int, typer.Option("--clients", help="Each with its own budget and breaker.")] = 20,
     capacity: Annotated[
-        float, typer.Option("--capacity", help="Requests the service answers in a second.")
-    ] = 100.0,
+        float | None,
+        typer.Option(
+            "--capacity",
+            help="Requests the service answers in a second.",
+            show_default="100; 50 with --real",
+        ),
+    ] = None,
     every: Annotated[
         float | None,
         typer.Option(
@@ -219,25 +232,39 @@ def storm(
             show_default=False,
         ),
     ] = None,
-    after: Annotated[float, typer.Option("--after", help="Seconds that are looked at behind it.")] = 170.0,
+    after: Annotated[
+        float | None,
+        typer.Option(
+            "--after", help="Seconds that are looked at behind it.", show_default="170; 42 with --real"
+        ),
+    ] = None,
     policy: Annotated[
         list[str] | None, typer.Option("--policy", help="Only this one, such as 'jitter'; any number.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="The first; the others follow it.")] = 1,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="Runs of each.", show_default="5; of the model 20 with --real"),
+    ] = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Find the edge: many loads and outages.")] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="Let real clients call a real service; takes minutes.")
+    ] = False,
     report: Annotated[
         Path, typer.Option("--report", help="Where to write storm.html and storm.json.")
     ] = Path("storm-report"),
     json: Annotated[bool, typer.Option("--json", help="Print the result for programs.")] = False,
 ) -> int:
     """Simulate what clients do to a service that was away: ours, and what others do."""
+    from failwell.cli.storm import Asked
     from failwell.cli.storm import storm as simulate
 
     facts = {
         "load": load, "outage": outage, "trigger": trigger, "clients": clients, "capacity": capacity,
-        "timeout": timeout, "after": after,
-    } | ({} if queue is None else {"queue": queue}) | ({} if every is None else {"every": every})  # fmt: skip
-    return simulate(facts, policy or None, seeds, report, sweeps=sweep, json=json)
+        "every": every, "timeout": timeout, "queue": queue, "after": after,
+    }  # fmt: skip
+    told = {name: value for name, value in facts.items() if value is not None}
+    return simulate(Asked(told, policy or None, seed, seeds, sweep=sweep, real=real), report, json=json)
 
 
 @app.command()

@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from failwell.storm.policies import POLICIES as POLICIES
     from failwell.storm.policies import Policy as Policy
+    from failwell.storm.real import RealResult as RealResult
+    from failwell.storm.real import run_real as run_real
     from failwell.storm.results import Row as Row
     from failwell.storm.results import StormResult as StormResult
     from failwell.storm.results import run as run
@@ -29,6 +31,7 @@ __all__, __getattr__, __dir__ = exports(
     __name__,
     {
         "failwell.storm.policies": ("POLICIES", "Policy"),
+        "failwell.storm.real": ("RealResult", "run_real"),
         "failwell.storm.results": ("Row", "StormResult", "run", "sweep"),
         "failwell.storm.simulation": ("Run", "simulate"),
         "failwell.storm.world": ("World",),

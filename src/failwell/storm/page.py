@@ -5,10 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from failwell.storm.results import Row
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from failwell.storm.results import Cell, Row, StormResult
+    from failwell.storm.real import Pair, RealResult
+    from failwell.storm.results import Cell, StormResult
+    from failwell.storm.world import World
 
 WIDTH, HEIGHT = 600, 150
 
@@ -53,12 +57,20 @@ svg { display: block; width: 100%; height: auto; }
 .out { fill: var(--out); } .axis { stroke: var(--line); } .cap { stroke: var(--soft); stroke-dasharray: 4 4; }
 .good { fill: none; stroke: var(--good); stroke-width: 2; }
 .sent { fill: none; stroke: var(--sent); stroke-width: 1.5; }
+.calls { fill: none; stroke: var(--soft); stroke-width: 1; opacity: .7; }
+.model { stroke-width: 1; opacity: .75; stroke-dasharray: 2 2; }
+.charts.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
 svg text { fill: var(--soft); font-size: 12px; }
 .legend { color: var(--soft); font-size: .88rem; }
 .legend i { display: inline-block; width: 1.4rem; height: 3px; vertical-align: middle;
   margin: 0 .3rem 0 .8rem; }
 ul { color: var(--soft); font-size: .9rem; padding-left: 1.2rem; }
 """
+
+
+LEGEND = """<p class="legend"><i style="background:var(--good)"></i>calls answered, by when they began
+<i style="background:var(--sent)"></i>requests sent <i style="background:var(--soft)"></i>{third};
+the dashed line is the capacity, the red field the outage</p>"""
 
 
 def page(result: StormResult, title: str, cells: Sequence[Cell] = ()) -> str:
@@ -71,9 +83,48 @@ def page(result: StormResult, title: str, cells: Sequence[Cell] = ()) -> str:
         cells: A sweep, if there was one.
     """
     heads = "".join(f"<th class=n>{each}" for each in HEADS)
-    charts = "".join(map(_figure, result.rows))
-    limits = "".join(f"<li>{escape(each)}</li>" for each in LIMITS)
     swept = "".join(_sweep(name, cells) for name in dict.fromkeys(cell.policy for cell in cells))
+    return _whole(
+        title,
+        f"""<div class="scroll"><table>
+<tr><th>policy{heads}</tr>
+{"".join(map(_line, result.rows))}
+</table></div>
+<h2>How it went</h2>
+{LEGEND.format(third="calls that began")}
+<div class="charts">{"".join(map(_figure, result.rows))}</div>
+{swept}""",
+    )
+
+
+def real_page(result: RealResult, title: str) -> str:
+    """
+    The page of a real run, with the model beside it.
+
+    Args:
+        result: What came of each policy.
+        title: What was done.
+    """
+    heads = "".join(f"<th class=n>{each}" for each in (*HEADS[:-1], "model is off by"))
+    late = max(pair.measured.late for pair in result.pairs)
+    return _whole(
+        title,
+        f"""<div class="scroll"><table>
+<tr><th>policy{heads}</tr>
+{"".join(map(_pair_lines, result.pairs))}
+</table></div>
+<p class="legend">Measured once, with seed {result.seed}; the model has the same calls, and is the median of
+{result.seeds} throws of the clients' dice. It is off by the mean difference of the answered part of each
+five seconds. The machine kept a call or an answer waiting for {late:.2f} s at most; clients give up after
+{result.world.timeout:g} s.</p>
+<h2>How it went</h2>
+{LEGEND.format(third="thin lines: the model")}
+<div class="charts wide">{"".join(map(_pair, result.pairs))}</div>""",
+    )
+
+
+def _whole(title: str, body: str) -> str:
+    limits = "".join(f"<li>{escape(each)}</li>" for each in LIMITS)
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -83,20 +134,23 @@ def page(result: StormResult, title: str, cells: Sequence[Cell] = ()) -> str:
 <main>
 <p class="brand">failwell storm</p>
 <h1>{escape(title)}</h1>
-<div class="scroll"><table>
-<tr><th>policy{heads}</tr>
-{"".join(map(_line, result.rows))}
-</table></div>
-<h2>How it went</h2>
-<p class="legend"><i style="background:var(--good)"></i>calls answered
-<i style="background:var(--sent)"></i>requests sent, in each second; the dashed line is the capacity</p>
-<div class="charts">{charts}</div>
-{swept}
-<h2>What it does not show</h2>
+{body}
+<h2>What the model does not show</h2>
 <ul>{limits}</ul>
 </main>
 </html>
 """
+
+
+def _pair_lines(pair: Pair) -> str:
+    policy, off = pair.model.policy, f"<td class=n>{pair.deviation:.1%}"
+    lines = (("measured", Row(policy, (pair.measured.run,)), off), ("model", pair.model, "<td>"))
+    return "".join(
+        f"<tr><td>{escape(policy.name)}<small>{kind}</small><td class=n>{_back(row.recovery)}"
+        f"<td class=n>{row.share:.1%}<td class=n>{row.share_during:.1%}<td class=n>{row.amplification:.2f}"
+        f"{last}</tr>"
+        for kind, row, last in lines
+    )
 
 
 def _line(row: Row) -> str:
@@ -116,28 +170,56 @@ def _back(recovery: float | None) -> str:
 
 
 def _figure(row: Row) -> str:
-    world = row.runs[0].world
-    goodput, sent = row.goodput(), row.sent()
-    most = max(*sent, world.capacity) * 1.05
-    x = WIDTH / len(goodput)
+    ends = "never back" if row.recovery is None else f"back after {row.recovery:g} s"
+    lines = (("calls", row.calls()), ("sent", row.sent()), ("good", row.goodput()))
+    says = f"{ends}, {row.share:.0%} answered, up to {row.peak:.1f} requests a call"
+    return _drawing(row.policy.name, says, row.runs[0].world, lines)
 
-    def line(values: Sequence[float]) -> str:
-        return " ".join(f"{(n + 0.5) * x:.1f},{HEIGHT - v / most * HEIGHT:.1f}" for n, v in enumerate(values))
+
+def _pair(pair: Pair) -> str:
+    """What was measured, and the model behind it in thin lines."""
+    model, real = pair.model, Row(pair.model.policy, (pair.measured.run,))
+    lines = (
+        ("sent model", model.sent()), ("good model", model.goodput()),
+        ("sent", real.sent()), ("good", real.goodput()),
+    )  # fmt: skip
+    says = f"{real.share:.0%} answered, {model.share:.0%} in the model"
+    return _drawing(model.policy.name, says, model.runs[0].world, lines)
+
+
+def _drawing(title: str, says: str, world: World, lines: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """
+    A figure of what happened in each second.
+
+    Args:
+        title: Whose.
+        says: What came of it, in one line.
+        world: Where.
+        lines: From back to front: the class of its style, and a value for each second.
+    """
+    most = max(world.capacity, *(max(values) for _, values in lines)) * 1.05
+    x = WIDTH / world.seconds
+
+    def line(kind: str, values: Sequence[float]) -> str:
+        points = (f"{(n + 0.5) * x:.1f},{HEIGHT - v / most * HEIGHT:.1f}" for n, v in enumerate(values))
+        return f'<polyline class="{kind}" points="{" ".join(points)}"/>'
 
     capacity = HEIGHT - world.capacity / most * HEIGHT
-    ends = "never back" if row.recovery is None else f"back after {row.recovery:g} s"
-    name, under = escape(row.policy.name), HEIGHT + 14
-    trigger = f'x="{world.begins * x:.1f}" width="{max(1.0, world.outage * x):.1f}"'
+    # Above the line there is room for its name where much is sent, below it where little is.
+    named = capacity - 4 if capacity > 16 else capacity + 13
+    left, wide, under = world.begins * x, max(1.0, world.outage * x), HEIGHT + 14
+    name = escape(title)
     return f"""<figure>
-<figcaption><b>{name}</b><span>{ends}, {row.share:.0%} answered</span></figcaption>
-<svg viewBox="0 0 {WIDTH} {HEIGHT + 18}" role="img" aria-label="{name}: {ends}">
-<rect class="out" {trigger} y="0" height="{HEIGHT}"/>
+<figcaption><b>{name}</b><span>{escape(says)}</span></figcaption>
+<svg viewBox="0 0 {WIDTH} {HEIGHT + 18}" role="img" aria-label="{name}: {escape(says)}">
+<rect class="out" x="{left:.1f}" width="{wide:.1f}" y="0" height="{HEIGHT}"/>
 <line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>
 <line class="cap" x1="0" x2="{WIDTH}" y1="{capacity:.1f}" y2="{capacity:.1f}"/>
-<polyline class="sent" points="{line(sent)}"/>
-<polyline class="good" points="{line(goodput)}"/>
+{"".join(line(*each) for each in lines)}
+<text x="{WIDTH - 2}" y="{named:.1f}" text-anchor="end">{world.capacity:,.0f}/s</text>
 <text x="0" y="{under}">0 s</text>
-<text x="{WIDTH}" y="{under}" text-anchor="end">{len(goodput)} s</text>
+<text x="{left + wide / 2:.1f}" y="{under}" text-anchor="middle">outage</text>
+<text x="{WIDTH}" y="{under}" text-anchor="end">{world.seconds} s</text>
 </svg></figure>"""
 
 

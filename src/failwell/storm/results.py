@@ -70,6 +70,10 @@ class Row:
         """Calls of each second that were answered; mean over the seeds."""
         return [mean(second) for second in zip(*(run.answered for run in self.runs), strict=True)]
 
+    def calls(self) -> list[float]:
+        """Calls that began in each second; mean over the seeds."""
+        return [mean(second) for second in zip(*(run.calls for run in self.runs), strict=True)]
+
     def sent(self) -> list[float]:
         """Requests that were sent in each second; mean over the seeds."""
         return [mean(second) for second in zip(*(run.attempts for run in self.runs), strict=True)]

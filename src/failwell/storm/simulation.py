@@ -18,11 +18,15 @@ from failwell.errors import CallError
 from failwell.storm.world import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeAlias
 
     from failwell.call.messages import CallFlow
     from failwell.storm.policies import Client, Policy
     from failwell.storm.world import World
+
+    # When a call begins, in seconds from the start, the number of its client, its key.
+    CallPlan: TypeAlias = tuple[float, int, int]
 
 # Seconds in a row, and the share of their calls that must be answered, for a service to be back.
 STEADY, BACK = 5, 0.85
@@ -91,6 +95,7 @@ def simulate(
     *,
     seed: int = 0,
     progress: Callable[[float], object] | None = None,
+    calls: Iterable[CallPlan] | None = None,
 ) -> Run:
     """
     Run the model once.
@@ -100,8 +105,26 @@ def simulate(
         policy: What each client does by itself.
         seed: Of all chance in it: the same seed brings the same run.
         progress: Called now and then with the part that is over, from 0 to 1.
+        calls: When calls begin, in order, who makes them, with which key; by default `plan` says it.
     """
-    return _Simulation(world, policy, Random(seed), progress).run()  # noqa: S311  # dice that can be thrown again
+    dice = Random(seed)  # noqa: S311  # dice that can be thrown again
+    return _Simulation(world, policy, dice, progress).run(plan(world, dice) if calls is None else calls)
+
+
+def plan(world: World, random: Random) -> Iterator[CallPlan]:
+    """
+    A Poisson process: calls begin at random moments, whatever became of those before them.
+
+    Args:
+        world: How many there are, and who makes them.
+        random: Dice.
+
+    Yields:
+        Seconds from the start, the number of the client, and its key, from 0 up to `KEYS`.
+    """
+    rate, moment, dice = world.load * world.capacity, 0.0, random.random
+    while (moment := moment + random.expovariate(rate)) < world.seconds:
+        yield moment, int(world.clients * dice()), int(KEYS * dice())
 
 
 class _Simulation:
@@ -123,23 +146,25 @@ class _Simulation:
         seconds = world.seconds
         self._run = Run(world, [0] * seconds, [0] * seconds, [0] * seconds)
 
-    def run(self) -> Run:
+    def run(self, calls: Iterable[CallPlan]) -> Run:
         """Jump from moment to moment, until nothing is left to happen."""
         run, seconds, served = self._run, self._world.seconds, self._served
         # When, in which order, whose turn it is, what it is told, the second its call began, its key.
         moments: list[tuple[float, int, CallFlow, Reply, int, int]] = []
         push, pop = heapq.heappush, heapq.heappop
-        arrivals = self._arrivals()
-        next_call, number = next(arrivals), 0
+        planned, number = iter(calls), 0
+        next_call, client, next_key = next(planned, _NO_MORE)
         while True:
             reply: Reply | None
             if moments and moments[0][0] <= next_call:
                 now, _, flow, reply, second, key = pop(moments)
             elif next_call < inf:
-                now, next_call = next_call, next(arrivals)
-                second = int(now)
+                now, second, key, reply = next_call, int(next_call), next_key, None
+                if self._progress is not None and not run.calls[second]:
+                    self._progress(second / seconds)
                 run.calls[second] += 1
-                flow, reply, key = self._call(now), None, int(KEYS * self._random.random())
+                flow = self._call(client, now)
+                next_call, client, next_key = next(planned, _NO_MORE)
             else:
                 return run
 
@@ -161,20 +186,8 @@ class _Simulation:
             at, result = served(now, key)
             push(moments, (at, number, flow, Reply(at, result), second, key))
 
-    def _arrivals(self) -> Iterator[float]:
-        """When calls begin: a Poisson process for as long as is looked at, and then never again."""
-        world, rate, now, told = self._world, self._world.load * self._world.capacity, 0.0, 0
-        while (now := now + self._random.expovariate(rate)) < world.seconds:
-            if self._progress is not None and now > told:
-                told += 1
-                self._progress(now / world.seconds)
-            yield now
-        while True:
-            yield inf
-
-    def _call(self, now: float) -> CallFlow:
+    def _call(self, number: int, now: float) -> CallFlow:
         """A call that one of the clients begins."""
-        number = int(self._world.clients * self._random.random())
         client = self._clients[number]
         if client is None:  # of a million, most are made when they first call
             client = self._clients[number] = self._policy.client(self._random.random)
@@ -199,6 +212,7 @@ class _Simulation:
         return done, Response(500 if failing and world.trigger == "partial" and key == 0 else 200)
 
 
+_NO_MORE: CallPlan = (inf, 0, 0)
 # Nobody changes what they are told, so all can be told the same.
 _REFUSED = Broken(Phase.NOT_SENT, Reason.REFUSED)
 _TIMED_OUT = Broken(Phase.SENT, Reason.READ_TIMEOUT)

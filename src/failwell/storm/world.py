@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Literal
+from typing import Literal
 
 from failwell.errors import UsageError
 
@@ -73,23 +73,19 @@ class World:
         if self.trigger not in ("hold", "refuse", "partial"):
             raise UsageError(f"trigger is {self.trigger!r}; it is hold, refuse or partial")
 
-    @classmethod
-    def where_each_calls(cls, *, every: float, **facts: Any) -> World:
+    def where_each_calls(self, every: float) -> World:
         """
-        A world as large as its clients need.
+        The same, as large as its clients need; `load` and `clients` stay what they are.
 
         Args:
-            every: Seconds between two calls of a client, on average; the capacity follows from it, from
-                `clients` and from `load`.
-            facts: Everything else; `capacity` is not regarded.
+            every: Seconds between two calls of a client, on average.
 
         Raises:
-            UsageError: a number is out of its range.
+            UsageError: `every` is out of its range.
         """
         if not 0 < every < inf:
             raise UsageError(f"every is {every}; it is seconds, above 0")
-        plain = cls(**facts)
-        return replace(plain, capacity=plain.clients / every / plain.load)
+        return replace(self, capacity=self.clients / every / self.load)
 
     @property
     def ends(self) -> float:
