@@ -637,7 +637,12 @@ class FaultProxy:
         wire.asked = time.monotonic()
         cut = Cut(fault)
         try:
-            with self._answered(request, body) as answer:
+            with contextlib.ExitStack() as stack:
+                try:
+                    answer = stack.enter_context(self._answered(request, body))
+                except (OSError, HTTPException) as exc:
+                    self._pass_on(sock, reader, wire, *self._no_answer(exc))
+                    return
                 headers = _kept(answer, HOP_BY_HOP)
                 self._note_answer(wire, answer.status, headers)
                 if answer.getheader("content-type", "").partition(";")[0] != "text/event-stream":
@@ -653,8 +658,13 @@ class FaultProxy:
                         if cut.acted and not wire.fired and fault is not None:
                             self._fired(wire, fault)
                         self._send(sock, wire, reader.send(h11.Data(data=piece)) or b"")
+                except HTTPException as exc:
+                    self.journal.trouble.append(f"the service broke its stream: {exc!r}")
+                    wire.end = "FIN"
+                    return
                 finally:
-                    answer.read()  # a service whose words nobody takes complains
+                    with contextlib.suppress(OSError, HTTPException):
+                        answer.read()  # a service whose words nobody takes complains
         finally:
             wire.event_ids, wire.ids_are_sure = tuple(cut.ids), cut.surely
             with self._changed:
@@ -833,8 +843,7 @@ class FaultProxy:
         try:
             status, headers, content = self._forward(request, body)
         except (OSError, HTTPException) as exc:
-            self.journal.trouble.append(f"the service did not answer the proxy: {exc!r}")
-            return 502, [(b"Content-Type", b"text/plain")], b"the drill's proxy has no service behind it\n"
+            return self._no_answer(exc)
         else:
             self._note_answer(wire, status, headers)
             return status, headers, content
@@ -843,6 +852,11 @@ class FaultProxy:
             with self._changed:
                 self._busy -= 1
                 self._changed.notify_all()
+
+    def _no_answer(self, exc: Exception) -> tuple[int, Headers, bytes]:
+        """A 502 of the proxy's own; the journal has why."""
+        self.journal.trouble.append(f"the service did not answer the proxy: {exc!r}")
+        return 502, [(b"Content-Type", b"text/plain")], b"the drill's proxy has no service behind it\n"
 
     def _note_answer(self, wire: WireRequest, status: int, headers: Headers) -> None:
         """Write down what the service answered, and what it holds then."""
