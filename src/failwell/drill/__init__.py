@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from failwell.drill import whole
+from failwell.drill import remote, whole
 from failwell.drill.clients import known, load
 from failwell.drill.plan import Scenario
 from failwell.drill.rehearsal import listening, rehearse
@@ -143,6 +143,7 @@ def run(
     report: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     workers: int = WORKERS,
+    service: str | None = None,
 ) -> DrillResult:
     """
     Rehearse failures and prove what comes of them.
@@ -156,10 +157,13 @@ def run(
         seed: For the clients' dice.
         report: Where to write the HTML page.
         progress: Told after each rehearsal, in the calling thread.
-        workers: Rehearsals at once.
+        workers: Rehearsals at once; with a service that is not on this machine, four at most.
+        service: The base URL of a subject's service that is not on this machine: whoever drills one
+            has to say so.
 
     Raises:
-        UsageError: a subject or a scenario is unknown, or nothing is left to run.
+        UsageError: a subject or a scenario is unknown, or nothing is left to run; or a service is not
+            on this machine, and nobody said so.
     """
     began, clock = time.time(), time.monotonic()
     chosen = [load(s) if isinstance(s, str) else s for s in (known() if subjects is None else subjects)]
@@ -168,9 +172,12 @@ def run(
     with contextlib.ExitStack() as stack:
         services = {}
         for subject in chosen:
-            services[subject.name] = stack.enter_context(subject.running())
+            url = services[subject.name] = stack.enter_context(subject.running())
+            remote.refuse_a_stranger(subject.name, url, (service, subject.service_url))
         for logger in sorted({s.logger for s in chosen}):
             stack.enter_context(listening(logger))
+        if not all(map(remote.is_here, services.values())):
+            workers = min(workers, remote.AT_ONCE)
         rows = _rehearse_all(plan, services, seed, workers, progress)
         result.rows = [rows[i] for i in range(len(plan))]
     if set(modes) == set(MODES):
@@ -312,7 +319,8 @@ def _longest_first(plan: Sequence[Rehearsal]) -> list[int]:
 
 def _one(rehearsal: Rehearsal, services: dict[str, str], seed: int) -> Row:
     subject, scenario, mode = rehearsal
-    if why := scenario.missing or subject.unfit(scenario):
+    elsewhere = not remote.is_here(services[subject.name])
+    if why := scenario.missing or subject.unfit(scenario) or (remote.left_out(scenario) if elsewhere else ""):
         return Row(subject.name, mode, scenario, Verdict.SKIPPED, notes=[why])
     began = time.monotonic()
     try:

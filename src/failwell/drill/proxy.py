@@ -43,7 +43,7 @@ REQUEST_HEADERS = frozenset(
     {"accept", "accept-encoding", "accept-language", "content-range", "expect", "if-match", "if-none-match",
      "if-range", "last-event-id", "range", "user-agent"}
 )  # fmt: skip
-# Of one answer of the service, which the proxy keeps in memory.
+# Of one request, or one answer of the service, which the proxy keeps in memory.
 MOST_BYTES = 64 << 20
 SERVICE_TIMEOUT = 30.0  # seconds for the service to answer the proxy
 # Long enough for a client to read what was sent before it meets the damage: what it can know by
@@ -508,6 +508,8 @@ class FaultProxy:
                 request = event
             elif isinstance(event, h11.Data):
                 body += event.data
+                if len(body) > MOST_BYTES:
+                    raise OSError(f"a request of more than {MOST_BYTES} bytes")
             elif isinstance(event, h11.EndOfMessage):
                 return request, bytes(body)
             else:
@@ -885,10 +887,11 @@ class FaultProxy:
         """The service's answer, its body unread."""
         with contextlib.closing(self._to_the_service()) as upstream:
             method, target = request.method.decode("ascii"), request.target.decode("latin-1")
-            upstream.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            # The proxy compresses where that is the fault; the service's own compression would be in its way.
+            upstream.putrequest(method, target, skip_host=True)
             upstream.putheader("Host", self._host)
             for name, value in request.headers:
-                if bytes(name).lower() not in HOP_BY_HOP:
+                if bytes(name).lower() not in HOP_BY_HOP | {b"accept-encoding"}:
                     upstream.putheader(bytes(name).decode("ascii"), bytes(value))
             if body or method in ("POST", "PUT", "PATCH"):
                 upstream.putheader("Content-Length", str(len(body)))

@@ -201,6 +201,8 @@ class Subject(ABC):
         kinds: The kinds of call it has.
         modes: The forms its client has.
         engine_modules: Where the exceptions of the engine live: `__cause__` has to be one of them.
+        service_url: The base URL of somebody else's service that it was told to use; None where `running()`
+            has one of its own.
         without: Of the catalogue's failures those that cannot happen to it, and why.
         opens_after: How many failures in a row open its circuit, by its document; None for no circuit.
         is_failwell: Whether its client is one of failwell's, with policies that can be put into a model.
@@ -217,6 +219,7 @@ class Subject(ABC):
     kinds: frozenset[Kind] = ORDINARY
     modes: tuple[Mode, ...] = MODES
     engine_modules: tuple[str, ...] = ("httpx2", "httpx")
+    service_url: str | None = None
     without: Mapping[str, str] = {}
     opens_after: int | None = None
     is_failwell: bool = False

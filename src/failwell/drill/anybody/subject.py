@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from failwell.contract import STANDARD
+from failwell.drill import remote
 from failwell.drill.anybody import fair, things
 from failwell.drill.faults import Action
 from failwell.drill.plan import Scenario
@@ -133,9 +134,9 @@ class AnybodysClient(Subject):
         self.modes = ("async",) if _is_async(adapter) else ("sync",)
         self.own_service = service is None
         self._arguments = arguments or f"--client {self.name}"
-        self._service = service
+        self.service_url = service
         self._things = things.Things() if service is None else None
-        self._count_effects = count_effects
+        self._ledger = None if count_effects is None else remote.Ledger(count_effects)
         self._calls: dict[str, Call] = {}  # by marker: what the ledger is asked about
 
     @property
@@ -150,7 +151,9 @@ class AnybodysClient(Subject):
         Raises:
             UsageError: uvicorn or starlette is missing, or the client fails when nothing goes wrong.
         """
-        own = contextlib.nullcontext(self._service or "") if self._things is None else self._things.running()
+        own = (
+            contextlib.nullcontext(self.service_url or "") if self._things is None else self._things.running()
+        )
         with own as url:
             self._check(url)
             yield url
@@ -167,7 +170,7 @@ class AnybodysClient(Subject):
             except Exception as exc:
                 raise UsageError(
                     f"{self.name} cannot be drilled, for a {kind} fails when nothing goes wrong: "
-                    f"{type(exc).__name__}: {exc}"
+                    f"{type(exc).__name__}: {remote.masked(str(exc), self.secrets())}"
                 ) from exc
             held = self.ids_of(call.marker)
             if kind is not Kind.READ and held is not None and len(held) != 1:
@@ -221,12 +224,13 @@ class AnybodysClient(Subject):
         if self._things is not None:
             return self._things.ids_of(marker)
         call = self._calls.get(marker)
-        if self._count_effects is None:
+        if self._ledger is None:
             return None
         if call is None or call.kind is Kind.READ:
             return ()
         # Nobody said what they are called: a name for each, so that they can be counted.
-        return [f"effect {number}" for number in range(1, self._count_effects(call) + 1)]
+        count = self._ledger.count(call)
+        return None if count is None else [f"effect {number}" for number in range(1, count + 1)]
 
     def id_of(self, value: Any) -> str | None:
         if value is None or isinstance(value, str):
@@ -247,10 +251,15 @@ class AnybodysClient(Subject):
             return "it was given no limit of size that it could keep"
         if any(step.same_call for step in scenario.before) and (self.attempts or 1) > 1:
             return "it tries again by itself, so nobody is left without an answer"
-        return ""
+        return "" if self.own_service else remote.left_out(scenario)
 
     def judged(self, scenario: Scenario, mode: Mode, evidence: Evidence) -> Row:
-        return fair.judge(self, scenario, mode, evidence)
+        row = fair.judge(self, scenario, mode, evidence)
+        if self._ledger is not None and evidence.ledger.ids is None:
+            self._ledger.explain(row)
+        if not self.own_service:
+            remote.fit_for_reports(row, self.secrets())
+        return row
 
 
 def _versions(packages: Sequence[str]) -> str:
