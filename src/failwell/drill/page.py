@@ -42,11 +42,27 @@ h3 { margin: 0 0 .4rem; font-size: .85rem; color: var(--soft); font-weight: 600;
 .chip { padding: .15rem .6rem; border-radius: 1rem; font-size: .82rem; }
 .scenario .name { flex: 1; }
 .scenario .chips { padding: .2rem .8rem .8rem; }
-.find { margin: 2rem 0 0; }
-.find label { display: flex; align-items: center; gap: .6rem; color: var(--soft); }
-.find input { flex: 1 1 auto; max-width: 26rem; font: inherit; color: var(--ink); background: var(--card);
+.figures { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 1rem 0 0; font-size: .9rem; }
+.figures div { display: flex; gap: .45rem; } .figures dt { color: var(--soft); grid-column: auto; }
+.figures dd { margin: 0; } .figures .bad dd { color: var(--fail); font-weight: 600; }
+.findings { border-left: 4px solid var(--fail); padding: .1rem 0 .1rem 1rem; margin-top: 2rem; }
+.findings h2 { margin-top: .4rem; } .findings .rule { margin: .8rem 0 .2rem; }
+.findings ul { margin: 0; padding-left: 1.1rem; } .findings li { margin: .3rem 0; overflow-wrap: anywhere; }
+a { color: inherit; font-weight: 600; }
+.again { color: var(--soft); }
+.filters { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem .9rem; position: sticky; top: 0;
+  z-index: 1; background: var(--paper); padding: .7rem 0; margin-top: 1.5rem; }
+.filters label { display: flex; align-items: center; gap: .6rem; color: var(--soft); flex: 1 1 14rem;
+  max-width: 26rem; }
+.filters input { flex: 1 1 auto; min-width: 0; font: inherit; color: var(--ink); background: var(--card);
   border: 1px solid var(--line); border-radius: .5rem; padding: .4rem .7rem; }
-.find input:focus-visible { outline: 3px solid var(--calm); }
+.filters input:focus-visible, .subject:focus-visible { outline: 3px solid var(--calm); }
+.subjects { display: flex; flex-wrap: wrap; gap: .35rem; }
+.subject { font: inherit; font-size: .85rem; color: var(--ink); background: var(--card); cursor: pointer;
+  border: 1px solid var(--line); border-radius: 1rem; padding: .2rem .75rem; }
+.subject[aria-pressed=true] { background: var(--calm-bg); color: var(--calm); border-color: var(--calm); }
+#shown { color: var(--soft); font-size: .85rem; }
+.scenario { scroll-margin-top: 4.5rem; }
 .family[hidden] { display: none; }
 .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .legend ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: .85rem; color: var(--soft); }
@@ -97,6 +113,7 @@ dt { grid-column: 1; color: var(--soft); } dd { grid-column: 2; margin: 0; overf
 .repeat { margin: .6rem 0 0; } code { font: .8rem ui-monospace, Menlo, Consolas, monospace; }
 .repeat code { background: var(--paper); border-radius: .3rem; padding: .2rem .5rem; }
 @media (max-width: 40rem) {
+  .filters { position: static; } .scenario { scroll-margin-top: .5rem; }
   .id { min-width: 0; } .title { flex-basis: 100%; order: 2; } .badges { margin-left: auto; }
   .scores { grid-template-columns: repeat(2, 1fr); }
   td, th { padding-right: .9rem; } .scroll table { min-width: 38rem; }
@@ -105,22 +122,53 @@ dt { grid-column: 1; color: var(--soft); } dd { grid-column: 2; margin: 0; overf
 """
 
 SCRIPT = """
-const scenarios = [...document.querySelectorAll('[data-verdicts]')];
-const buttons = [...document.querySelectorAll('.score')];
-const find = document.getElementById('find');
-const show = () => {
-  const wanted = buttons.find(b => b.getAttribute('aria-pressed') === 'true')?.dataset.verdict;
-  const words = find.value.toLowerCase().split(/\\s+/).filter(Boolean);
-  for (const s of scenarios)
-    s.hidden = Boolean(wanted && !s.dataset.verdicts.split(' ').includes(wanted))
-      || !words.every(w => s.dataset.find.includes(w));
-  for (const f of document.querySelectorAll('.family'))
-    f.hidden = !f.querySelector('[data-verdicts]:not([hidden])');
+const all = selector => [...document.querySelectorAll(selector)];
+const scenarios = all('[data-verdicts]'), families = all('.family');
+const verdicts = all('.score'), subjects = all('.subject');
+const find = document.getElementById('find'), shown = document.getElementById('shown');
+
+// What is closed is text until it is opened.
+const fill = scenario => {
+  const text = scenario.querySelector(':scope > script');
+  if (!text) return;
+  const inside = document.createElement('div');
+  inside.className = 'inside';
+  inside.innerHTML = text.textContent;
+  text.replaceWith(inside);
 };
-for (const button of buttons) button.addEventListener('click', () => {
-  const on = button.getAttribute('aria-pressed') !== 'true';
-  for (const other of buttons) other.setAttribute('aria-pressed', String(on && other === button));
-  show();
-});
+for (const scenario of scenarios) scenario.addEventListener('toggle', () => scenario.open && fill(scenario));
+
+const pressed = buttons => buttons.find(b => b.getAttribute('aria-pressed') === 'true');
+const show = () => {
+  const verdict = pressed(verdicts)?.dataset.verdict, subject = pressed(subjects)?.dataset.subject;
+  const words = find.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  let count = 0;
+  for (const s of scenarios) {
+    s.hidden = Boolean(verdict && !s.dataset.verdicts.split(' ').includes(verdict))
+      || Boolean(subject && !s.dataset.subjects.split(' ').includes(subject))
+      || !words.every(w => s.dataset.find.includes(w));
+    count += !s.hidden;
+  }
+  for (const f of families) f.hidden = !f.querySelector('[data-verdicts]:not([hidden])');
+  shown.textContent = `${count} scenario${count === 1 ? '' : 's'}`;
+};
+for (const buttons of [verdicts, subjects]) for (const button of buttons)
+  button.addEventListener('click', () => {
+    const on = button.getAttribute('aria-pressed') !== 'true';
+    for (const other of buttons) other.setAttribute('aria-pressed', String(on && other === button));
+    show();
+  });
 find.addEventListener('input', show);
+
+// A link to a scenario opens it.
+const follow = () => {
+  const scenario = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!scenario?.matches('.scenario')) return;
+  fill(scenario);
+  scenario.open = true;
+  scenario.scrollIntoView();
+};
+addEventListener('hashchange', follow);
+follow();
+addEventListener('beforeprint', () => scenarios.filter(s => !s.hidden).forEach(fill));
 """

@@ -10,9 +10,11 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import failwell
+from failwell.drill import proof
 from failwell.drill.faults import Fault
 from failwell.drill.limits import LIMITS
 from failwell.drill.page import SCRIPT, STYLE
+from failwell.drill.rules import RULES
 from failwell.drill.subject import Kind
 from failwell.drill.timeline import Try, length, tries
 from failwell.drill.totals import totals
@@ -142,12 +144,10 @@ def _page(result: DrillResult) -> Iterator[str]:
         f"<title>failwell drill: {word.lower()}</title><style>{STYLE}</style></head><body><main>"
     )
     yield from _head(result, word)
+    yield from _findings(result)
     yield from _coverage(result)
     yield from _legend()
-    yield (
-        '<p class="find"><label>Find <input type="search" id="find" placeholder="S18, kneo, certificate …" '
-        'autocomplete="off"></label></p>'
-    )
+    yield from _filters(result)
     for title, rows in families(result.rows):
         yield from _family(title, rows)
     yield '<section><h2>What this does not show</h2><ul class="limits">'
@@ -170,7 +170,71 @@ def _head(result: DrillResult, word: str) -> Iterator[str]:
             f'<button class="score {_slug(verdict)}" data-verdict="{_slug(verdict)}" aria-pressed="false"'
             f"{'' if count else ' disabled'}><b>{count}</b><span>{verdict.value}</span></button>"
         )
-    yield "</div></header>"
+    yield "</div>"
+    yield from _figures(result)
+    yield "</header>"
+
+
+def _figures(result: DrillResult) -> Iterator[str]:
+    found = result.totals
+    bad = ' class="bad"' if found.lost or found.duplicated else ""
+    yield (
+        f'<dl class="figures"><div><dt>writes</dt><dd>{found.attempted} attempted, '
+        f"{found.acked} acknowledged, {found.effects} effects, {found.unknown} unknown</dd></div>"
+        f"<div{bad}><dt>in the ledger</dt><dd>{found.lost} lost, {found.duplicated} duplicated</dd></div>"
+        f"<div><dt>claims</dt><dd>{found.precise} of {found.claims} as precise as can be</dd></div>"
+    )
+    if found.amplified:
+        yield f"<div><dt>at most</dt><dd>{found.amplification:g} requests for a call</dd></div>"
+    yield "</dl>"
+
+
+def _findings(result: DrillResult) -> Iterator[str]:
+    """What fails the run, first of all: each with its rule, and the command that repeats it."""
+    bad = [r for r in result.rows if r.verdict in (Verdict.FAIL, Verdict.NOT_EXERCISED)]
+    if not bad:
+        return
+    yield f'<section class="findings"><h2>Findings <small>{_many(len(bad), "rehearsal")}</small></h2>'
+    for code in dict.fromkeys(f.code for r in bad for f in r.findings):
+        said = RULES[code].rule if code in RULES else ""
+        yield f'<p class="rule"><b>{escape(code)}</b> {escape(said)}</p><ul>'
+        for row, text in [(r, f.text) for r in bad for f in r.findings if f.code == code]:
+            yield f"<li>{_link(row)} {escape(text)}{_again(row)}</li>"
+        yield "</ul>"
+    for row in (r for r in bad if not r.findings):
+        yield f"<p>{_link(row)} {escape(row.verdict.value)}: {escape('; '.join(row.notes))}{_again(row)}</p>"
+    yield "</section>"
+
+
+def _link(row: Row) -> str:
+    return f'<a href="#{_anchor(row.scenario.id)}">{escape(row.name)}</a>'
+
+
+def _again(row: Row) -> str:
+    return f'<br><code class="again">{escape(row.repeat)}</code>'
+
+
+def _anchor(scenario_id: str) -> str:
+    """What a link to a scenario ends with: of letters, digits, hyphens and underscores alone."""
+    return "s-" + "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in scenario_id)
+
+
+def _filters(result: DrillResult) -> Iterator[str]:
+    """The box and the buttons that leave a part of the scenarios."""
+    yield (
+        '<div class="filters" id="filters"><label>Find <input type="search" id="find" '
+        'placeholder="S18, certificate …" autocomplete="off"></label>'
+    )
+    subjects = list(dict.fromkeys(r.subject for r in result.rows))
+    if len(subjects) > 1:
+        yield '<span class="subjects" role="group" aria-label="Show only one SDK">'
+        for subject in subjects:
+            name = escape(subject)
+            yield f'<button class="subject" data-subject="{name}" aria-pressed="false">{name}</button>'
+        yield "</span>"
+    count = len({r.scenario.id for r in result.rows})
+    yield f'<output id="shown" aria-live="polite">{_many(count, "scenario")}</output></div>'
+    yield "<noscript><p>Without scripts, only what is wrong can be opened.</p></noscript>"
 
 
 def _coverage(result: DrillResult) -> Iterator[str]:
@@ -270,18 +334,23 @@ def _scenario(group: Sequence[Row]) -> Iterator[str]:
     worst = _worst(group)
     opened = " open" if worst in (Verdict.FAIL, Verdict.NOT_EXERCISED) else ""
     slugs = " ".join({_slug(r.verdict) for r in group})
-    found = (
-        f"{first.id} {first.title} {' '.join(first.proves)} {' '.join({r.subject for r in group})}".lower()
+    subjects = " ".join(dict.fromkeys(r.subject for r in group))
+    found = f"{first.id} {first.title} {' '.join(first.proves)} {subjects}".lower()
+    yield (
+        f'<details class="scenario" id="{_anchor(first.id)}" data-verdicts="{slugs}" '
+        f'data-subjects="{escape(subjects)}" data-find="{escape(found)}"{opened}><summary>'
     )
-    yield f'<details class="scenario" data-verdicts="{slugs}" data-find="{escape(found)}"{opened}><summary>'
     yield f'<span class="id">{escape(first.id)}</span><span class="title">{escape(first.title)}</span>'
     yield '<span class="badges">'
     for subject in dict.fromkeys(r.subject for r in group):
         yield from _badges(subject, [r for r in group if r.subject == subject])
-    yield f'</span></summary><p class="about">{_about(group[0])}</p><div class="rows">'
+    yield "</span></summary>"
+    # What is closed is kept as text until somebody opens it: thousands of drawings take seconds to lay out.
+    yield '<div class="inside">' if opened else '<script type="text/plain">'
+    yield f'<p class="about">{_about(group[0])}</p><div class="rows">'
     for row in sorted(group, key=lambda r: r.verdict is Verdict.PASS):
         yield from _row(row)
-    yield "</div></details>"
+    yield f"</div>{'</div>' if opened else '</script>'}</details>"
 
 
 def _badges(subject: str, rows: Sequence[Row]) -> Iterator[str]:
@@ -321,7 +390,7 @@ def _row(row: Row) -> Iterator[str]:
         if joined:
             yield _drawing(row, joined)
         yield from _tries_table(joined)
-        yield from _evidence(row.evidence)
+        yield from _evidence(row, row.evidence)
     if row.verdict is not Verdict.SKIPPED:
         yield f'<p class="repeat"><code>{escape(row.repeat)}</code></p>'
     yield "</article>"
@@ -410,10 +479,10 @@ def _tries_table(joined: Sequence[Try]) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _evidence(evidence: Evidence) -> Iterator[str]:
+def _evidence(row: Row, evidence: Evidence) -> Iterator[str]:
     yield '<dl class="evidence">'
     for term, lines in (
-        ("client", _client_lines(evidence)),
+        ("client", _client_lines(row, evidence)),
         ("wire", _wire_lines(evidence)),
         ("ledger", _ledger_lines(evidence)),
     ):
@@ -422,7 +491,7 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
     yield "</dl>"
 
 
-def _client_lines(evidence: Evidence) -> Iterator[str]:
+def _client_lines(row: Row, evidence: Evidence) -> Iterator[str]:
     client = evidence.client
     if client.trouble:
         yield client.trouble
@@ -440,7 +509,9 @@ def _client_lines(evidence: Evidence) -> Iterator[str]:
     failure = client.failure
     if failure is not None:
         again = f"not tried again: {failure.stopped or 'it does not say why'}"
-        yield f"claims {failure.effect.value}; {again}"
+        proves = f"; the wire proves {proof.words(row.proved)}" if row.proved else ""
+        proves = ", as precise as can be" if row.precise else proves
+        yield f"claims {failure.effect.value}{proves}; {again}"
     yield from (f"logged: {line}" for line in client.logs)
 
 

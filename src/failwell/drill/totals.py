@@ -95,6 +95,7 @@ def _amplification(rows: Iterable[Row]) -> tuple[float, str]:
     found = [
         (len(r.evidence.wire.requests_of(MAIN)) / r.scenario.crowd, r.name)
         for r in rows
-        if r.evidence is not None and r.scenario.cause is None and r.scenario.kind in (Kind.READ, *WRITES)
+        if r.evidence is not None and not (r.scenario.cause or r.scenario.phases)
+        if r.scenario.kind in (Kind.READ, *WRITES)
     ]
     return max(found, key=lambda f: f[0], default=(0.0, ""))
