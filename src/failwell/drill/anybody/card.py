@@ -35,7 +35,7 @@ THEMES = (
     ("exactly once", 54, 65),
 )
 OTHERS = "others"
-LONGEST = 110
+LONGEST = 160
 
 
 class Mark(str, Enum):
@@ -116,8 +116,8 @@ def better(score: Score) -> dict[str, list[str]]:
 
 
 def _general(text: str) -> str:
-    """A finding without what is only this rehearsal's: class, count and time stand behind a comma or `;`."""
-    return text.partition("; it raised ")[0]
+    """A finding without what is only this rehearsal's, such as a class or a time: it stands behind a `;`."""
+    return text.partition("; ")[0]
 
 
 def in_short(ids: Sequence[str]) -> str:
@@ -151,6 +151,7 @@ def _page(scores: Sequence[Score], on: datetime, command: str) -> Iterator[str]:
         "Each is used as its documentation says, with the timeouts of the scenario and its own retries, "
         "over real sockets, against a real service with a ledger.",
         "The last row is a client made with failwell, by the same rules and against the same service.",
+        "All answers are JSON, so that half of one shows; in a text without an end of its own, it would not.",
         "",
         f"{on:%Y-%m-%d}, Python {platform.python_version()}, failwell {failwell.__version__}; made by "
         f"`{command}`.",
@@ -198,17 +199,13 @@ def _findings(s: Score) -> Iterator[str]:
     if not failed:
         yield "Nothing failed."
     for row, why in failed:
-        yield f"- {row.scenario.id}, {_lower(row.scenario.title)}: {_escaped(why)} (`{row.repeat}`)"
+        yield f"- **{row.scenario.id}** {row.scenario.title}. *{_escaped(why)}* (`{row.repeat}`)"
     found = better(s)
     if not found:
         return
     yield from ("", "Could be better:", "")
     for text, ids in found.items():
         yield f"- {_escaped(text)}: {in_short(ids)}"
-
-
-def _lower(title: str) -> str:
-    return title[:1].lower() + title[1:]
 
 
 def _escaped(text: str) -> str:

@@ -1,4 +1,8 @@
-"""stripe's SDK with its default retries, making and reading customers; it gives every write a key."""
+"""
+stripe's SDK as it comes, making and reading customers; it gives every write a key.
+
+Its older form, the module's own functions, tries twice more by default; a `StripeClient` does not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ class Stripe:
 
     name = "stripe"
     packages = ("stripe", "requests")
-    attempts = 3  # its default: two retries
+    attempts = 1
     kinds = frozenset({Kind.READ, Kind.KEYED_WRITE})
 
     def __init__(self, setup: Setup) -> None:
