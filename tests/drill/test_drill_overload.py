@@ -68,11 +68,13 @@ def came(how: Came, ended: float = 5.0, **facts: object) -> CallerWitness:
     return CallerWitness(how, ended, **facts)  # type: ignore[arg-type]
 
 
-def found(*phases: Phase, seen: dict[str, list[CallerWitness]], requests: list[WireRequest]) -> list[str]:
+def found(
+    *phases: Phase, seen: dict[str, list[CallerWitness]], requests: list[WireRequest], woken: float = 5.0
+) -> list[str]:
     """The findings about callers who say so, and a wire that saw this."""
     fired = [(p.name, 1, f.name) for p in phases for f in p.schedule.all]
     wire = Journal(requests=requests, fired=fired)
-    client = ClientWitness(ended=9.0, phases=seen)
+    client = ClientWitness(ended=9.0, phases=seen, woken={MAIN: woken})
     scenario = Scenario("S49-x", "Somebody lies", READ, SLOW, Expect(), phases=phases)
     scenario = replace(scenario, schedule=faults.Schedule())
     row = judge(Crowded(), scenario, "sync", Evidence(client, wire, LedgerWitness()))
@@ -89,17 +91,21 @@ def test_a_probe_alone_is_what_is_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requests", "code"),
+    ("second", "woken", "code"),
     [
-        ([a_request(1, 1.0, 2.1), a_request(2, 1.99, 2.2)], "FD-circuit: main: 1 more requests came"),
-        ([a_request(1, 1.0, 2.1), a_request(2, 2.5, 5.2)], "FD-time: main: the last was served 3.10 s"),
-        ([a_request(1, 1.0, 2.1)], "FD-requests: main: the service saw 1 requests, 2 callers sent one"),
+        (a_request(2, 1.99, 2.2), 5.0, "FD-circuit: main: 1 more requests came"),
+        (a_request(2, 2.5, 5.2), 5.2, "FD-time: main: the last looks again 3.10 s"),
+        (None, 5.0, "FD-requests: main: the service saw 1 requests, 2 callers sent one"),
     ],
 )
-def test_more_than_one_probe_and_late_callers_are_found(requests: list[WireRequest], code: str) -> None:
+def test_more_than_one_probe_and_late_callers_are_found(
+    second: WireRequest | None, woken: float, code: str
+) -> None:
+    requests = [a_request(1, 1.0, 2.1), *filter(None, [second])]
     seen = {MAIN: [came(Came.ANSWERED), came(Came.REFUSED), came(Came.ANSWERED)]}
 
-    assert [text.startswith(code) for text in found(PROBED, seen=seen, requests=requests)] == [True]
+    told = found(PROBED, seen=seen, requests=requests, woken=woken)
+    assert [text.startswith(code) for text in told] == [True]
 
 
 @pytest.mark.parametrize(

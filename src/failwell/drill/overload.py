@@ -29,7 +29,7 @@ class Phase:
         answered: How many are to be answered, at least.
         tries: Connections that have to be tried; None where requests can be counted instead.
         probes: Whether one request has to decide for all: no other comes before it is over.
-        served_within: Seconds from the end of that one in which everybody is served; None for any.
+        served_within: Seconds from the end of that one in which all who wait look again; None for any.
         longer_than: Seconds that the pause has to last that the phase before began; None for any.
     """
 

@@ -124,6 +124,7 @@ class Scenario:
         modes: Forms of the client it can be rehearsed with; None for all.
         phases: Instead of a call: what many callers do, one phase after the other.
         model: Instead of a call: what is played in the model, with a clock that jumps.
+        whole: Whether it is about all other rehearsals together.
         left: Of an upload, the parts that another program sent before, and whether they have the same bytes.
     """
 
@@ -143,6 +144,7 @@ class Scenario:
     modes: tuple[Mode, ...] | None = None
     phases: tuple[Phase, ...] = ()
     model: Model | None = None
+    whole: bool = False
     left: Mapping[int, bool] = field(default_factory=dict)
 
     @property
@@ -158,7 +160,9 @@ class Scenario:
 
     @property
     def tier(self) -> str:
-        """Where it takes place: "wire", or "virtual" for the model."""
+        """Where it takes place: "wire", "virtual" for the model, "whole" for all rehearsals together."""
+        if self.whole:
+            return "whole"
         return "wire" if self.model is None else "virtual"
 
     @property

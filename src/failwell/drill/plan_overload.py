@@ -17,8 +17,8 @@ from failwell.storm.world import World
 LONG = Settings(attempts=1, circuit=Circuit(open_for=30.0))
 OPEN_FOR, GROWTH = 2.0, 1.5
 QUICK = Settings(attempts=1, circuit=Circuit(open_for=OPEN_FOR))
-# Callers that wait look again within a second; the rest is for the service to answer all of them.
-PATIENT_OPEN_FOR = 8.0
+# Callers that wait look again within a second; the rest is for a busy machine.
+PATIENT_OPEN_FOR = 4.0
 PATIENT = Settings(
     attempts=1, connect=60.0, read=60.0, deadline=90.0, circuit=Circuit(open_for=PATIENT_OPEN_FOR, wait=60.0)
 )
@@ -67,7 +67,7 @@ def circuits(subject: Subject) -> Iterator[Scenario]:
     )  # fmt: skip
     yield _about(
         "S49-waiting",
-        f"{LARGE_CROWD} callers wait for the circuit: one probes, all are served within one pause after it",
+        f"{LARGE_CROWD} callers wait for the circuit: one probes, all come within one pause after it",
         PATIENT,
         outage,
         Phase(MAIN, LARGE_CROWD, slow, at_once=True, answered=LARGE_CROWD, probes=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import inspect
 import json
 import logging
@@ -19,7 +20,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from failwell.drill import certificates, circuits, stalls
+from failwell.drill import attributes, certificates, circuits, stalls
 from failwell.drill.faults import Moment, Schedule
 from failwell.drill.plan import CERTIFICATES, Scenario
 from failwell.drill.proxy import FaultProxy
@@ -208,6 +209,7 @@ class _Play:
         witness, refusals = self.witness, list[Exception]()
         witness.began = time.monotonic()
         for number, phase in enumerate(self.scenario.phases):
+            self.told.clear()
             if number:
                 self.proxy.begin(phase.name, phase.schedule)
             await self._pass_time(phase.pause)
@@ -215,6 +217,9 @@ class _Play:
             witness.phases[phase.name] = await circuits.callers(
                 phase, partial(self.subject.call, client, call), awaiting=self.mode == "async", seen=refusals
             )
+            waits = [when + e.seconds for when, e in self.told if e.kind is EventKind.WAITING]
+            if waits:
+                witness.woken[phase.name] = max(waits)
         witness.ended = time.monotonic()
         for error in refusals[-1:]:
             self._take_down(error)
@@ -271,6 +276,8 @@ class _Play:
                 )
             if len(values) == 1:
                 witness.attempts = _told_attempts(self.told, witness.began)
+        if self.told and self.scenario.crowd == 1:
+            witness.told = sum(event.kind is EventKind.ATTEMPT_ENDED for _, event in self.told)
 
     async def _made(self, call: Callable[[], Any]) -> list[Any]:
         """What the call brings to each caller; it is cancelled on the way if the scenario says so."""
@@ -320,11 +327,12 @@ class _Play:
         witness.cause = "" if error.__cause__ is None else _dotted(type(error.__cause__))
         witness.failure = self.subject.facts_of(error)
         witness.attempts = None if witness.failure is None else witness.failure.attempts
+        witness.filled = attributes.filled(error)
         for name, wanted in self.scenario.expect.facts:
             found = getattr(error, name, None)
             right = bool(wanted(found)) if callable(wanted) else found == wanted
             witness.facts[name] = (repr(found), right)
-        witness.broken_promises += _not_pickled(error)
+        witness.broken_promises += [*_not_pickled(error), *_not_copied(error)]
         witness.broken_promises += _leaks(error, witness.logs, self.subject)
 
 
@@ -369,6 +377,20 @@ def _not_pickled(error: Exception) -> list[str]:
     if getattr(again, "failure", None) != getattr(error, "failure", None):
         return ["pickle changes what it knows"]
     return []
+
+
+def _not_copied(error: Exception) -> list[str]:
+    """What copying loses of `error`."""
+    broken = []
+    for name, make in (("copy", copy.copy), ("deepcopy", copy.deepcopy)):
+        try:
+            again = make(error)
+        except Exception as exc:  # noqa: BLE001 - a constructor may raise anything
+            broken.append(f"it does not survive {name}: {type(exc).__name__}: {exc}")
+            continue
+        if (type(again), str(again), repr(again)) != (type(error), str(error), repr(error)):
+            broken.append(f"{name} turns it into {again!r}")
+    return broken
 
 
 def _leaks(error: Exception, logs: list[str], subject: Subject) -> list[str]:

@@ -191,6 +191,12 @@ RULES: dict[str, Rule] = {
             "Look at which bound it is: a budget for retries, a circuit, jitter between tries.",
         ),
         Rule(
+            "FD-whole",
+            "Every documented exception is raised, every raised one documented, every attribute filled.",
+            "What is documented and never happens is code that nobody has ever run.",
+            "Find the cause that raises or fills it, or take it out of the documentation.",
+        ),
+        Rule(
             "FD-better",
             "What could have been better, and was nobody's promise; it fails nothing.",
             "Somebody's own client promises less than an SDK, and is judged by what it promises.",

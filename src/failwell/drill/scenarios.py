@@ -18,6 +18,7 @@ from failwell.drill.plan_streams import streams
 from failwell.drill.plan_unanswered import unanswered, unconnected
 from failwell.drill.plan_uploads import uploads
 from failwell.drill.subject import Cause, Subject
+from failwell.drill.whole import wholes
 from failwell.errors import CallError, UsageError
 from failwell.failure import Effect
 
@@ -33,7 +34,8 @@ def catalogue(subject: Subject) -> list[Scenario]:
     if subject.mortal() is None:
         ordinary = [s for s in ordinary if not s.crashes]
     there = [s for s in ordinary if s.kind in subject.kinds]
-    return [*there, *circuits(subject), *modelled(subject), *map(_caused, subject.causes())]
+    caused = map(_caused, subject.causes())
+    return [*there, *circuits(subject), *modelled(subject), *caused, *wholes(subject)]
 
 
 def _caused(cause: Cause) -> Scenario:

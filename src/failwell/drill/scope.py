@@ -97,6 +97,13 @@ ASKED: Mapping[str, str] = {
     "S78": "What is to be sent in parts can be read only once",
     "S79": "An upload is gone in the middle of it",
     "S80": "A part of an upload is damaged",
+    "S81": "Every exception is raised",
+    "S82": "Every exception that is raised is documented, and its attributes are filled",
+    "S83": "Pickle, copies and texts of each error",
+    "S84": "The engine's own exception behind each error without an answer",
+    "S85": "The attempts that events and log lines tell of",
+    "S86": "The code in the documents",
+    "S87": "The drill's own bad clients",
 }
 
 # Of the causes that rehearse one number, in its row.
@@ -113,6 +120,8 @@ NO_PARTS = "its SDK sends no file in parts"
 
 # Of no SDK, and why.
 NOT_REHEARSED: Mapping[str, str] = {
+    "S86": "each SDK's tests run every example of its document, word by word",
+    "S87": "it is about the drill: `failwell drill --self-test`, and a test that asks a plant of each rule",
     "S61": "keys are kept for a day, and no call lasts so long: who uses one later makes a new call, "
     "which no client can tell from an old one",
 }

@@ -207,6 +207,7 @@ class Subject(ABC):
         opens_after: How many failures in a row open its circuit, by its document; None for no circuit.
         is_failwell: Whether its client is one of failwell's, with policies that can be put into a model.
         instead: Of the model's rehearsals those whose bounds its document does not keep, and what it says.
+        unfilled: Of the documented attributes, as "Class.attribute", those that nothing can fill, and why.
         fails_with: What a call that fails raises; anything else breaks the rehearsal.
     """
 
@@ -224,6 +225,7 @@ class Subject(ABC):
     opens_after: int | None = None
     is_failwell: bool = False
     instead: Mapping[str, str] = {}
+    unfilled: Mapping[str, str] = {}
     fails_with: tuple[type[Exception], ...] = (CallError,)
 
     @property

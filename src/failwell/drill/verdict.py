@@ -328,7 +328,8 @@ def _told(scenario: Scenario, client: ClientWitness) -> Iterator[Finding]:
     logged = [int(m[1]) for line in client.logs if (m := _LOGGED.search(line))]
     numbers = [a.number for a in client.attempts[:-1] if a.outcome != "redirect"]
     if logged and logged != numbers:
-        yield Finding("FD-count", f"the log has a wait after the attempts {logged}, there was one after {numbers}")
+        waits = f"the log has a wait after the attempts {logged}, there was one after {numbers}"
+        yield Finding("FD-count", waits)
 
 
 # The line that a client of failwell writes for each wait.

@@ -39,6 +39,9 @@ class ClientWitness:
         connections_ended: Whether every connection of the call was ended, if the scenario asks for that.
         trouble: What went wrong before the call: a client that could not be made.
         phases: What each caller of a phase says, by the phase's name.
+        woken: When the last of a phase's callers looks again that waits for the circuit, by the phase's name.
+        filled: Documented attributes in which the error has something, as "Class.attribute".
+        told: How many attempts its events told the end of; None if it tells no events.
         heard: Of a stream, the id and the text of each event that was handed over, in order.
         digest: The SHA-256 of what was given to be uploaded in parts; "" for nothing.
     """
@@ -60,6 +63,9 @@ class ClientWitness:
     connections_ended: bool = True
     trouble: str = ""
     phases: dict[str, list[CallerWitness]] = field(default_factory=dict)
+    woken: dict[str, float] = field(default_factory=dict)
+    filled: tuple[str, ...] = ()
+    told: int | None = None
     heard: tuple[tuple[str, str], ...] = ()
     digest: str = ""
 

@@ -47,6 +47,10 @@ class PictographSubject(SandboxSubject):
     logger = "pictograph"
     # Its document promises three retries of each call: an outage does not use them up.
     instead = dict.fromkeys(("S50", "S51-multiplied", "S51-recovery"), RETRIES_OF_EACH) | {"S53": NAMED_WAITS}
+    unfilled = dict.fromkeys(  # what failwell has for others
+        ("UploadError.stage", "UploadError.upload_id", "UploadError.parts"),
+        "A file is sent in one request, whole or not at all.",
+    ) | {"BatchError.partial_results": "A folder's `results` have what became of each file."}
 
     @contextmanager
     def running(self) -> Iterator[str]:

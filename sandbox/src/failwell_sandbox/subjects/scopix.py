@@ -87,6 +87,9 @@ class ScopixSubject(SandboxSubject):
         client.chat.sessions.end(self.closed_id)
         self.video_id = client.videos.upload(b"no video at all" * 99, name="no.mp4").media_id
         self.upload_id = self._raw(client, "/v1/videos", {"filename": "begun.mp4", "size": 9})["media_id"]
+        self.session_id = self._raw(
+            client, "/v1/files/sessions", {"filename": "begun.txt", "size": 9}
+        )["session_id"]  # fmt: skip
         self.connection_id = client.cloud_storage.connections.create("folder", "local", {"path": ""}).id
         self.connector_id = client.s3_connector.create("bucket", endpoint_url=self.nowhere).id
         self.answer = client.chat.send(self.chat_id, "owls")
@@ -259,6 +262,10 @@ class ScopixSubject(SandboxSubject):
                   facts=(("media_id", bool), ("stage", "complete"), ("partial_chunks", _is_zero))),
             Cause("digest", "A file is another one than its digest says", scopix.UploadError,
                   self._upload_wrong, 422, created, facts=(("filename", bool), ("stage", "upload"))),
+            Cause("nothing-sent", "A file is to be made of what was not sent", scopix.UploadError,
+                  lambda client, call: client._client.request(
+                      "POST", f"/v1/files/sessions/{self.session_id}/complete", json={}),
+                  409, created, facts=(("session_id", bool), ("stage", "complete"))),
             replace(failed, name="no-image", title="A file that is no image is to be described",
                     raises=scopix.DescriptionError,
                     call=lambda client, call: client.files.wait_for_processing(self.no_image_id),
