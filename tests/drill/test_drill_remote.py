@@ -7,11 +7,13 @@ import http.client
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from failwell import cli
 from failwell.drill import Verdict, certificates, faults, remote, run
 from failwell.drill.anybody import AnybodysClient
 from failwell.drill.faults import once
@@ -171,6 +173,53 @@ def test_a_client_that_cannot_talk_to_the_service_is_told_so_without_its_key(sho
     with pytest.raises(UsageError, match=r"OSError: 401 for \[redacted\]$") as caught:
         run([AnybodysClient(cannot, service=shop)], only=["S08-once"])
     assert SECRET not in str(caught.value)
+
+
+def count_orders(call: Call) -> int:
+    return SHOP.count(call)
+
+
+def command(shop: str, folder: Path, *more: str) -> int:
+    client = ("--client", f"{__name__}:shopping", "--service", f"{shop}/")
+    return cli.run(["drill", *client, "--only", "S54-fin", "--only", "S58", "--report", str(folder), *more])
+
+
+def test_the_command_says_once_what_is_sent_and_proves_it(
+    shop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = command(shop, tmp_path, "--count-effects", f"{__name__}:count_orders", "--json")
+
+    told = capsys.readouterr()
+    assert status == 0
+    assert told.err.splitlines() == [
+        f"{shop} is asked by 1 rehearsals, 10 at most at once: 1 × keyed write; and before, by one call "
+        "of each kind.",
+        "A client that tries again asks again. What is written has “drill-” in its name, and is not removed.",
+        "Left out: S58: many callers at once are load that nobody asked this service for.",
+    ]
+    rows = json.loads(told.out)["rows"]
+    assert [(row["scenario"], row["verdict"]) for row in rows] == [
+        ("S54-fin", "PASS"),
+        ("S58", "SKIPPED"),
+    ]
+    assert f"--service {shop} --count-effects {__name__}:count_orders --only S54-fin" in rows[0]["repeat"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--service", "https://x"], "--service goes with --client"),
+        (["--count-effects", "a:b"], "--count-effects goes with --client and --service"),
+        (["kneo", "--service", "https://x", "--count-effects", "a:b"], "--count-effects goes with --client"),
+        (["--client", "requests", "--service", "https://x"], "talks to the drill's own service"),
+        (["--client", "requests", "--service", "x"], "takes a base URL"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["drill", *arguments]) == 2
+    assert told in capsys.readouterr().err
 
 
 # --- what is left out ------------------------------------------------------------------------

@@ -147,6 +147,24 @@ def drill(
         list[str] | None,
         typer.Option("--client", help="Anybody's client instead: requests, my.module:call; any number."),
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            "--service",
+            metavar="URL",
+            help="Your own service behind the faults; with --client.",
+            show_default=False,
+        ),
+    ] = None,
+    count_effects: Annotated[
+        str | None,
+        typer.Option(
+            "--count-effects",
+            metavar="MODULE:FUNCTION",
+            help="Counts the effects of a call in your service; else nothing done once is proved.",
+            show_default=False,
+        ),
+    ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only this scenario; any number.")] = None,
     form: Annotated[
         Literal["sync", "async"] | None, typer.Option("--form", help="Only this form of the client.")
@@ -174,11 +192,13 @@ def drill(
 ) -> int:
     """Rehearse every failure a client can meet, over real sockets, and prove what comes of it."""
     from failwell.cli import drill as command
-    from failwell.cli.client_drill import clients_called
+    from failwell.cli.client_drill import clients_called, service_at
     from failwell.errors import UsageError
 
     try:
-        asked = command.Asked(sdk or None, only or None, form, seed, repeat, clients_called(client or ()))
+        at = service_at(service, count_effects, sdk or (), client or ())
+        clients = clients_called(client or (), at, count_effects)
+        asked = command.Asked(sdk or None, only or None, form, seed, repeat, clients, at)
     except UsageError as exc:
         return command.refuse(f"{exc}.")
     if self_test:

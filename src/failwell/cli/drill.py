@@ -36,6 +36,7 @@ class Asked:
         seed: For the clients' dice.
         times: How often the whole of it is run.
         clients: Instead of SDKs: anybody's clients.
+        service: The base URL of a service that is not the drill's; None for its own.
     """
 
     sdks: list[str] | None = None
@@ -44,6 +45,7 @@ class Asked:
     seed: int = 0
     times: int = 1
     clients: Sequence[AnybodysClient] = ()
+    service: str | None = None
 
     @property
     def subjects(self) -> list[str | Subject] | None:
@@ -68,6 +70,7 @@ def drill(asked: Asked, report: Path, *, json: bool) -> int:
     """
     try:
         report.mkdir(parents=True, exist_ok=True)
+        _announce(asked)
         done = _run(asked, quiet=json)
         _write(done.result if asked.times == 1 else done, done.result, report)
     except UsageError as exc:
@@ -158,6 +161,22 @@ def self_test() -> int:
     return 0 if result.ok else 1
 
 
+def _announce(asked: Asked) -> None:
+    """Say once, on standard error, what a service that is somebody's own is going to be sent."""
+    if asked.service is None:
+        return
+    from failwell.drill import WORKERS, planned
+    from failwell.drill.remote import AT_ONCE, announcement, is_here
+
+    at_once = WORKERS if is_here(asked.service) else AT_ONCE
+    for subject, scenarios in planned(asked.subjects, only=asked.only):
+        forms = [mode for mode in subject.modes if asked.form in (None, mode)]
+        for line in announcement(asked.service, scenarios, forms, at_once=at_once):
+            print(line, file=sys.stderr)
+    if asked.times > 1:
+        print(f"All of it {asked.times} times.", file=sys.stderr)
+
+
 def _table_console() -> Console:
     from failwell.cli.screen import console
 
@@ -172,7 +191,14 @@ def _run(asked: Asked, *, quiet: bool) -> Repeated:
     modes = MODES if asked.form is None else (asked.form,)
 
     def once(tell: Callable[[Progress], None] | None) -> DrillResult:
-        return run(asked.subjects, only=asked.only, modes=modes, seed=asked.seed, progress=tell)
+        return run(
+            asked.subjects,
+            only=asked.only,
+            modes=modes,
+            seed=asked.seed,
+            progress=tell,
+            service=asked.service,
+        )
 
     if quiet:
         return repeatedly(asked.times, lambda _: once(None))

@@ -40,9 +40,10 @@ def client_called(
     """
     if ":" in name:
         adapter = _at(name)
-        return AnybodysClient(
-            adapter, service=service, count_effects=count_effects, arguments=f"--client {name}"
-        )
+        arguments = f"--client {name}{'' if service is None else f' --service {service}'}"
+        if count_effects is not None:
+            arguments += f" --count-effects {count_effects.__module__}:{count_effects.__qualname__}"
+        return AnybodysClient(adapter, service=service, count_effects=count_effects, arguments=arguments)
     if name not in SHIPPED:
         raise UsageError(
             f"no client is called {name!r}; there are {', '.join(SHIPPED)}, or give module:attribute"
