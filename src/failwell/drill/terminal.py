@@ -187,13 +187,16 @@ def _show_troubles(result: DrillResult, console: Console) -> None:
 def _show_trouble(row: Row, console: Console) -> None:
     from rich.text import Text
 
+    if row.verdict is Verdict.SKIPPED:
+        why = Text(next(iter(row.notes), ""), "dim")
+        console.print(_verdict(row.verdict), Text(row.name, "bold"), why, sep="  ")
+        return
     console.print(_verdict(row.verdict), Text(row.name, "bold"), Text(row.scenario.title), sep="  ")
     for finding in row.findings:
         console.print(Text(f"    {finding}"))
     for note in row.notes:
         console.print(Text(f"    {note}", "dim"))
-    if row.verdict is not Verdict.SKIPPED:
-        console.print(Text(f"    again: {row.repeat}", "dim"))
+    console.print(Text(f"    again: {row.repeat}", "dim"))
 
 
 def _show_score(result: DrillResult, console: Console) -> None:
