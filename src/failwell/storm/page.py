@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from failwell.storm.results import Cell, StormResult
     from failwell.storm.world import World
 
-WIDTH, HEIGHT = 600, 150
+WIDTH, HEIGHT = 420, 130
 
 HEADS = ("back after", "answered", "in the outage", "requests a call", "worst second")
 
@@ -60,7 +60,8 @@ svg { display: block; width: 100%; height: auto; }
 .calls { fill: none; stroke: var(--soft); stroke-width: 1; opacity: .7; }
 .model { stroke-width: 1; opacity: .75; stroke-dasharray: 2 2; }
 .charts.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
-svg text { fill: var(--soft); font-size: 12px; }
+svg text { fill: var(--soft); font-size: 13px; paint-order: stroke; stroke: var(--card);
+  stroke-width: 4px; }
 .legend { color: var(--soft); font-size: .88rem; }
 .legend i { display: inline-block; width: 1.4rem; height: 3px; vertical-align: middle;
   margin: 0 .3rem 0 .8rem; }
@@ -69,7 +70,7 @@ ul { color: var(--soft); font-size: .9rem; padding-left: 1.2rem; }
 
 
 LEGEND = """<p class="legend"><i style="background:var(--good)"></i>calls answered, by when they began
-<i style="background:var(--sent)"></i>requests sent <i style="background:var(--soft)"></i>{third};
+<i style="background:var(--sent)"></i>requests sent{third};
 the dashed line is the capacity, the red field the outage</p>"""
 
 
@@ -91,7 +92,7 @@ def page(result: StormResult, title: str, cells: Sequence[Cell] = ()) -> str:
 {"".join(map(_line, result.rows))}
 </table></div>
 <h2>How it went</h2>
-{LEGEND.format(third="calls that began")}
+{LEGEND.format(third=' <i style="background:var(--soft)"></i>calls that began')}
 <div class="charts">{"".join(map(_figure, result.rows))}</div>
 {swept}""",
     )
@@ -118,7 +119,7 @@ def real_page(result: RealResult, title: str) -> str:
 five seconds. The machine kept a call or an answer waiting for {late:.2f} s at most; clients give up after
 {result.world.timeout:g} s.</p>
 <h2>How it went</h2>
-{LEGEND.format(third="thin lines: the model")}
+{LEGEND.format(third="; thin and dotted: the model")}
 <div class="charts wide">{"".join(map(_pair, result.pairs))}</div>""",
     )
 
