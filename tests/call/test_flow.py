@@ -256,6 +256,18 @@ def test_a_failing_status_whose_body_was_cut_is_worth_what_the_status_is_worth()
     assert len(play(flow(), [broken("cut", status=503), answer(200)]).requests) == 2
 
 
+def test_a_409_whose_body_was_cut_may_have_said_that_the_key_is_in_flight() -> None:
+    """
+    A refusal changes nothing; but with a key, the first request with it may still be at work.
+    """
+    cut = broken("cut", status=409)
+
+    assert failed(play(flow("POST", key="k"), [cut])).effect is Effect.UNKNOWN
+    assert failed(play(flow("POST"), [cut])).effect is Effect.NOT_APPLIED
+    assert failed(play(flow("POST", key="k"), [broken("cut", status=422)])).effect is Effect.NOT_APPLIED
+    assert failed(play(flow("GET", key="k"), [cut])).effect is Effect.NOT_APPLIED
+
+
 EFFECTS = [Effect.NOT_SENT, Effect.NOT_APPLIED, Effect.UNKNOWN, Effect.APPLIED]
 
 

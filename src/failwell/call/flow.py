@@ -286,7 +286,7 @@ def _broken(call: Call, request: Request, broken: Broken, wall_now: float) -> Ca
         idempotency_key=call.key,
         reason=broken.reason.value,
         cause=outcome.engine_words(broken) or None,
-        effect=outcome.effect_of_broken(request.method, broken),
+        effect=outcome.effect_of_broken(request.method, broken, keyed=bool(call.key)),
         retryable=broken.reason not in outcome.LASTING,
     )
     # The head of an answer counts even if its body is lost; most broken attempts have none.

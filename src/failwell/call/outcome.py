@@ -81,11 +81,21 @@ def engine_words(broken: Broken) -> str:
     return " ".join(str(broken.cause).split()) if broken.cause is not None else ""
 
 
-def effect_of_broken(method: str | None, broken: Broken) -> Effect:
-    """Whether a call whose attempt broke was carried out, by how far it came."""
+def effect_of_broken(method: str | None, broken: Broken, *, keyed: bool = False) -> Effect:
+    """
+    Whether a call whose attempt broke was carried out, by how far it came.
+
+    Args:
+        method: The HTTP method.
+        broken: How it broke.
+        keyed: Whether the request had an idempotency key.
+    """
     if broken.phase is Phase.NOT_SENT:
         return Effect.NOT_SENT
     if broken.phase is Phase.ANSWERED and broken.status is not None:
+        # The lost body may have said that the first request with the key is still being worked on.
+        if broken.status == 409 and keyed and method not in SAFE_METHODS:
+            return Effect.UNKNOWN
         return effect_of(method, broken.status)
     return Effect.NOT_APPLIED if method in SAFE_METHODS else Effect.UNKNOWN
 

@@ -365,6 +365,20 @@ def test_your_own_key_is_sent_and_is_on_the_error(use: Use, script: Any) -> None
     assert caught.value.idempotency_key == "key_1"
 
 
+def test_a_conflict_that_lost_its_code_leaves_open_what_the_first_request_with_the_key_does(
+    use: Use, script: Any
+) -> None:
+    """
+    A gateway that replaces the body of "still being worked on" leaves a bare 409.
+    """
+    script.will_answer(409, {})
+
+    with pytest.raises(KneoIdempotencyMismatchError) as caught:
+        use(lambda c: c.platform.runs.create({}, idempotency_key="key_1"))
+
+    assert caught.value.effect is Effect.UNKNOWN
+
+
 def test_reading_needs_no_key(use: Use, script: Any) -> None:
     script.will_answer(200, {"items": []})
 

@@ -33,7 +33,9 @@ _RULES = (
     # The first request with the key may yet succeed, and asking again brings its answer.
     Rule(KneoConflictError, status=409, code="idempotency_in_flight", retry=True, effect=Effect.UNKNOWN,
          means="The first request with this idempotency key is still being worked on."),
+    # Where a gateway replaced the body, it may have said that the first request is still at work.
     Rule(KneoIdempotencyMismatchError, status=409, when=lambda f: f.code is None and bool(f.idempotency_key),
+         effect=Effect.UNKNOWN,
          means="A conflict without a code, answered to a request with an idempotency key."),
     Rule(KneoConflictError, status=409, means="Any other conflict."),
     Rule(KneoRateLimited, status=429, means="Too many requests."),
