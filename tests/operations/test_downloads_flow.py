@@ -291,6 +291,35 @@ def test_an_error_says_what_is_there_and_an_earlier_one_is_gone_on_with() -> Non
     assert "sha-256" == (again.done.checked if again.done else None)
 
 
+def test_an_error_tells_of_every_answer() -> None:
+    good = digest(b"abcdefghi")
+    policy = ResumePolicy(wait=2.0)
+    cut_off = Played(
+        replace(FILE, policy=policy),
+        (whole(content_digest=good, x_request_id="r1"), b"abc", 1.5, CUT),
+        (rest(3, x_request_id="r2"), b"defghX", END),
+    )
+
+    assert cut_off.error is not None
+    assert [
+        (1, 0.0, 1.5, "cut", 200, "r1", 2.0, ""),
+        (2, 3.5, 0.0, "digest", 206, "r2", 0.0, "not_retryable"),
+    ] == [
+        (a.number, a.start, a.duration, a.outcome, a.status, a.request_id, a.wait, a.stopped)
+        for a in cut_off.error.attempts
+    ]
+
+
+def test_the_last_answer_is_told_of_once() -> None:
+    download = replace(FILE, policy=ResumePolicy(reconnects=0))
+    lost = Played(download, (whole(), b"abc", CUT))
+
+    assert lost.error is not None
+    assert [(1, "cut", "reconnects_exhausted")] == [
+        (a.number, a.outcome, a.stopped) for a in lost.error.attempts
+    ]
+
+
 def test_what_cannot_be_gone_on_with_is_not_kept() -> None:
     played = Played(replace(FILE, policy=ResumePolicy(reconnects=0)), (whole(etag=""), b"abc", CUT))
 
@@ -362,8 +391,9 @@ def test_a_machine_that_oversleeps_does_not_begin_after_the_deadline() -> None:
     assert isinstance(flow.send(Came(0.0, response=whole())), Read)
     assert isinstance(flow.send(Came(0.0, piece=CUT)), Sleep)
 
-    with pytest.raises(CallTimeoutError):
+    with pytest.raises(CallTimeoutError) as caught:
         flow.send(Came(11.0))
+    assert [(1, "deadline")] == [(a.number, a.stopped) for a in caught.value.attempts]
 
 
 def test_what_is_secret_is_on_no_error() -> None:

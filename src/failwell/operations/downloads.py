@@ -51,6 +51,8 @@ _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _DIGEST = re.compile(r"(sha-512|sha-256)\s*=\s*:([A-Za-z0-9+/=]+):", re.IGNORECASE)
 # RFC 9110, section 8.8.2.2: a date is told apart from the next change if it is that much older.
 _OLD_ENOUGH = 60.0
+# Answers that are told of on an error.
+_MOST_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def download_flow(
             operation, getting.tries > 0, _shorter(operation.deadline, until - now), idle, until
         )
         now = came.now
-        getting.answered(came)
+        getting.answered(came, began)
         error = came.error
         if error is not None:
             if getting.is_range_refused():
@@ -187,6 +189,7 @@ def download_flow(
             while True:
                 came = yield Read()
                 now, piece = came.now, came.piece
+                getting.latest = now
                 if not piece or isinstance(piece, Broken):
                     break
                 yield Store(piece)
@@ -208,7 +211,7 @@ def download_flow(
         delay = policy.delay(breaks, asked, random)
         if now + delay >= until:
             raise getting.timed_out(now) from getting.cause()
-        now = (yield Sleep(delay, getting.attempt(began, now, delay), getting.words())).now
+        now = (yield Sleep(delay, getting.broken_off(delay), getting.words())).now
         if now >= until:  # a busy machine sleeps longer than it was asked to
             raise getting.timed_out(now) from getting.cause()
 
@@ -225,6 +228,7 @@ class _Getting:
 
     Attributes:
         tries: How often it was asked for.
+        latest: Monotonic seconds of what came last.
     """
 
     def __init__(self, download: Download[Any], contract: Contract, part: str, now: float) -> None:
@@ -232,7 +236,8 @@ class _Getting:
         self._download = download
         self._contract = contract
         self._part = part
-        self._began = now
+        self._began = self._since = self.latest = now
+        self._attempts: list[Attempt] = []
         left = download.resume or {}
         self._etag: str | None = left.get("etag")
         self._modified: str | None = left.get("last_modified")
@@ -260,9 +265,10 @@ class _Getting:
             fields |= {"range": f"bytes={self._received}-", "if-range": validator}
         return replace(get, headers=fields | dict(get.headers))
 
-    def answered(self, came: Came) -> None:
-        """Take what asking brought."""
+    def answered(self, came: Came, began: float) -> None:
+        """Take what asking brought, which began at `began`."""
         self.tries += 1
+        self._since, self.latest = began, came.now
         self._response, self._error, self._broken = came.response, came.error, None
         self._secrets = came.secrets or self._secrets
 
@@ -384,17 +390,33 @@ class _Getting:
         else:
             self._broken = Broken(Phase.ANSWERED, Reason.CUT, received=self._received, expected=self._size)
 
-    def attempt(self, began: float, now: float, wait: float) -> Attempt:
-        """How one answer went."""
-        error, broken, response = self._error, self._broken, self._response
+    def broken_off(self, wait: float) -> Attempt:
+        """Note how an answer went that is gone on with after `wait` seconds."""
+        attempt = self._attempt("status" if self._broken is None else self._broken.reason.value, wait)
+        self._attempts = [*self._attempts[1 - _MOST_ATTEMPTS :], attempt]
+        return attempt
+
+    def _attempt(self, outcome: str, wait: float = 0.0, stopped: str = "") -> Attempt:
+        """How the last answer went."""
+        error, response = self._error, self._response
         return Attempt(
             number=self.tries,
-            start=began - self._began,
-            duration=now - began,
-            outcome=broken.reason.value if broken is not None else "status",
+            start=self._since - self._began,
+            duration=self.latest - self._since,
+            outcome=outcome,
             status=response.status if response is not None else error.status if error is not None else None,
+            request_id=self._request_id(),
             wait=wait,
+            stopped=stopped,
         )
+
+    def _told_attempts(self, reason: str, why: str) -> tuple[Attempt, ...]:
+        """How all answers went; the last one, which may have been noted, ends it."""
+        earlier = (attempt for attempt in self._attempts if attempt.number != self.tries)
+        return (*earlier, self._attempt(reason, stopped=why))
+
+    def _request_id(self) -> str | None:
+        return None if self._response is None else headers.request_id(self._response.headers)
 
     def words(self) -> str:
         """What went wrong with the last answer."""
@@ -448,8 +470,9 @@ class _Getting:
             status=None if response is None else response.status,
             headers={} if response is None else kept_headers(response.headers),
             message=text,
-            request_id=None if response is None else headers.request_id(response.headers),
+            request_id=self._request_id(),
             reason=reason,
+            attempts=self._told_attempts(reason, why),
             effect=effect_of(method, 200),
             retryable=why != "not_retryable",
             stopped=why,
