@@ -96,7 +96,7 @@ ASKED: Mapping[str, str] = {
     "S77": "The service has less, or other parts than the client thinks",
     "S78": "What is to be sent in parts can be read only once",
     "S79": "An upload is gone in the middle of it",
-    "S80": "A part of an upload is damaged",
+    "S80": "A part of an upload, or a download, is damaged",
     "S81": "Every exception is raised",
     "S82": "Every exception that is raised is documented, and its attributes are filled",
     "S83": "Pickle, copies and texts of each error",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import scopix
-from failwell.drill.faults import always, cut_chunked
+from failwell.drill.faults import Action, always, cut_body, cut_chunked, once, replaced
 from failwell.drill.subject import (
     PART_BYTES,
     Call,
@@ -43,6 +43,8 @@ from scopix.models import Video
 TENANTS = {"small": "hooli", "past_due": "umbrella"}
 
 TEXT = b"Owls sleep by day. They hunt mice at night."
+
+VIDEO = b"no video at all" * 99
 
 # More than a key's way through the gates takes, and less than any storage answers in.
 SHORT = 0.9
@@ -85,7 +87,7 @@ class ScopixSubject(SandboxSubject):
         self.chat_id = client.chat.sessions.create().id
         self.owls_id = client.chat.sessions.create(file_ids=[self.document_id]).id
         client.chat.sessions.end(self.closed_id)
-        self.video_id = client.videos.upload(b"no video at all" * 99, name="no.mp4").media_id
+        self.video_id = client.videos.upload(VIDEO, name="no.mp4").media_id
         self.upload_id = self._raw(client, "/v1/videos", {"filename": "begun.mp4", "size": 9})["media_id"]
         self.session_id = self._raw(
             client, "/v1/files/sessions", {"filename": "begun.txt", "size": 9}
@@ -295,6 +297,13 @@ class ScopixSubject(SandboxSubject):
             Cause("stream-cut", "A stream is cut each time it is taken up", scopix.SSEStreamError,
                   self._stream, schedule=always(cut_chunked()), requests=2, at_least=True,
                   facts=(("code", "SSE_STREAM_ERROR"),)),
+            Cause("download-goes-on", "A download is cut: the rest is asked for, the file is the same", None,
+                  self._download, schedule=once(cut_body()), requests=2, proves=("S18",)),
+            Cause("download-reset", "A download is reset: the rest is asked for, the file is the same", None,
+                  self._download, schedule=once(cut_body(by=Action.RST)), requests=2, proves=("S19",)),
+            Cause("download-damaged", "A download is another file than its digest says: none appears",
+                  scopix.ScopixConnectionError, self._download, proves=("S80",),
+                  schedule=always(replaced(VIDEO[::-1], "video/mp4", name="another file, as long"))),
             Cause("open-circuit", "The service has failed so often that it is left alone",
                   scopix.CircuitBreakerError, _list, settings=ONE_TRY, arrange=self.draining,
                   before=(_fail_often,), requests=0, facts=(("retry_after", bool), ("code", "CIRCUIT_OPEN"))),
@@ -382,6 +391,24 @@ class ScopixSubject(SandboxSubject):
                 yield
             finally:
                 client.cloud_storage.cancel_job(self._job_id)
+
+    def _download(self, client: Any, call: Call) -> Any:
+        """Download a video; the file has to be that, or not to be there."""
+        path = self.folder / f"{call.marker}.mp4"
+        value: Any = client.videos.download(self.video_id, path) if isinstance(client, Scopix) else None
+
+        async def awaited() -> Any:
+            try:
+                await value
+            finally:
+                _check_file(path)
+
+        if value is not None:
+            return awaited()
+        try:
+            return client.videos.download(self.video_id, path)
+        finally:
+            _check_file(path)
 
     def _stream(self, client: Any, call: Call) -> Any:
         stream = client.chat.resume(self.chat_id, self.answer.id)
@@ -479,6 +506,17 @@ def _upload_pipe(client: Any, call: Call) -> Any:
     os.close(writing)
     with open(reading, "rb") as file:
         return client.videos.upload(file, name=f"{call.marker}.mp4")
+
+
+def _check_file(path: Path) -> None:
+    """
+    What was downloaded is the video, if there is anything.
+
+    Raises:
+        RuntimeError: it is not.
+    """
+    if path.exists() and path.read_bytes() != VIDEO:
+        raise RuntimeError("what was downloaded is not what is stored")
 
 
 def _list(client: Any, call: Call) -> Any:
