@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from ipaddress import ip_address
+from typing import cast
 from urllib.parse import urlsplit
 
 from failwell.drill.plan import Scenario
@@ -190,8 +191,7 @@ def counting(name: str) -> Callable[[Call], int]:
         raise UsageError(f"cannot load {name!r}: {exc}") from exc
     if not callable(found):
         raise UsageError(f"{name} cannot be called")
-    function: Callable[[Call], int] = found
-    return function
+    return cast("Callable[[Call], int]", found)
 
 
 def masked(text: str, secrets: Sequence[str]) -> str:
