@@ -103,6 +103,7 @@ def test_the_list_says_effect_moment_faithfulness_platform_and_scenarios() -> No
             "moment": "while the connection is made",
             "faithful": "kernel-real",
             "platform": "linux",
+            "a_write_knows": ["not_sent"],
         }
     ]
     assert rows[4]["scenarios"] == ["S04"]

@@ -105,8 +105,12 @@ def test_a_fault_lets_a_write_know_what_its_moment_leaves(fault: Fault, known: f
 
 
 def test_each_moment_of_a_call_has_its_claim() -> None:
-    for moment in (m for m in Moment if m is not Moment.IDLE):
-        assert proof.of_fault(Fault("x", Action.SILENCE, moment), Kind.PLAIN_WRITE)
+    silent = [Fault("x", Action.SILENCE, moment) for moment in Moment]
+    of_one_call = [f for f in silent if not f.in_stream and f.moment not in (Moment.IDLE, Moment.ON_ITS_WAY)]
+
+    assert [f.moment for f in of_one_call if not proof.of_fault(f, Kind.PLAIN_WRITE)] == []
+    # A stream and an upload in parts are several calls.
+    assert {proof.of_fault(f, Kind.STREAM) for f in silent if f not in of_one_call} == {frozenset()}
 
 
 # --- as a finding ------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import Any
 
 from failwell.drill.faults import Fault
 from failwell.drill.plan import Scenario
+from failwell.drill.proof import of_fault
+from failwell.drill.subject import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def as_dicts(scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
                     "moment": f.moment.value,
                     "faithful": f.faithful.value,
                     "platform": f.platform or "any",
+                    "a_write_knows": sorted(e.value for e in of_fault(f, Kind.KEYED_WRITE)),
                 }
                 for f in faults_of(kind, scenarios)
             ],

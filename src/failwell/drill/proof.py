@@ -41,8 +41,11 @@ def of_fault(fault: Fault, kind: Kind) -> frozenset[Effect]:
     """
     What a client can know of a call of `kind` that met `fault` and no other attempt.
 
-    Empty for a fault after which the call succeeds.
+    Empty for a fault after which the call succeeds, and for those of streams and uploads in parts,
+    which are several calls.
     """
+    if fault.in_stream or fault.moment is Moment.ON_ITS_WAY:
+        return frozenset()
     if fault.on_connection:
         return NOT_SENT
     if fault.action in (Action.INTERIM, Action.TWICE, Action.TRAILING) or fault.moment is Moment.IDLE:

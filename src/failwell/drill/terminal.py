@@ -310,7 +310,13 @@ def show_faults(kinds: Sequence[Mapping[str, Any]], console: Console) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="what can go wrong", title_justify="left")
     table.add_column("", justify="right")
-    for name, ratio in (("kind", 4), ("effect, moment", 7), ("faithful?", 3), ("scenarios", 4)):
+    for name, ratio in (
+        ("kind", 5),
+        ("effect, moment", 8),
+        ("faithful?", 3),
+        ("a write knows", 3),
+        ("scenarios", 4),
+    ):
         table.add_column(name, overflow="fold", ratio=ratio)
     for kind in kinds:
         makers = ", ".join(f"{m}()" for m in kind["makers"])
@@ -320,6 +326,7 @@ def show_faults(kinds: Sequence[Mapping[str, Any]], console: Console) -> None:
             Text.assemble(kind["what"], *((("\n" + makers, "dim"),) if makers else ())),
             "\n".join(f"· {f['effect']}, {f['moment']}" for f in faults) or kind["elsewhere"],
             "\n".join(dict.fromkeys(_faithful(f) for f in faults)),
+            "\n".join(dict.fromkeys(" or ".join(f["a_write_knows"]) for f in faults if f["a_write_knows"])),
             _numbers(kind["scenarios"]),
             end_section=True,
         )
