@@ -14,7 +14,7 @@ from failwell.errors import UsageError
 from failwell.storm import POLICIES, Policy, World, run, simulate, sweep
 from failwell.storm.page import page
 from failwell.storm.policies import _GRPC, _Botocore, _Finagle, _Share
-from failwell.storm.results import named
+from failwell.storm.results import Cell, edges, named
 
 # Enough for the shape of things, and quick.
 SMALL = World(clients=5, capacity=20.0, after=60.0)
@@ -183,6 +183,33 @@ def test_a_sweep_has_a_cell_for_each_load_and_outage() -> None:
 
     assert [(c.load, c.outage) for c in cells] == [(0.3, 1.0), (0.3, 10.0), (0.9, 1.0), (0.9, 10.0)]
     assert cells[0].recovery is not None
+
+
+def test_the_edge_is_the_highest_load_below_which_every_load_is_survived() -> None:
+    recoveries = {(0.3, 1.0): 0.0, (0.6, 1.0): 9.0, (0.3, 10.0): 5.0, (0.6, 10.0): None, (0.9, 10.0): 4.0}
+    cells = [Cell("a", load, outage, found) for (load, outage), found in recoveries.items()]
+    cells.append(Cell("b", 0.3, 20.0, None))
+
+    assert edges(cells, "a") == {1.0: 0.6, 10.0: 0.3, 20.0: None}
+
+
+def test_a_swept_page_and_table_name_the_edge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [Cell("no retries", 0.3, 1.0, 0.0), Cell("no retries", 0.6, 1.0, None)]
+    cells += [Cell("no retries", 0.3, 5.0, None), Cell("no retries", 0.6, 5.0, None)]
+    monkeypatch.setattr("failwell.storm.results.sweep", lambda *args, **asked: cells)
+    monkeypatch.setattr("failwell.storm.sweep", lambda *args, **asked: cells, raising=False)
+    asked = ["storm", "--seeds", "1", "--policy", "no retries", "--after", "20", "--sweep"]
+
+    assert failwell([*asked, "--report", str(tmp_path)]) == 0
+
+    assert "up to" in capsys.readouterr().out
+    drawn = (tmp_path / "storm.html").read_text()
+    assert "<b>up to</b><td class=n><b>30.0%</b><td class=n><b>none</b>" in drawn
+    assert json.loads((tmp_path / "storm.json").read_text())["edges"] == {
+        "no retries": {"1.0": 0.3, "5.0": None}
+    }
 
 
 def test_the_page_escapes_and_needs_nothing_else() -> None:

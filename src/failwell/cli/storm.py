@@ -133,13 +133,16 @@ def storm(asked: Asked, report: Path, *, json: bool) -> int:
 def _simulated(asked: Asked, world: World, tell: Tell) -> Told:
     from failwell.storm import run, sweep
     from failwell.storm.page import page
-    from failwell.storm.results import named
+    from failwell.storm.results import edges, named
     from failwell.storm.terminal import headline, show, show_sweep
 
     policies = named(asked.names)
     result = run(world, policies=policies, seeds=asked.seeds or 5, first_seed=asked.seed, progress=tell)
     cells = sweep(world, policies=policies, progress=tell) if asked.sweep else []
-    facts = result.to_dict() | ({"sweep": [_cell(cell) for cell in cells]} if asked.sweep else {})
+    facts = result.to_dict()
+    if asked.sweep:
+        facts["sweep"] = [_cell(cell) for cell in cells]
+        facts["edges"] = {policy.name: edges(cells, policy.name) for policy in policies}
 
     def shown(on: Console) -> None:
         show(result, on)

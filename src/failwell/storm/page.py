@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from failwell.storm.results import Row
+from failwell.storm.results import Row, edges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,6 +233,11 @@ def _sweep(name: str, cells: Sequence[Cell]) -> str:
         + "".join(f"<td class=n>{_back(found[load, outage])}" for outage in outages)
         + "</tr>"
         for load in sorted({load for load, _ in found})
+    )
+    edge = edges(cells, name)
+    lines += "<tr><td><b>up to</b>" + "".join(
+        f"<td class=n><b>{'none' if (load := edge[outage]) is None else f'{load:.1%}'}</b>"
+        for outage in outages
     )
     return (
         f"<h2>{escape(name)}: back after, by load and outage</h2>"

@@ -243,3 +243,23 @@ def sweep(
     if progress is not None:
         progress("", 1.0)
     return cells
+
+
+def edges(cells: Sequence[Cell], policy: str) -> dict[float, float | None]:
+    """
+    The boundary of what a policy survives: for each outage, the highest load up to which the service
+    comes back, at this load and at all below it; None if it does not at the lowest.
+
+    Args:
+        cells: A sweep.
+        policy: A name in it.
+    """
+    found: dict[float, float | None] = {}
+    for outage in sorted({cell.outage for cell in cells}):
+        found[outage] = None
+        mine = [cell for cell in cells if (cell.policy, cell.outage) == (policy, outage)]
+        for cell in sorted(mine, key=lambda cell: cell.load):
+            if cell.recovery is None:
+                break
+            found[outage] = cell.load
+    return found

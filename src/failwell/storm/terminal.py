@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from failwell.storm.results import Row
+from failwell.storm.results import Row, edges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -191,7 +191,7 @@ def _drawn(row: Row, levels: Sequence[float], color: str) -> Text:
 
 
 def show_sweep(cells: Sequence[Cell], console: Console) -> None:
-    """Print a table of recoveries for each policy: loads down, outages across."""
+    """Print a table of recoveries for each policy: loads down, outages across, the edge below."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -216,4 +216,11 @@ def show_sweep(cells: Sequence[Cell], console: Console) -> None:
                     for outage in outages
                 ),
             )
+        table.add_section()
+        edge = edges(cells, name)
+        table.add_row("up to", *(Text(_edge(edge[outage]), "bold") for outage in outages))
         console.print(table)
+
+
+def _edge(load: float | None) -> str:
+    return "none" if load is None else f"{load:.1%}"
