@@ -12,6 +12,7 @@ from rich.console import Console
 
 import failwell.drill
 from failwell.drill import selftest
+from failwell.drill.rules import RULES
 from failwell.drill.selftest import LONELY, PLANTED, Found, Naive, Planted, SelfTest
 from failwell.drill.terminal import show_self_test
 from failwell.drill.verdict import Verdict
@@ -64,19 +65,20 @@ def test_a_drill_that_drilled_nothing_has_found_nothing() -> None:
     assert not SelfTest().ok
 
 
-def test_every_rule_about_a_client_is_held_by_a_planted_habit_or_a_lie() -> None:
+# What no client with a habit can be made to break in a second, or what is about the drill itself.
+LIED_ABOUT = {"FD-hang", "FD-reuse", "FD-size", "FD-whole", "FD-trouble", "FD-drill"}
+ADVICE = {"FD-better"}
+
+
+def test_every_rule_has_a_planted_habit_or_is_held_by_a_lie() -> None:
     """
-    Most rules find a habit here; the rest are held by the lies of other tests (S87).
+    A rule that is added, and that nothing was planted for, fails here (S87).
     """
-    root = Path(__file__).parents[2]
-    drill = root / "src" / "failwell" / "drill"
-    code = "".join(f.read_text("utf-8") for f in drill.glob("*.py") if f.name != "rules.py")
     told = ("test_drill_verdict.py", "test_drill_whole.py")
     lies = "".join((Path(__file__).parent / name).read_text("utf-8") for name in told)
 
-    assert {p.rule for p in PLANTED} | set(re.findall(r'"(FD-[a-z]+)[":]', lies)) >= set(
-        re.findall(r'"(FD-[a-z]+)"', code)
-    )
+    assert set(RULES) - {p.rule for p in PLANTED} - ADVICE == LIED_ABOUT
+    assert set(re.findall(r'"(FD-[a-z]+)[":]', lies)) >= LIED_ABOUT
 
 
 def test_a_client_that_keeps_no_connection_cannot_be_met_on_a_reused_one() -> None:

@@ -81,6 +81,8 @@ PLANTED = (
     Planted("writes the key into its log", "S09", "FD-promise"),
     Planted("raises what cannot be pickled", "S09", "FD-promise"),
     Planted("always claims unknown", "S08-always", "FD-vague"),
+    Planted("always claims that it was done", "S08-always", "FD-claim"),
+    Planted("says the same of every failure", "S05", "FD-text"),
     Planted("always claims that nothing was done", "S54-fin-plain", "FD-unsound"),
     Planted("always claims that it was done", "S09", "FD-unsound"),
     Planted("forgets the cause", "S09", "FD-cause"),
@@ -372,6 +374,8 @@ class _OneCall:
         if "raises what cannot be pickled" in self.habits:
             cls = FragileToyError
         text = None
+        if "says the same of every failure" in self.habits:
+            text = "The call failed."
         if "puts the key into the error" in self.habits:
             text = f"failed with {str.__str__(self.client._api_key)}"
         error: Exception = cls.from_failure(failure, text)
