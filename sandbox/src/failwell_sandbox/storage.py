@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -137,8 +138,10 @@ class Storage:
             import redis
 
             with suppress(redis.RedisError), closing(redis.Redis.from_url(self.url)) as db:
-                for key in db.scan_iter(match=f"{self.namespace}:*", count=1000):
-                    db.unlink(key)
+                keys = db.scan_iter(match=f"{self.namespace}:*", count=1000)
+                # One at a time, each would be a trip to the server, and maybe a wait for its disk.
+                while batch := list(islice(keys, 1000)):
+                    db.unlink(*batch)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
