@@ -170,7 +170,7 @@ def _announce(asked: Asked) -> None:
 
     at_once = WORKERS if is_here(asked.service) else AT_ONCE
     for subject, scenarios in planned(asked.subjects, only=asked.only):
-        forms = [mode for mode in subject.modes if asked.form in (None, mode)]
+        forms: list[Mode] = [mode for mode in subject.modes if asked.form in (None, mode)]
         for line in announcement(asked.service, scenarios, forms, at_once=at_once):
             print(line, file=sys.stderr)
     if asked.times > 1:
