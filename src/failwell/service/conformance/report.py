@@ -35,6 +35,7 @@ At the others it is a charge at a payment service, a file of its own, that knows
 Every 201 was compared with the effect: a repeated request is answered with what was really done.
 
 The same sweep runs on a store of your own: see `failwell.service.conformance.crashes`.
+What becomes of 100,000 writes through faults, while workers, clients and servers are killed, stands in [exactly once](exactly-once.md).
 """
 
 WORDS: Mapping[Level, str] = {
