@@ -52,6 +52,7 @@ from failwell_sandbox.answers import Line, json_answer, moment, respond
 from failwell_sandbox.argus.scan import LEAST_SCORE, MOST_FINDINGS, scan
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.effects import carry_out, level_of
+from failwell_sandbox.health import livez
 
 if TYPE_CHECKING:
     from failwell.service.idempotency import Level
@@ -178,7 +179,7 @@ class Argus:
                       raises=(_NO_ASSET,)),
             Operation("GET", "/v1/assets/{asset_id}/results", self.results, scope="assets:read",
                       tiers=platform, raises=(_NO_ASSET, "validation_failed")),
-            Operation("GET", "/livez", self.livez, public=True, while_draining=True),
+            Operation("GET", "/livez", livez, public=True, while_draining=True),
             openapi_operation(),
         )  # fmt: skip
         self.service: Service
@@ -326,10 +327,6 @@ class Argus:
             )  # fmt: skip
         found: Sequence[Any] = rows[0]
         return found
-
-    async def livez(self, request: Request) -> Response:
-        """The process answers."""
-        return respond(json_answer({"status": "ok"}))
 
 
 def argus_service(store: Store, database: Database, *, wait: float = 0.0, lease: float = 30.0) -> Service:

@@ -56,6 +56,7 @@ from failwell_sandbox import effects, ledger
 from failwell_sandbox.answers import Line, json_answer, loaded, moment, respond
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.effects import carry_out, level_of
+from failwell_sandbox.health import livez, readyz_of
 from failwell_sandbox.kneo.specs import ADMISSION, PLATFORM_SPECS, STEPS, StepError, fault_in
 from failwell_sandbox.worker import Worker
 from kneo_client import CONTRACT, KneoConflictError, KneoNotFoundError, KneoPermissionError
@@ -281,8 +282,8 @@ class Kneo:
                       raises=_NO_PAGE),
             Operation("GET", "/v1/environments/{environment_id}", self.get_environment,
                       scope="environments:read", raises=_NO_ENVIRONMENT),
-            Operation("GET", "/livez", self.livez, public=True, while_draining=True),
-            Operation("GET", "/readyz", self.readyz, public=True),
+            Operation("GET", "/livez", livez, public=True, while_draining=True),
+            Operation("GET", "/readyz", readyz_of(self.database), public=True),
             openapi_operation(),
         )  # fmt: skip
         self.service: Service
@@ -568,17 +569,6 @@ class Kneo:
             raise self._conflict(
                 "name_taken", f"There is a {kind} named {name!r} already.", name=name
             ) from exc
-
-    # --- health ---
-
-    async def livez(self, request: Request) -> Response:
-        """The process answers."""
-        return respond(json_answer({"status": "ok"}))
-
-    async def readyz(self, request: Request) -> Response:
-        """The database answers, too."""
-        await self.database.read("SELECT 1")
-        return respond(json_answer({"status": "ok", "checks": {"database": "ok"}}))
 
     # --- failures ---
 

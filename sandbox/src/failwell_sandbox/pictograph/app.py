@@ -67,6 +67,7 @@ from failwell_sandbox.answers import json_answer, loaded, moment, respond
 from failwell_sandbox.child import ChildFailedError, result_of
 from failwell_sandbox.database import Connection, Database, DuplicateError
 from failwell_sandbox.effects import carry_out, level_of
+from failwell_sandbox.health import livez, readyz_of
 from failwell_sandbox.image_headers import ImageHeader, read_image_header
 from failwell_sandbox.parameters import announced_digest, digest_field, invalid, is_name, paging
 from failwell_sandbox.pictograph.annotations import AnnotationsError, validated
@@ -82,8 +83,8 @@ from failwell_sandbox.pictograph.tables import (
     MODELS,
     RUNS,
     SCHEMA,
-    Table,
 )
+from failwell_sandbox.resource_tables import Resources, Table, inserted
 from failwell_sandbox.stored_files import Incoming
 from pictograph.contract import CONTRACT
 from pictograph.exceptions import ConflictError, NotFoundError, PaymentRequiredError
@@ -215,7 +216,7 @@ class Nothing(_Body):
     """The body of a cancellation: none, or an empty object."""
 
 
-class Pictograph:
+class Pictograph(Resources):
     """
     The service's handlers, around its database and its files.
 
@@ -289,8 +290,8 @@ class Pictograph:
                       role="member", idempotency=level, parse=_nothing, raises=(*_NO_ANNOTATION, _ENDED)),
             Operation("GET", "/v1/organization", self.organization, role="viewer"),
             Operation("GET", "/v1/credits", self.credits, role="viewer", raises=_INVALID),
-            Operation("GET", "/livez", self.livez, public=True, while_draining=True),
-            Operation("GET", "/readyz", self.readyz, public=True),
+            Operation("GET", "/livez", livez, public=True, while_draining=True),
+            Operation("GET", "/readyz", readyz_of(self.database), public=True),
             openapi_operation(),
         )  # fmt: skip
         self.service: Service
@@ -329,7 +330,7 @@ class Pictograph:
 
     async def list_datasets(self, request: Request) -> Response:
         """The organisation's datasets."""
-        return await self._page(request, DATASETS)
+        return await self.page(request, DATASETS)
 
     async def create_dataset(self, request: Request) -> Response:
         """An empty dataset."""
@@ -349,7 +350,7 @@ class Pictograph:
                     "dataset_exists", f"There is a dataset named {new.name!r} already.", name=new.name
                 ) from exc
             ledger.note_effect(db, exchange, "dataset.created", dataset_id, name=new.name)
-            row = _inserted(db, DATASETS, exchange.tenant, dataset_id)
+            row = inserted(db, DATASETS, exchange.tenant, dataset_id)
             return json_answer(DATASETS.shown(row), 201, {"location": f"/v1/datasets/{dataset_id}"})
 
         return respond(await carry_out(exchange, self.database, insert))
@@ -363,7 +364,7 @@ class Pictograph:
 
     async def get_dataset(self, request: Request) -> Response:
         """One dataset."""
-        return await self._one(request, DATASETS, "dataset_id")
+        return await self.one(request, DATASETS, "dataset_id")
 
     async def delete_dataset(self, request: Request) -> Response:
         """Delete a dataset, with all that is in it; models that were trained of it stay."""
@@ -373,7 +374,7 @@ class Pictograph:
         exports: list[str] = []
 
         def delete(db: Connection) -> Answer:
-            row = self._row(db, DATASET_ROWS, exchange.tenant, dataset_id)
+            row = self.row(db, DATASET_ROWS, exchange.tenant, dataset_id)
             db.execute(
                 "UPDATE jobs SET status = 'cancelled', finished_at = {now} "
                 "WHERE dataset_id = ? AND status IN ('queued', 'running')",
@@ -400,8 +401,8 @@ class Pictograph:
     async def list_images(self, request: Request) -> Response:
         """The images of a dataset."""
         dataset_id = request.path_params["dataset_id"]
-        await self._found(DATASET_ROWS, exchange_of(request).tenant, dataset_id)
-        return await self._page(request, IMAGES, dataset_id=dataset_id)
+        await self.found(DATASET_ROWS, exchange_of(request).tenant, dataset_id)
+        return await self.page(request, IMAGES, dataset_id=dataset_id)
 
     async def upload(self, request: Request) -> Response:
         """Store a file that is sent piece by piece."""
@@ -409,7 +410,7 @@ class Pictograph:
         dataset_id = request.path_params["dataset_id"]
         name, folder = _name_of_file(request), _folder(request)
         announced = announced_digest(request)
-        await self._found(DATASET_ROWS, exchange.tenant, dataset_id)
+        await self.found(DATASET_ROWS, exchange.tenant, dataset_id)
         # Better told before the file is sent than after.
         await self._check_free(dataset_id, folder, name)
         image_id = f"img_{secrets.token_hex(12)}"
@@ -420,7 +421,7 @@ class Pictograph:
             await asyncio.to_thread(file.keep, "images", image_id)
 
             def insert(db: Connection) -> Answer:
-                self._row(db, DATASET_ROWS, exchange.tenant, dataset_id)
+                self.row(db, DATASET_ROWS, exchange.tenant, dataset_id)
                 try:
                     db.execute(
                         "INSERT INTO images (id, tenant, dataset_id, folder, name, size, sha256, "
@@ -432,7 +433,7 @@ class Pictograph:
                 except DuplicateError as exc:
                     raise self._taken(folder, name) from exc
                 ledger.note_effect(db, exchange, "image.uploaded", image_id, name=name)
-                row = _inserted(db, IMAGES, exchange.tenant, image_id)
+                row = inserted(db, IMAGES, exchange.tenant, image_id)
                 return json_answer(IMAGES.shown(row), 201, {"location": f"/v1/images/{image_id}"})
 
             try:
@@ -464,7 +465,7 @@ class Pictograph:
 
     async def get_image(self, request: Request) -> Response:
         """One image, without its bytes."""
-        return await self._one(request, IMAGES, "image_id")
+        return await self.one(request, IMAGES, "image_id")
 
     async def delete_image(self, request: Request) -> Response:
         """Delete an image with its annotations."""
@@ -472,7 +473,7 @@ class Pictograph:
         image_id = request.path_params["image_id"]
 
         def delete(db: Connection) -> Answer:
-            row = self._row(db, IMAGES, exchange.tenant, image_id)
+            row = self.row(db, IMAGES, exchange.tenant, image_id)
             db.execute("DELETE FROM images WHERE id = ?", image_id)
             ledger.note_effect(db, exchange, "image.deleted", image_id, name=row[2])
             return json_answer({"id": image_id, "deleted": True})
@@ -484,7 +485,7 @@ class Pictograph:
     async def content(self, request: Request) -> Response:
         """The bytes of an image."""
         tenant, image_id = exchange_of(request).tenant, request.path_params["image_id"]
-        image = IMAGES.shown(await self._found(IMAGES, tenant, image_id))
+        image = IMAGES.shown(await self.found(IMAGES, tenant, image_id))
         return self._file("images", image_id, image["content_type"], image["sha256"])
 
     def _file(self, kind: str, name: str, media_type: str, sha256: str) -> Response:
@@ -511,7 +512,7 @@ class Pictograph:
         tenant, image_id = exchange_of(request).tenant, request.path_params["image_id"]
         rows = await self.database.read(_ANNOTATIONS, tenant, image_id)
         if not rows:
-            raise self._missing(IMAGES, image_id)
+            raise self.missing(IMAGES.called, image_id)
         return respond(_annotations(rows[0]))
 
     async def save_annotations(self, request: Request) -> Response:
@@ -519,7 +520,7 @@ class Pictograph:
         exchange = exchange_of(request)
         given: SavedAnnotations = exchange.input
         image_id = request.path_params["image_id"]
-        row = await self._found(IMAGES, exchange.tenant, image_id)
+        row = await self.found(IMAGES, exchange.tenant, image_id)
         expected = _if_match(request)
         expected = given.version if expected is None else expected
         try:
@@ -531,7 +532,7 @@ class Pictograph:
             raise RefusedRequest(Refusal("validation_failed", fields=exc.fields)) from None
 
         def save(db: Connection) -> Answer:
-            image = self._row(db, IMAGES, exchange.tenant, image_id)
+            image = self.row(db, IMAGES, exchange.tenant, image_id)
             version = image[10]
             if expected is not None and expected != version:
                 raise self._conflict(
@@ -556,13 +557,13 @@ class Pictograph:
         exchange = exchange_of(request)
         new: NewExport = exchange.input
         dataset = DATASETS.shown(
-            await self._found(DATASETS, exchange.tenant, request.path_params["dataset_id"])
+            await self.found(DATASETS, exchange.tenant, request.path_params["dataset_id"])
         )
         name = new.name or f"export-{secrets.token_hex(4)}"
         facts = {"format": new.format, "image_count": dataset["image_count"]}
 
         def insert(db: Connection) -> Answer:
-            self._row(db, DATASET_ROWS, exchange.tenant, dataset["id"])
+            self.row(db, DATASET_ROWS, exchange.tenant, dataset["id"])
             try:
                 return self._queue(db, request, EXPORTS, "exp", "export", dataset, facts, name=name)
             except DuplicateError as exc:
@@ -574,16 +575,16 @@ class Pictograph:
 
     async def list_exports(self, request: Request) -> Response:
         """The organisation's exports."""
-        return await self._page(request, EXPORTS)
+        return await self.page(request, EXPORTS)
 
     async def get_export(self, request: Request) -> Response:
         """One export."""
-        return await self._one(request, EXPORTS, "export_id")
+        return await self.one(request, EXPORTS, "export_id")
 
     async def download(self, request: Request) -> Response:
         """The file of an export."""
         tenant, export_id = exchange_of(request).tenant, request.path_params["export_id"]
-        export = EXPORTS.shown(await self._found(EXPORTS, tenant, export_id))
+        export = EXPORTS.shown(await self.found(EXPORTS, tenant, export_id))
         self._check_completed(export)
         return self._file("exports", export_id, "application/json", export["sha256"])
 
@@ -601,8 +602,8 @@ class Pictograph:
         exchange = exchange_of(request)
         new: NewImport = exchange.input
         dataset_id = request.path_params["dataset_id"]
-        dataset = DATASET_ROWS.shown(await self._found(DATASET_ROWS, exchange.tenant, dataset_id))
-        source = DATASETS.shown(await self._found(DATASETS, exchange.tenant, new.source_dataset_id))
+        dataset = DATASET_ROWS.shown(await self.found(DATASET_ROWS, exchange.tenant, dataset_id))
+        source = DATASETS.shown(await self.found(DATASETS, exchange.tenant, new.source_dataset_id))
         if source["id"] == dataset["id"]:
             raise invalid(
                 ("body", "source_dataset_id"), "A dataset is not imported into itself.", "same_dataset"
@@ -613,18 +614,18 @@ class Pictograph:
         }  # fmt: skip
 
         def insert(db: Connection) -> Answer:
-            self._row(db, DATASET_ROWS, exchange.tenant, dataset["id"])
+            self.row(db, DATASET_ROWS, exchange.tenant, dataset["id"])
             return self._queue(db, request, IMPORTS, "imp", "import", dataset, facts)
 
         return await self._queued(request, insert)
 
     async def list_imports(self, request: Request) -> Response:
         """The organisation's imports."""
-        return await self._page(request, IMPORTS)
+        return await self.page(request, IMPORTS)
 
     async def get_import(self, request: Request) -> Response:
         """One import."""
-        return await self._one(request, IMPORTS, "import_id")
+        return await self.one(request, IMPORTS, "import_id")
 
     async def cancel_import(self, request: Request) -> Response:
         """Stop an import that has not ended; what was imported stays."""
@@ -642,7 +643,7 @@ class Pictograph:
             dataset["id"], new.export_name,
         )  # fmt: skip
         if not rows:
-            raise self._missing(EXPORTS, new.export_name)
+            raise self.missing(EXPORTS.called, new.export_name)
         export = EXPORTS.shown(rows[0])
         self._check_completed(export)
         if not export["annotation_count"]:
@@ -659,11 +660,11 @@ class Pictograph:
 
     async def list_runs(self, request: Request) -> Response:
         """The organisation's training runs."""
-        return await self._page(request, RUNS)
+        return await self.page(request, RUNS)
 
     async def get_run(self, request: Request) -> Response:
         """One training run."""
-        return await self._one(request, RUNS, "run_id")
+        return await self.one(request, RUNS, "run_id")
 
     async def cancel_run(self, request: Request) -> Response:
         """Stop a training that has not ended."""
@@ -673,19 +674,19 @@ class Pictograph:
 
     async def list_models(self, request: Request) -> Response:
         """The organisation's models."""
-        return await self._page(request, MODELS)
+        return await self.page(request, MODELS)
 
     async def get_model(self, request: Request) -> Response:
         """One model."""
-        return await self._one(request, MODELS, "model_id")
+        return await self.one(request, MODELS, "model_id")
 
     async def predict(self, request: Request) -> Response:
         """What a model sees in an image."""
         exchange = exchange_of(request)
         asked: Prediction = exchange.input
         model_id = request.path_params["model_id"]
-        await self._found(MODELS, exchange.tenant, model_id)
-        await self._found(IMAGES, exchange.tenant, asked.image_id)
+        await self.found(MODELS, exchange.tenant, model_id)
+        await self.found(IMAGES, exchange.tenant, asked.image_id)
         task = {
             "kind": "predict", "model": str(self.files.path("models", model_id)),
             "image": str(self.files.path("images", asked.image_id)), "threshold": asked.threshold,
@@ -707,9 +708,9 @@ class Pictograph:
         """Queue the annotation of many images, by a model or by segmentation."""
         exchange = exchange_of(request)
         new: NewAutoAnnotation = exchange.input
-        dataset = DATASET_ROWS.shown(await self._found(DATASET_ROWS, exchange.tenant, new.dataset_id))
+        dataset = DATASET_ROWS.shown(await self.found(DATASET_ROWS, exchange.tenant, new.dataset_id))
         if new.model_id is not None:
-            await self._found(MODELS, exchange.tenant, new.model_id)
+            await self.found(MODELS, exchange.tenant, new.model_id)
         rows = await self.database.read(
             "SELECT id FROM images WHERE dataset_id = ? ORDER BY seq LIMIT 10001", dataset["id"]
         )
@@ -721,9 +722,9 @@ class Pictograph:
             unknown = set(image_ids) - set(known)
             for image_id in sorted(unknown):
                 # A dataset may have more than were read.
-                row = await self._found(IMAGES, exchange.tenant, image_id)
+                row = await self.found(IMAGES, exchange.tenant, image_id)
                 if row[1] != dataset["id"]:
-                    raise self._missing(IMAGES, image_id)
+                    raise self.missing(IMAGES.called, image_id)
         if not image_ids or len(image_ids) > 10_000:
             raise invalid(
                 ("body", "image_ids"), "A batch has 1 to 10000 images: name them, if there are more.",
@@ -746,11 +747,11 @@ class Pictograph:
 
     async def list_auto_annotations(self, request: Request) -> Response:
         """The organisation's batches."""
-        return await self._page(request, AUTO_ANNOTATIONS)
+        return await self.page(request, AUTO_ANNOTATIONS)
 
     async def get_auto_annotation(self, request: Request) -> Response:
         """One batch."""
-        return await self._one(request, AUTO_ANNOTATIONS, "job_id")
+        return await self.one(request, AUTO_ANNOTATIONS, "job_id")
 
     async def cancel_auto_annotation(self, request: Request) -> Response:
         """Stop a batch that has not ended; what is annotated stays."""
@@ -772,7 +773,7 @@ class Pictograph:
             json.dumps(items), cost, exchange.request_id,
         )  # fmt: skip
         ledger.note_effect(db, exchange, f"{kind}.queued", job_id, name=name or dataset["name"])
-        return json_answer(table.shown(_inserted(db, table, exchange.tenant, job_id)), 201)
+        return json_answer(table.shown(inserted(db, table, exchange.tenant, job_id)), 201)
 
     async def _queued(
         self, request: Request, insert: Callable[[Connection], Answer], *debits: Debit
@@ -799,14 +800,14 @@ class Pictograph:
         job_id = request.path_params[parameter]
 
         def cancel(db: Connection) -> Answer:
-            status = table.shown(self._row(db, table, exchange.tenant, job_id))["status"]
+            status = table.shown(self.row(db, table, exchange.tenant, job_id))["status"]
             if status not in ("queued", "running"):
                 raise self._conflict(
                     "job_ended", f"It has already {_ENDINGS[status]}.", id=job_id, status=status
                 )
             db.execute("UPDATE jobs SET status = 'cancelled', finished_at = {now} WHERE id = ?", job_id)
             ledger.note_effect(db, exchange, f"{table.called}.cancelled", job_id)
-            return json_answer(table.shown(self._row(db, table, exchange.tenant, job_id)))
+            return json_answer(table.shown(self.row(db, table, exchange.tenant, job_id)))
 
         return respond(await carry_out(exchange, self.database, cancel))
 
@@ -843,75 +844,23 @@ class Pictograph:
 
     # --- rows ---
 
-    # Tables and columns in these statements are constants of `tables`, never a client's words.
-
-    async def _one(self, request: Request, table: Table, parameter: str) -> Response:
-        sought = request.path_params[parameter]
-        shown = table.shown(await self._found(table, exchange_of(request).tenant, sought))
-        waiting = shown.get("status") in ("queued", "running")
-        return respond(json_answer(shown, headers={"retry-after": "1"} if waiting else None))
-
     async def _named(self, tenant: str, name: str) -> Sequence[Any]:
         rows = await self.database.read(
             f"SELECT {DATASETS.columns} FROM datasets WHERE tenant = ? AND name = ?", tenant, name  # noqa: S608  # constant words
         )  # fmt: skip
         if not rows:
-            raise self._missing(DATASETS, name)
+            raise self.missing(DATASETS.called, name)
         row: Sequence[Any] = rows[0]
         return row
-
-    async def _found(self, table: Table, tenant: str, sought: str) -> Sequence[Any]:
-        """A row of the organisation's, read outside any transaction."""
-        rows = await self.database.read(_one_of(table), tenant, sought)
-        if not rows:
-            raise self._missing(table, sought)
-        row: Sequence[Any] = rows[0]
-        return row
-
-    def _row(self, db: Connection, table: Table, tenant: str, sought: str) -> Sequence[Any]:
-        """The same within the transaction of `db`, which may go on to change it."""
-        rows = db.rows(_one_of(table) + " {for_update}", tenant, sought)
-        if not rows:
-            raise self._missing(table, sought)
-        row: Sequence[Any] = rows[0]
-        return row
-
-    async def _page(self, request: Request, table: Table, **also: str) -> Response:
-        limit, after = paging(request)
-        wanted = also | {
-            name: request.query_params[name] for name in table.filters if name in request.query_params
-        }
-        where = "".join(f" AND {name} = ?" for name in wanted)
-        rows = await self.database.read(
-            f"SELECT seq, {table.columns} FROM {table.table} "  # noqa: S608  # values are bound
-            f"WHERE tenant = ? AND {table.where} AND seq > ?{where} ORDER BY seq LIMIT ?",
-            exchange_of(request).tenant, after, *wanted.values(), limit + 1,
-        )  # fmt: skip
-        page = rows[:limit]
-        cursor = str(page[-1][0]) if len(rows) > limit else None
-        items = [table.shown(row[1:]) for row in page]
-        return respond(json_answer({"items": items, "next_cursor": cursor}))
-
-    # --- health ---
-
-    async def livez(self, request: Request) -> Response:
-        """The process answers."""
-        return respond(json_answer({"status": "ok"}))
-
-    async def readyz(self, request: Request) -> Response:
-        """The database answers, too."""
-        await self.database.read("SELECT 1")
-        return respond(json_answer({"status": "ok", "checks": {"database": "ok"}}))
 
     # --- failures ---
 
-    def _missing(self, table: Table, sought: str) -> Exception:
-        what = table.called.replace("_", " ")
+    def missing(self, called: str, sought: str) -> Exception:
+        """What to raise for a resource that is not there."""
+        what = called.replace("_", " ")
         return self.service.error(
-            Failure(
-                status=404, code=f"{table.called}_not_found", message=f"There is no {what} {sought!r}.",
-            )
-        )  # fmt: skip
+            Failure(status=404, code=f"{called}_not_found", message=f"There is no {what} {sought!r}.")
+        )
 
     def _conflict(self, code: str, message: str, **details: Any) -> Exception:
         return self.service.error(Failure(status=409, code=code, message=message, details=details))
@@ -952,17 +901,6 @@ def _annotations(row: Sequence[Any]) -> Answer:
         "updated_at": moment(at),
     }  # fmt: skip
     return json_answer(said, headers={"etag": f'"{version}"'})
-
-
-def _one_of(table: Table) -> str:
-    return f"SELECT {table.columns} FROM {table.table} WHERE tenant = ? AND id = ? AND {table.where}"  # noqa: S608  # constants of `tables`
-
-
-def _inserted(db: Connection, table: Table, tenant: str, made: str) -> Sequence[Any]:
-    """The row that the transaction of `db` has made."""
-    row: Sequence[Any]
-    (row,) = db.rows(_one_of(table), tenant, made)
-    return row
 
 
 def _checked(file: Incoming, announced: bytes) -> ImageHeader:

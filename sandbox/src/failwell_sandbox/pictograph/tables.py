@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from failwell_sandbox import effects, ledger
 from failwell_sandbox.answers import loaded, moment
+from failwell_sandbox.resource_tables import Table, equal
 
 SCHEMA = (
     ledger.SCHEMA
@@ -87,27 +88,6 @@ CREATE TABLE IF NOT EXISTS models (
 CREATE INDEX IF NOT EXISTS models_by_tenant ON models (tenant, seq);
 """
 )
-
-
-class Table(NamedTuple):
-    """
-    One kind of resource.
-
-    Attributes:
-        called: In error codes, such as `dataset` in `dataset_not_found`.
-        table: Where its rows are.
-        columns: Of a row, in the order that `shown` takes them.
-        shown: The resource as JSON says it.
-        where: A condition on all of its rows.
-        filters: Query parameters that a list takes, each a column.
-    """
-
-    called: str
-    table: str
-    columns: str
-    shown: Callable[[Sequence[Any]], dict[str, Any]]
-    where: str = "TRUE"
-    filters: tuple[str, ...] = ()
 
 
 def _dataset(row: Sequence[Any]) -> dict[str, Any]:
@@ -203,7 +183,7 @@ DATASETS = Table(
     "(SELECT count(*) FROM images WHERE dataset_id = datasets.id), "
     "(SELECT count(*) FROM images WHERE dataset_id = datasets.id AND annotation_count > 0)",
     _dataset,
-    filters=("name",),
+    filters=equal("name"),
 )
 # Whether it is there, and whose: without the counting.
 DATASET_ROWS = Table("dataset", "datasets", "id, name", lambda row: {"id": row[0], "name": row[1]})
@@ -213,13 +193,18 @@ IMAGES = Table(
     "id, dataset_id, name, folder, size, sha256, content_type, width, height, annotation_count, "
     "annotation_version, created_at",
     _image,
-    filters=("folder", "name"),
+    filters=equal("folder", "name"),
 )
-EXPORTS = Table("export", "jobs", _JOB, _export, "kind = 'export'", ("dataset_id", "name", "status"))
-IMPORTS = Table("import", "jobs", _JOB, _import, "kind = 'import'", ("dataset_id", "status"))
-RUNS = Table("training_run", "jobs", _JOB, _run, "kind = 'training'", ("status", "dataset_name"))
+EXPORTS = Table("export", "jobs", _JOB, _export, "kind = 'export'", equal("dataset_id", "name", "status"))
+IMPORTS = Table("import", "jobs", _JOB, _import, "kind = 'import'", equal("dataset_id", "status"))
+RUNS = Table("training_run", "jobs", _JOB, _run, "kind = 'training'", equal("status", "dataset_name"))
 AUTO_ANNOTATIONS = Table(
-    "auto_annotation", "jobs", _JOB, _auto_annotation, "kind = 'auto_annotation'", ("status", "dataset_id")
+    "auto_annotation",
+    "jobs",
+    _JOB,
+    _auto_annotation,
+    "kind = 'auto_annotation'",
+    equal("status", "dataset_id"),
 )
 MODELS = Table(
     "model",
@@ -227,5 +212,5 @@ MODELS = Table(
     "id, name, training_run_id, dataset_id, dataset_name, pipeline_type, classes, metrics, size, sha256, "
     "created_at",
     _model,
-    filters=("dataset_name",),
+    filters=equal("dataset_name"),
 )

@@ -50,6 +50,7 @@ from failwell_sandbox.answers import json_answer, respond
 from failwell_sandbox.contents import WORDING
 from failwell_sandbox.database import Connection, Database
 from failwell_sandbox.effects import level_of
+from failwell_sandbox.health import livez, readyz_of
 from failwell_sandbox.scopix.accounts import account_of, give_back_space, seed
 from failwell_sandbox.scopix.analysis import AnalysisHandlers
 from failwell_sandbox.scopix.background import Background
@@ -106,8 +107,8 @@ class Scopix:
             *ChatHandlers(self.core).operations,
             *CloudHandlers(self.core, self.background).operations,
             Operation("GET", "/v1/usage", self.usage, scope=READ),
-            Operation("GET", "/livez", self.livez, public=True, while_draining=True),
-            Operation("GET", "/readyz", self.readyz, public=True),
+            Operation("GET", "/livez", livez, public=True, while_draining=True),
+            Operation("GET", "/readyz", readyz_of(self.core.database), public=True),
             openapi_operation(),
         )
 
@@ -185,15 +186,6 @@ class Scopix:
             "files": {"used": account.used_files, "limit": account.most_files},
         }  # fmt: skip
         return respond(json_answer(said))
-
-    async def livez(self, request: Request) -> Response:
-        """The process answers."""
-        return respond(json_answer({"status": "ok"}))
-
-    async def readyz(self, request: Request) -> Response:
-        """The database answers, too."""
-        await self.core.database.read("SELECT 1")
-        return respond(json_answer({"status": "ok", "checks": {"database": "ok"}}))
 
 
 _READ = "SELECT id FROM files WHERE status = 'completed' AND kind <> 'video'"

@@ -21,10 +21,11 @@ from failwell_sandbox import ledger
 from failwell_sandbox.answers import json_answer, respond
 from failwell_sandbox.database import Connection
 from failwell_sandbox.job_queue import Job, JobFailedError, JobQueue
+from failwell_sandbox.resource_tables import Table, inserted
 from failwell_sandbox.scopix.copying import Copying
-from failwell_sandbox.scopix.core import FILES, Core, inserted
+from failwell_sandbox.scopix.core import FILES, Core
 from failwell_sandbox.scopix.looking import WORK, Looking
-from failwell_sandbox.scopix.tables import Table, job_facts
+from failwell_sandbox.scopix.tables import job_facts
 
 # Whoever waits for an analysis is not to wait for two long imports.
 LANES = (("analysis",), ("import", "export", "sync"), ("export", "sync", "import"))

@@ -30,7 +30,8 @@ from failwell_sandbox import ledger
 from failwell_sandbox.answers import Line, json_answer, respond
 from failwell_sandbox.database import Connection, DuplicateError
 from failwell_sandbox.parameters import invalid
-from failwell_sandbox.scopix.core import INVALID, NOT_FOUND, NOT_PAID, READ, WRITE, Core, inserted
+from failwell_sandbox.resource_tables import inserted
+from failwell_sandbox.scopix.core import INVALID, NOT_FOUND, NOT_PAID, READ, WRITE, Core
 from failwell_sandbox.scopix.quotes import MOST_QUOTES, Parts, answer_to, text_of
 from failwell_sandbox.scopix.tables import CHAT_SESSIONS, MESSAGES
 from scopix.errors import ChatError, DocumentProcessingError

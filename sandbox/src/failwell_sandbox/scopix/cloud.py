@@ -20,9 +20,10 @@ from failwell_sandbox.answers import Line, json_answer, respond
 from failwell_sandbox.child import ChildFailedError
 from failwell_sandbox.database import Connection
 from failwell_sandbox.parameters import integer, invalid
+from failwell_sandbox.resource_tables import Table, inserted
 from failwell_sandbox.scopix.background import Background
 from failwell_sandbox.scopix.copying import listed, place_in
-from failwell_sandbox.scopix.core import INVALID, NOT_FOUND, NOT_PAID, READ, WRITE, Core, inserted
+from failwell_sandbox.scopix.core import INVALID, NOT_FOUND, NOT_PAID, READ, WRITE, Core
 from failwell_sandbox.scopix.places import (
     SECRETS,
     allowed_hosts,
@@ -31,7 +32,7 @@ from failwell_sandbox.scopix.places import (
     is_path,
     local_root,
 )
-from failwell_sandbox.scopix.tables import CONNECTIONS, CONNECTORS, SYNCS, TRANSFERS, Table
+from failwell_sandbox.scopix.tables import CONNECTIONS, CONNECTORS, SYNCS, TRANSFERS
 from scopix.errors import CloudStorageError, S3ConnectorError
 
 # Files of one job.

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from starlette.requests import Request
-from starlette.responses import Response
+from typing import TYPE_CHECKING
 
 from failwell.answer import Answer
 from failwell.failure import Failure
-from failwell.service import Exchange, Service, exchange_of
-from failwell_sandbox.answers import json_answer, respond
+from failwell.service import Exchange, Service
 from failwell_sandbox.database import Connection, Database
 from failwell_sandbox.effects import carry_out
-from failwell_sandbox.parameters import paging
+from failwell_sandbox.resource_tables import Resources
 from failwell_sandbox.scopix.accounts import OverQuotaError, account_of
 from failwell_sandbox.scopix.search import Search
-from failwell_sandbox.scopix.tables import Table
 from failwell_sandbox.stored_files import Files
 from scopix.errors import PaymentRequiredError, ResourceNotFoundError
 
@@ -36,7 +31,7 @@ INVALID = "validation_failed"
 FILES, PARTS = "files", "parts"
 
 
-class Core:
+class Core(Resources):
     """
     The service's database, files and index, and how its resources are read and refused.
 
@@ -81,55 +76,6 @@ class Core:
                 )
             )  # fmt: skip
 
-    # --- rows ---
-
-    # Tables and columns in these statements are constants of `tables`, never a client's words.
-
-    async def one(self, request: Request, table: Table, parameter: str) -> Response:
-        """The answer to a GET of one resource."""
-        sought = request.path_params[parameter]
-        shown = table.shown(await self.found(table, exchange_of(request).tenant, sought))
-        waiting = shown.get("status") in ("queued", "running")
-        return respond(json_answer(shown, headers={"retry-after": "1"} if waiting else None))
-
-    async def found(self, table: Table, tenant: str, sought: str) -> Sequence[Any]:
-        """A row of the account's, read outside any transaction."""
-        rows = await self.database.read(_one_of(table), tenant, sought)
-        if not rows:
-            raise self.missing(table.called, sought)
-        row: Sequence[Any] = rows[0]
-        return row
-
-    def row(self, db: Connection, table: Table, tenant: str, sought: str) -> Sequence[Any]:
-        """The same within the transaction of `db`, which may go on to change it."""
-        rows = db.rows(_one_of(table) + " {for_update}", tenant, sought)
-        if not rows:
-            raise self.missing(table.called, sought)
-        row: Sequence[Any] = rows[0]
-        return row
-
-    async def page(self, request: Request, table: Table, **also: str) -> Response:
-        """
-        The answer to a GET of a list, in the order in which things were made.
-
-        Args:
-            also: Columns that have a value.
-        """
-        limit, after = paging(request)
-        query = request.query_params
-        wanted = [(f"{column} = ?", value) for column, value in also.items()]
-        wanted += [(condition, query[name]) for name, condition in table.filters if name in query]
-        where = "".join(f" AND {condition}" for condition, _ in wanted)
-        rows = await self.database.read(
-            f"SELECT seq, {table.columns} FROM {table.table} "  # noqa: S608  # values are bound
-            f"WHERE tenant = ? AND {table.where} AND seq > ?{where} ORDER BY seq LIMIT ?",
-            exchange_of(request).tenant, after, *(value for _, value in wanted), limit + 1,
-        )  # fmt: skip
-        page = rows[:limit]
-        cursor = str(page[-1][0]) if len(rows) > limit else None
-        items = [table.shown(row[1:]) for row in page]
-        return respond(json_answer({"items": items, "next_cursor": cursor}))
-
     # --- failures ---
 
     def missing(self, called: str, sought: str) -> Exception:
@@ -153,14 +99,3 @@ class Core:
                 },
             )
         )  # fmt: skip
-
-
-def _one_of(table: Table) -> str:
-    return f"SELECT {table.columns} FROM {table.table} WHERE tenant = ? AND id = ? AND {table.where}"  # noqa: S608  # constants of `tables`
-
-
-def inserted(db: Connection, table: Table, tenant: str, made: str) -> Sequence[Any]:
-    """The row that the transaction of `db` has made."""
-    row: Sequence[Any]
-    (row,) = db.rows(_one_of(table), tenant, made)
-    return row

@@ -24,6 +24,7 @@ from failwell_sandbox.answers import json_answer, moment, respond
 from failwell_sandbox.contents import content_answer
 from failwell_sandbox.database import Connection
 from failwell_sandbox.parameters import announced_digest, invalid, is_name
+from failwell_sandbox.resource_tables import inserted
 from failwell_sandbox.scopix.accounts import (
     OverQuotaError,
     account_of,
@@ -32,7 +33,7 @@ from failwell_sandbox.scopix.accounts import (
     give_back_space,
     locked_account,
 )
-from failwell_sandbox.scopix.core import FILES, INVALID, NOT_FOUND, NOT_PAID, READ, WRITE, Core, inserted
+from failwell_sandbox.scopix.core import FILES, INVALID, NOT_FOUND, NOT_PAID, READ, WRITE, Core
 from failwell_sandbox.scopix.kinds_of_file import (
     LOOKED_AT,
     FileKind,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from failwell_sandbox import effects, ledger
 from failwell_sandbox.answers import loaded, moment
+from failwell_sandbox.resource_tables import Table
 
 SCHEMA = (
     ledger.SCHEMA
@@ -152,27 +153,6 @@ CREATE UNIQUE INDEX IF NOT EXISTS messages_by_key ON messages (tenant, asked_by,
 CREATE INDEX IF NOT EXISTS messages_by_session ON messages (session_id, seq);
 """
 )
-
-
-class Table(NamedTuple):
-    """
-    One kind of resource.
-
-    Attributes:
-        called: In a 404, such as `file`.
-        table: Where its rows are.
-        columns: Of a row, in the order that `shown` takes them.
-        shown: The resource as JSON says it.
-        where: A condition on all of its rows.
-        filters: Query parameters that a list takes, each with its condition.
-    """
-
-    called: str
-    table: str
-    columns: str
-    shown: Callable[[Sequence[Any]], dict[str, Any]]
-    where: str = "TRUE"
-    filters: tuple[tuple[str, str], ...] = ()
 
 
 def _file(row: Sequence[Any]) -> dict[str, Any]:
