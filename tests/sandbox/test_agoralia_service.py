@@ -358,7 +358,7 @@ def test_an_idempotency_key_that_is_none_is_a_400(agoralia: Any, sandbox: Sandbo
 
 
 def test_a_spent_limit_is_a_429_with_the_documents_headers(agoralia: Any, sandbox: Sandbox) -> None:
-    key = sandbox.agoralia.new_key(limit=Limit(2, 2.0))
+    key = sandbox.agoralia.new_key(limit=Limit(2, 3600.0))
     answers = [agoralia("GET", "/api/v1/agents", key=key) for _ in range(3)]
     now = time.time()
     refused = answers[-1]
@@ -370,7 +370,7 @@ def test_a_spent_limit_is_a_429_with_the_documents_headers(agoralia: Any, sandbo
     reset, wait = int(refused.headers["x-ratelimit-reset"]), int(refused.headers["retry-after"])
     assert reset > 10**9, "unix seconds, not seconds from now"
     assert now + wait >= reset - 1e-3, "who waits as long as asked is never too early"
-    assert 1 <= wait <= 3
+    assert 1 <= wait <= 1801
     error = CONTRACT.decode(refused)
     assert isinstance(error, AgoraliaRateLimitError)
     assert wait == error.retry_after

@@ -461,7 +461,7 @@ def test_an_input_that_its_check_refuses_is_a_422(
 
 
 def test_a_spent_limit_is_a_429_with_retry_after(kneo: Any, sandbox: Sandbox) -> None:
-    key = sandbox.kneo.new_key(limit=Limit(2, 2.0))
+    key = sandbox.kneo.new_key(limit=Limit(2, 3600.0))
     answers = [kneo("GET", "/v1/specs", key=key) for _ in range(3)]
 
     assert [a.status for a in answers] == [200, 200, 429]
