@@ -371,3 +371,43 @@ def test_ctrl_c_ends_the_run_and_all_its_processes(tmp_path: Path) -> None:
     for each in ids:
         with pytest.raises(ProcessLookupError):
             os.kill(each, 0)
+
+
+def test_a_crowd_says_what_came_of_it_to_who_started_it() -> None:
+    async def both() -> list[dict[str, Any]]:
+        service = LimitedService(CALM)
+        await service.open()
+        said: list[dict[str, Any]] = []
+        facts = {"world": asdict(CALM), "policy": "jitter", "seed": 1, "port": service.port}
+        await crowds.run(lines_of(facts, {"began": monotonic() - 1.0}).__next__, said.append)
+        await service.close()
+        return said
+
+    ready, *_, told = asyncio.run(both())
+
+    assert ready == {"ready": True}
+    assert sum(told["answered"]) == sum(told["calls"]) == told["sent"] == len(calls(CALM, 1))
+
+
+def test_a_crowd_that_has_nothing_to_do_ends() -> None:
+    crowd = Crowd(replace(TINY, load=1e-9), "failwell", seed=1, port=1)
+    asyncio.run(crowd.run(monotonic(), lambda part: None))
+
+    assert crowd.calls == [0]
+
+
+def test_a_service_says_in_the_end_what_it_saw() -> None:
+    said: list[dict[str, Any]] = []
+    lines = lines_of({"world": asdict(CALM)}, {"began": monotonic()}, None)
+    asyncio.run(limited.run(lines.__next__, said.append))
+
+    assert said[1] == {"seen": 0, "late": 0.0}
+
+
+def test_a_service_that_never_listened_can_be_closed() -> None:
+    async def closed() -> int:
+        service = LimitedService(CALM)
+        await service.close()
+        return service.seen
+
+    assert asyncio.run(closed()) == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from failwell.cli import run as failwell
 from failwell.errors import UsageError
@@ -15,6 +17,7 @@ from failwell.storm import POLICIES, Policy, World, run, simulate, sweep
 from failwell.storm.page import page
 from failwell.storm.policies import _GRPC, _Botocore, _Finagle, _Share
 from failwell.storm.results import Cell, edges, named
+from failwell.storm.terminal import with_progress
 
 # Enough for the shape of things, and quick.
 SMALL = World(clients=5, capacity=20.0, after=60.0)
@@ -169,6 +172,33 @@ def test_botocore_s_tokens_pay_for_35_retries_and_come_back_with_success() -> No
 def test_a_world_that_cannot_be_is_refused(facts: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(facts))):
         World(**facts)
+
+
+def test_who_waits_for_a_storm_is_told_how_far_it_is() -> None:
+    told: list[tuple[str, float]] = []
+    result = run(
+        SMALL, policies=[policy("no retries"), policy("gRPC")], seeds=1,
+        progress=lambda *said: told.append(said),
+    )  # fmt: skip
+    sweep(
+        SMALL, policies=[policy("jitter")], loads=(0.3,), outages=(1.0,), seeds=1,
+        progress=lambda *said: told.append(said),
+    )  # fmt: skip
+
+    assert {name for name, _ in told} == {"no retries", "gRPC", "jitter", ""}
+    assert all(0 <= part <= 1 for _, part in told)
+    assert [part for name, part in told if not name] == [1.0, 1.0]
+    assert result.row("gRPC") is result.rows[1]
+    with pytest.raises(KeyError):
+        result.row("magic")
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=100)
+    with_progress(console, lambda tell: tell("jitter", 0.5))
+
+    assert "storm" in written.getvalue()
 
 
 def test_nothing_to_run_is_refused() -> None:
