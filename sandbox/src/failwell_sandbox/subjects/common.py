@@ -41,9 +41,10 @@ RETRIES_ONLY = (
 
 # One request in an hour: the second is refused, and no client waits that long.
 ONCE_AN_HOUR = Limit(1, 3600.0)
-# Two at once, then one a second: the third is refused for a second, which a client waits out.
-TWO_IN_TWO = Limit(2, 2.0)
-LIMITS = {"once_an_hour": ONCE_AN_HOUR, "two_in_two_seconds": TWO_IN_TWO}
+# Two at once, then one in three seconds: the third is refused, which a client waits out. Not less: the
+# first two have to be over by then, on a busy machine, too.
+TWO_IN_SIX = Limit(2, 6.0)
+LIMITS = {"once_an_hour": ONCE_AN_HOUR, "two_in_six_seconds": TWO_IN_SIX}
 
 # Seconds a request waits for another one with its key before it gets a 409.
 PATIENCE_WITH_TWINS = 0.05
@@ -253,8 +254,8 @@ def limits(limited: Cause) -> tuple[Cause, ...]:
     return (
         replace(limited, name="limit", title="The key's rate limit is reached", key="once_an_hour",
                 before=(read,)),
-        Cause("limit-waited-out", "The key's rate limit is reached, and open again after a second", None,
-              read, key="two_in_two_seconds", before=(read, read), requests=2, wait_at_least=1.0,
+        Cause("limit-waited-out", "The key's rate limit is reached, and open again soon", None,
+              read, key="two_in_six_seconds", before=(read, read), requests=2, wait_at_least=1.0,
               proves=("S42",)),
     )  # fmt: skip
 
