@@ -172,7 +172,7 @@ def test_an_error_that_copies_do_not_survive_is_found() -> None:
         def __copy__(self) -> ForgetfulError:
             return ForgetfulError("what was it?")
 
-        __deepcopy__ = lambda self, memo: ForgetfulError("what was it?")  # noqa: E731
+        __deepcopy__ = lambda self, memo: ForgetfulError("what was it?")  # noqa: E731  # one line is enough
 
     lost = rehearsal._not_copied(OneWayError("a", "b"))
 

@@ -284,5 +284,5 @@ def _is_async(adapter: Callable[..., Any]) -> bool:
     if (said := getattr(adapter, "is_async", None)) is not None:
         return bool(said)
     # Of a class, what its objects do when they are called; of an object, the same.
-    call = adapter if inspect.isfunction(adapter) else getattr(adapter, "__call__", adapter)  # noqa: B004
+    call = adapter if inspect.isfunction(adapter) else getattr(adapter, "__call__", adapter)  # noqa: B004  # it is looked at, not called
     return inspect.iscoroutinefunction(call)
