@@ -187,7 +187,7 @@ class FaultProxy:
             if not self._listening:
                 return
             # Who has its answer already is not in the middle of anything.
-            self._changed.wait_for(lambda: not self._answering, 0.25)
+            self._changed.wait_for(lambda: not self._answering, 1.0)
             listener, self._listener, self._listening = self._listener, _bound(self.port), False
             idle = self._listened_to - self._answering
         for sock in (listener, *idle):

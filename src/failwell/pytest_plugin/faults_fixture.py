@@ -32,7 +32,7 @@ OPERATION = "test"
 # Seconds that a service is waited for which was still at work when the test ended.
 SETTLE_SECONDS = 2.0
 # Seconds that a request is waited for whose answer the client has, and the journal not yet.
-ANSWERED_SECONDS = 0.25
+ANSWERED_SECONDS = 1.0
 
 End = Literal["fin", "rst"]
 _HOW = {"fin": Action.FIN, "rst": Action.RST, "silence": Action.SILENCE}
