@@ -47,7 +47,7 @@ FOUND = {
     "requests": {"S18-read-once": Mark.BETTER, "S18-plain": Mark.PASSED, "S38": Mark.PASSED},
     "urllib3": {"S37-once": Mark.PASSED, "S09": Mark.PASSED, "S35-keyed": Mark.PASSED},
     "httpx2": {"S37-once": Mark.BETTER, "S35-keyed": Mark.FAILED, "S16-plain": Mark.PASSED},
-    "aiohttp": {"S08-once": Mark.FAILED, "S10-once": Mark.BETTER, "S14-cancelled-plain": Mark.PASSED},
+    "aiohttp": {"S08-once": Mark.FAILED, "S10-once": Mark.BETTER, "S33-keyed": Mark.PASSED},
     "stamina": {"S09": Mark.PASSED, "S37-once": Mark.BETTER, "S60": Mark.NOT_APPLICABLE},
     "openai": {"S28-read": Mark.FAILED, "S30-keyed": Mark.PASSED},
     "anthropic": {"S28-read": Mark.FAILED, "S30-keyed": Mark.PASSED},
