@@ -10,8 +10,8 @@ import failwell.drill
 from failwell import errors
 from failwell.drill import fault_list, faults
 from failwell.drill.faults import Schedule, always, times
-from failwell.drill.listing import listed, planned
 from failwell.drill.repeated import repeatedly
+from failwell.drill.reports.listing import listed, planned
 from failwell.drill.rules import rule
 from failwell.drill.scenarios import catalogue
 from failwell.drill.selftest.toy import TOY, Toy
@@ -19,7 +19,7 @@ from failwell.drill.verdict import Verdict
 from failwell.errors import UsageError
 
 rich_console = pytest.importorskip("rich.console", reason="needs the extra `cli`")
-terminal = pytest.importorskip("failwell.drill.terminal", reason="needs the extra `cli`")
+terminal = pytest.importorskip("failwell.drill.reports.terminal", reason="needs the extra `cli`")
 
 
 def printed(show: object, *what: object, width: int = 120) -> str:

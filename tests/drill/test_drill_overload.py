@@ -17,7 +17,7 @@ from failwell.drill.faults import always, once
 from failwell.drill.journal import Journal, WireRequest
 from failwell.drill.overload import Bound, CallerWitness, Came, Model, Phase, Play
 from failwell.drill.plan import READ, Expect, Scenario
-from failwell.drill.plan_overload import NESTED_WORLD
+from failwell.drill.plans.overload import NESTED_WORLD
 from failwell.drill.scenarios import catalogue
 from failwell.drill.selftest.crowded import Crowded
 from failwell.drill.selftest.toy import Toy

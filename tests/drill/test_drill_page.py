@@ -9,7 +9,7 @@ import pytest
 
 import failwell.drill
 from failwell.drill import DrillResult
-from failwell.drill.report import _anchor
+from failwell.drill.reports.page import _anchor
 from failwell.drill.selftest.naive import Naive
 from failwell.drill.selftest.toy import Toy
 

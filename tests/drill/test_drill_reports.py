@@ -14,14 +14,14 @@ from failwell import errors
 from failwell.drill import DrillResult, faults
 from failwell.drill.faults import once
 from failwell.drill.journal import Journal, WireRequest
-from failwell.drill.limits import LIMITS
 from failwell.drill.repeated import Repeated, repeatedly
+from failwell.drill.reports.limits import LIMITS
+from failwell.drill.reports.totals import totals
 from failwell.drill.rules import RULES, rule
 from failwell.drill.scenarios import Expect, Scenario
 from failwell.drill.selftest.naive import Naive
 from failwell.drill.selftest.toy import Toy
 from failwell.drill.subject import Kind
-from failwell.drill.totals import totals
 from failwell.drill.verdict import Coverage, Finding, Row, Verdict
 from failwell.drill.witness import MAIN, ClientWitness, Evidence, LedgerWitness
 from failwell.errors import UsageError

@@ -12,9 +12,9 @@ from rich.console import Console
 
 import failwell.drill
 from failwell.drill import selftest
+from failwell.drill.reports.terminal import show_self_test
 from failwell.drill.rules import RULES
 from failwell.drill.selftest import LONELY, PLANTED, Found, Naive, Planted, SelfTest
-from failwell.drill.terminal import show_self_test
 from failwell.drill.verdict import Verdict
 
 

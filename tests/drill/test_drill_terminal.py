@@ -7,9 +7,9 @@ import io
 import pytest
 
 import failwell.drill
+from failwell.drill.reports.terminal import show, with_progress
 from failwell.drill.selftest.naive import Naive
 from failwell.drill.selftest.toy import Toy
-from failwell.drill.terminal import show, with_progress
 from failwell.drill.verdict import coverage
 
 rich_console = pytest.importorskip("rich.console", reason="needs the extra `cli`")

@@ -7,11 +7,11 @@ import pytest
 import failwell.drill
 from failwell.drill import Row, Verdict
 from failwell.drill.faults import Schedule
+from failwell.drill.reports.timeline import length, tries
 from failwell.drill.scenarios import Expect, Scenario
 from failwell.drill.selftest.naive import Naive
 from failwell.drill.selftest.toy import Toy
 from failwell.drill.subject import Kind
-from failwell.drill.timeline import length, tries
 
 
 def row_of(subject: Toy, scenario: str) -> Row:

@@ -96,7 +96,7 @@ def _write(data: DrillResult | Repeated, result: DrillResult, report: Path) -> N
 def list_scenarios(asked: Asked, *, json: bool) -> int:
     """Print what would be rehearsed. Nothing is started."""
     from failwell.drill import planned
-    from failwell.drill.listing import listed
+    from failwell.drill.reports.listing import listed
 
     try:
         found = listed(planned(asked.subjects, only=asked.only))
@@ -105,7 +105,7 @@ def list_scenarios(asked: Asked, *, json: bool) -> int:
     if json:
         print(codec.dumps(found, indent=2))
         return 0
-    from failwell.drill.terminal import show_scenarios
+    from failwell.drill.reports.terminal import show_scenarios
 
     show_scenarios(found, _table_console())
     return 0
@@ -124,7 +124,7 @@ def list_faults(asked: Asked, *, json: bool) -> int:
     if json:
         print(codec.dumps(found, indent=2))
         return 0
-    from failwell.drill.terminal import show_faults
+    from failwell.drill.reports.terminal import show_faults
 
     show_faults(found, _table_console())
     return 0
@@ -139,7 +139,7 @@ def explain_rule(code: str) -> int:
     except UsageError as exc:
         return refuse(f"{exc}.")
     from failwell.cli.screen import console
-    from failwell.drill.terminal import show_rule
+    from failwell.drill.reports.terminal import show_rule
 
     show_rule(found, console())
     return 0
@@ -154,7 +154,7 @@ def self_test() -> int:
     """
     from failwell.cli.screen import console
     from failwell.drill import selftest
-    from failwell.drill.terminal import show_self_test
+    from failwell.drill.reports.terminal import show_self_test
 
     result = selftest.run()
     show_self_test(result, console())
@@ -202,7 +202,7 @@ def _run(asked: Asked, *, quiet: bool) -> Repeated:
 
     if quiet:
         return repeatedly(asked.times, lambda _: once(None))
-    from failwell.drill.terminal import show, show_repeated, show_run, with_progress
+    from failwell.drill.reports.terminal import show, show_repeated, show_run, with_progress
 
     on = _table_console()
 

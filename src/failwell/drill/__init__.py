@@ -24,9 +24,9 @@ from failwell.drill import remote, whole
 from failwell.drill.clients import known, load
 from failwell.drill.plan import Scenario
 from failwell.drill.rehearsal import listening, rehearse
+from failwell.drill.reports.totals import Totals, totals
 from failwell.drill.scenarios import called, catalogue
 from failwell.drill.subject import MODES, Mode, Subject
-from failwell.drill.totals import Totals, totals
 from failwell.drill.verdict import Coverage, Finding, Row, Verdict, coverage, judge, repeat
 from failwell.drill.virtual import played
 from failwell.errors import UsageError
@@ -111,25 +111,25 @@ class DrillResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
-        from failwell.drill.report import as_dict
+        from failwell.drill.reports.page import as_dict
 
         return as_dict(self)
 
     def to_html(self) -> str:
         """Everything as one page that needs nothing else."""
-        from failwell.drill.report import as_html
+        from failwell.drill.reports.page import as_html
 
         return as_html(self)
 
     def to_markdown(self) -> str:
         """Score, findings, totals and limits on one screen."""
-        from failwell.drill.markdown import as_markdown
+        from failwell.drill.reports.markdown import as_markdown
 
         return as_markdown(self)
 
     def to_junit(self) -> str:
         """A test case for each rehearsal, as CI systems read them."""
-        from failwell.drill.junit import as_junit
+        from failwell.drill.reports.junit import as_junit
 
         return as_junit(self)
 

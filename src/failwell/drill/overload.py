@@ -1,7 +1,7 @@
 """
 What a rehearsal of a crowd is: calls in phases over the wire, or a model in which time jumps.
 
-Plain data: `plan_overload` lists it, `circuits` and `virtual` carry it out, `verdict_overload` judges.
+Plain data: `plans.overload` lists it, `circuits` and `virtual` carry it out, `verdict_overload` judges.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from failwell.drill.plan import NOT_APPLIED, READ, Expect, Scenario, Step
-from failwell.drill.plan_answered import redirected, statuses
-from failwell.drill.plan_damaged import damaged, surprised
-from failwell.drill.plan_once import once_only
-from failwell.drill.plan_overload import circuits, modelled
-from failwell.drill.plan_streams import streams
-from failwell.drill.plan_unanswered import unanswered, unconnected
-from failwell.drill.plan_uploads import uploads
+from failwell.drill.plans.answered import redirected, statuses
+from failwell.drill.plans.damaged import damaged, surprised
+from failwell.drill.plans.once import once_only
+from failwell.drill.plans.overload import circuits, modelled
+from failwell.drill.plans.streams import streams
+from failwell.drill.plans.unanswered import unanswered, unconnected
+from failwell.drill.plans.uploads import uploads
 from failwell.drill.subject import Cause, Subject
 from failwell.drill.whole import wholes
 from failwell.errors import CallError, UsageError

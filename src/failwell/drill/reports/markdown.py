@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import failwell
-from failwell.drill.limits import LIMITS
+from failwell.drill.reports.limits import LIMITS
+from failwell.drill.reports.totals import Totals, totals
 from failwell.drill.rules import RULES
-from failwell.drill.totals import Totals, totals
 from failwell.drill.verdict import Row, Verdict
 
 if TYPE_CHECKING:

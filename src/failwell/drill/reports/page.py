@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import failwell
 from failwell.drill import proof
 from failwell.drill.faults import Fault
-from failwell.drill.limits import LIMITS
-from failwell.drill.page import SCRIPT, STYLE
+from failwell.drill.reports.limits import LIMITS
+from failwell.drill.reports.page_style import SCRIPT, STYLE
+from failwell.drill.reports.timeline import Try, length, tries
+from failwell.drill.reports.totals import totals
 from failwell.drill.rules import RULES
 from failwell.drill.subject import Kind
-from failwell.drill.timeline import Try, length, tries
-from failwell.drill.totals import totals
 from failwell.drill.verdict import Coverage, Row, Verdict
 from failwell.drill.witness import MAIN, Evidence
 

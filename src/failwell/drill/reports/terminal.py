@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from failwell.drill.limits import LIMITS
+from failwell.drill.reports.limits import LIMITS
 from failwell.drill.verdict import Row, Verdict
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _summary(result: DrillResult, subjects: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from failwell.drill.report import families
+    from failwell.drill.reports.page import families
 
     table = Table(box=box.SIMPLE_HEAD, title="what was rehearsed", title_justify="left", pad_edge=False)
     table.add_column("")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from failwell.drill.limits import LIMITS
+from failwell.drill.reports.limits import LIMITS
 from failwell.drill.verdict import Coverage, Row, Verdict
 
 if TYPE_CHECKING:
