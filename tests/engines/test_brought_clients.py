@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ from failwell.call.messages import Broken, Phase, Reason, Response, Send
 from failwell.engines import open_async_engine, open_engine
 from failwell.engines.base import Connections
 from failwell.engines.brought import MAY_HAVE_LEFT, NEVER_LEFT
-from failwell.errors import ConfigurationError, UsageError
+from failwell.errors import ArgumentTypeError, ConfigurationError, UsageError
 
 Make = Callable[..., Send]
 LIBRARIES = {"httpx2": httpx2, "httpx": httpx}
@@ -263,8 +264,11 @@ def test_a_redirect_is_not_followed_even_if_the_client_would(brought: Brought, o
 
 
 def test_a_client_of_the_wrong_kind_is_refused() -> None:
-    for thing in (httpx2.AsyncClient(), object(), httpx2):
+    for thing in (httpx2.AsyncClient(), Decimal(1)):
         with pytest.raises(ConfigurationError, match="Client"):
+            open_engine(thing, Connections())
+    for thing in (object(), 1, httpx2):
+        with pytest.raises(ArgumentTypeError, match="client or transport of httpx2"):
             open_engine(thing, Connections())
     with httpx.Client() as client, pytest.raises(ConfigurationError, match="AsyncClient"):
         open_async_engine(client, Connections())
