@@ -811,6 +811,9 @@ class FaultProxy:
         self._fired(wire, fault)
         kept = len(content) // 2 if fault.after_bytes is None else min(fault.after_bytes, len(content) - 1)
         length = None if fault.chunked else len(content)
+        if fault.action is Action.DRIP:
+            # It comes whole in the end: who is not told that this was all would ask on the same connection.
+            headers = [*headers, (b"Connection", b"close")]
         self._send(sock, wire, head(status, headers, length, until_close=fault.until_close))
         wire.status = status
         if fault.action is Action.DRIP:
