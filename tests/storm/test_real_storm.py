@@ -127,7 +127,7 @@ def test_nobody_listens_while_connections_are_refused_and_the_port_stays() -> No
 
 
 def test_a_request_in_two_pieces_is_one_and_who_left_is_not_answered() -> None:
-    async def asked() -> tuple[bytes, int]:
+    async def asked() -> tuple[bytes, bytes, list[bool], int]:
         service = LimitedService(CALM)
         await service.open()
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -142,15 +142,20 @@ def test_a_request_in_two_pieces_is_one_and_who_left_is_not_answered() -> None:
         left.close()
         while service.seen < 2:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+        # Who comes next is answered after who has left would have been.
+        writer.write(b"GET /things/1 HTTP/1.1\r\n\r\n")
+        again = await reader.readuntil(b"\r\n\r\n")
+        at_work = [not task.done() for task in service._tasks]
         await service.close()
         writer.close()
-        return said, service.seen
+        return said, again, at_work, service.seen
 
-    said, seen = asyncio.run(asked())
+    said, again, at_work, seen = asyncio.run(asked())
 
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert seen == 2
+    assert b"HTTP/1.1 200 OK\r\n" in again
+    assert all(at_work)
+    assert seen == 3
 
 
 def test_a_crowd_makes_all_its_calls_and_counts_as_the_service_does() -> None:
