@@ -70,6 +70,7 @@ def install(
     for each in applications_in(app):
         for kind in handled:
             each.add_exception_handler(kind, _raise)
+        _leave_out_idle_layers(each)
 
     ours = tuple(kind for kind in handled if kind is not Exception)
 
@@ -109,6 +110,31 @@ def install(
 
 async def _raise(_request: Any, exc: Exception) -> Any:
     raise exc
+
+
+def _leave_out_idle_layers(app: Starlette) -> None:
+    """
+    Have `app` build its stack of middlewares without those that would only raise again what they catch.
+
+    They cost each request more than its key does. Where the application handles exceptions of its
+    own, or shows tracebacks, they stay; so does the inner one behind a middleware.
+    """
+    from starlette.middleware.errors import ServerErrorMiddleware
+    from starlette.middleware.exceptions import ExceptionMiddleware
+
+    build = app.build_middleware_stack
+
+    def built() -> ASGIApp:
+        stack = build()
+        # By what they are for: Starlette gives these two to the outer layer, the others to the inner.
+        at_work = {kind for kind, handler in app.exception_handlers.items() if handler is not _raise}
+        if isinstance(stack, ServerErrorMiddleware) and not app.debug and not at_work & {500, Exception}:
+            stack = stack.app
+        if isinstance(stack, ExceptionMiddleware) and not at_work:
+            stack = stack.app
+        return stack
+
+    app.build_middleware_stack = built  # type: ignore[method-assign]  # Starlette calls it by this name
 
 
 def _answering_head(app: ASGIApp, paths: frozenset[str]) -> ASGIApp:
