@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from failwell.service.direct import DirectRoutes
+
 
 class TeapotError(Exception):
     """What an application handles itself."""
@@ -36,7 +38,7 @@ async def pour(request: Request) -> Response:
 def layers(app: Any) -> list[str]:
     """The names of what a request passes, the outermost first."""
     layer, named = app.build_middleware_stack(), []
-    while layer is not app.router:
+    while layer is not app.router and not isinstance(layer, DirectRoutes):
         named.append(type(layer).__name__)
         layer = layer.app
     return named

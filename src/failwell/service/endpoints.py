@@ -20,6 +20,7 @@ from failwell.service.refusals import Refusal, RefusedRequest
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Lifespan
 
@@ -31,21 +32,71 @@ if TYPE_CHECKING:
 _MADE_OF: Mapping[str, Callable[[str], Any]] = {"int": int, "float": float, "uuid": uuid.UUID}
 
 
-class _Endpoint(NamedTuple):
+class Endpoint(NamedTuple):
     """
     How an endpoint is called.
 
     Attributes:
-        operation: Kept, so that no other one gets its identity.
         respond: Takes Starlette's request; None if it is an application of its own.
         app: That application.
+        request: The class of Starlette's requests.
         convert: By the names in its path that do not stay text.
     """
 
-    operation: Operation
     respond: Callable[[Any], Awaitable[Response]] | None
     app: ASGIApp | None
+    request: type[Request]
     convert: Mapping[str, Callable[[str], Any]]
+
+
+def endpoint_of(function: Callable[..., Any], path: str) -> Endpoint:
+    """
+    How `function` is called, as Starlette would.
+
+    Args:
+        function: Of a `Request`, run in a thread unless it is `async`; or an ASGI application, such
+            as the class of an `HTTPEndpoint`.
+        path: The template of its path.
+    """
+    from starlette.requests import Request
+
+    kinds = {name[1]: name[2] for name in NAME_IN_PATH.finditer(path)}
+    convert = {name: _MADE_OF[kind] for name, kind in kinds.items() if kind in _MADE_OF}
+    inner = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    if not inspect.isroutine(inner):
+        return Endpoint(None, function, Request, convert)
+    if inspect.iscoroutinefunction(inner):
+        return Endpoint(function, None, Request, convert)
+    from starlette.concurrency import run_in_threadpool
+
+    return Endpoint(partial(run_in_threadpool, function), None, Request, convert)
+
+
+async def call(
+    endpoint: Endpoint, values: Mapping[str, str], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """
+    Have `endpoint` answer a request.
+
+    Args:
+        endpoint: It.
+        values: What stands in the path in place of each name.
+        scope: The request's.
+        receive: The request's.
+        send: The request's.
+
+    Raises:
+        RefusedRequest: a value is none of the kind that its name stands for.
+    """
+    scope["path_params"] = _converted(values, endpoint.convert) if values else {}
+    if endpoint.respond is None:
+        assert endpoint.app is not None
+        await endpoint.app(scope, receive, send)
+        return
+    response = await endpoint.respond(endpoint.request(scope, receive, send))
+    await response(scope, receive, send)
 
 
 class Endpoints:
@@ -67,58 +118,37 @@ class Endpoints:
 
     def __init__(self, *, lifespan: Lifespan[Any] | None = None) -> None:
         from starlette.datastructures import State
-        from starlette.requests import Request
         from starlette.routing import Router
 
         self.state = State()
-        self._request = Request
         self._router = Router(lifespan=lifespan)
-        # By identity: comparing two operations would take longer than all of this.
-        self._endpoints: dict[int, _Endpoint] = {}
+        # By identity: comparing two operations would take longer than all of this. The operation is
+        # kept, so that no other one gets its identity.
+        self._endpoints: dict[int, tuple[Operation, Endpoint]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope["app"] = self
         if scope["type"] == "lifespan":
-            await self._router.lifespan(scope, receive, send)
-            return
+            return self._router.lifespan(scope, receive, send)
         exchange: Exchange = scope[SCOPE_KEY]
         operation = exchange.operation
         assert operation is not None  # or the gates would not have let it through
-        endpoint = self._endpoints.get(id(operation)) or self.prepare(operation)
-        values = exchange.path_values
-        scope["path_params"] = _converted(values, endpoint.convert) if values else {}
-        if endpoint.respond is None:
-            assert endpoint.app is not None
-            await endpoint.app(scope, receive, send)
-            return
-        response = await endpoint.respond(self._request(scope, receive, send))
-        await response(scope, receive, send)
+        prepared = self._endpoints.get(id(operation))
+        endpoint = self.prepare(operation) if prepared is None else prepared[1]
+        return call(endpoint, exchange.path_values, scope, receive, send)
 
-    def prepare(self, operation: Operation) -> _Endpoint:
+    def prepare(self, operation: Operation) -> Endpoint:
         """
         See how an endpoint is called, which is otherwise done at its first request.
 
         Raises:
             ConfigurationError: the operation has none.
         """
-        function = operation.endpoint
-        if function is None:
+        if operation.endpoint is None:
             raise ConfigurationError(f"{operation.method} {operation.path} has no endpoint")
-        kinds = {name[1]: name[2] for name in NAME_IN_PATH.finditer(operation.path)}
-        convert = {name: _MADE_OF[kind] for name, kind in kinds.items() if kind in _MADE_OF}
-        inner = function
-        while isinstance(inner, partial):
-            inner = inner.func
-        if not inspect.isroutine(inner):
-            prepared = _Endpoint(operation, None, function, convert)
-        elif inspect.iscoroutinefunction(inner):
-            prepared = _Endpoint(operation, function, None, convert)
-        else:
-            from starlette.concurrency import run_in_threadpool
-
-            prepared = _Endpoint(operation, partial(run_in_threadpool, function), None, convert)
-        self._endpoints[id(operation)] = prepared
-        return prepared
+        endpoint = endpoint_of(operation.endpoint, operation.path)
+        self._endpoints[id(operation)] = operation, endpoint
+        return endpoint
 
 
 def _converted(values: Mapping[str, str], convert: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:

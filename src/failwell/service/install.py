@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from failwell.dialects.parts import phrase
 from failwell.errors import ConfigurationError
+from failwell.service.direct import DirectRoutes, routes_found
 from failwell.service.endpoints import Endpoints
 from failwell.service.exchange import exchange_of
 from failwell.service.gates import Service
@@ -14,7 +15,7 @@ from failwell.service.routes import applications_in, operations_of, without_head
 from failwell.service.validation import fields_from_pydantic, refusal_of_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from starlette.applications import Starlette
 
@@ -57,6 +58,7 @@ def install(
         ConfigurationError: what `Service` and `operations_of` raise; or `Endpoints` has no
             operations, or one of them no endpoint.
     """
+    from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
 
     handled: list[type[Exception]] = [HTTPException, Exception]
@@ -94,6 +96,8 @@ def install(
     service = Service(
         app, contract, store=store, keys=keys, operations=table, translate=translate, **settings,
     )  # fmt: skip
+    if isinstance(app, Starlette):
+        _call_routes_directly(app, table)
     paths = frozenset(without_head(app))
     if paths:
         service.app = _answering_head(app, paths)
@@ -133,6 +137,26 @@ def _leave_out_idle_layers(app: Starlette) -> None:
         if isinstance(stack, ExceptionMiddleware) and not at_work:
             stack = stack.app
         return stack
+
+    app.build_middleware_stack = built  # type: ignore[method-assign]  # Starlette calls it by this name
+
+
+def _call_routes_directly(app: Starlette, operations: Sequence[Operation]) -> None:
+    """
+    Have `app` call the route of the operation that the gates found, if it would find the same.
+
+    It does so where nothing stands between them: a middleware may send a request elsewhere.
+    """
+    from starlette.routing import Router
+
+    build = app.build_middleware_stack
+
+    def built() -> ASGIApp:
+        stack = build()
+        found = routes_found(app.routes, operations)
+        if found is None or stack is not app.router or type(app.router) is not Router:
+            return stack
+        return DirectRoutes(app.router, found)
 
     app.build_middleware_stack = built  # type: ignore[method-assign]  # Starlette calls it by this name
 
