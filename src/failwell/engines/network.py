@@ -21,6 +21,7 @@ import httpcore2
 
 from failwell.call.messages import Reason
 from failwell.engines.endings import hear_to_the_end, let_go, unread
+from failwell.engines.happy_eyeballs import connect, numeric
 from failwell.engines.wire import LONGEST_SECONDS, Wire, reason_of_connect
 
 if TYPE_CHECKING:
@@ -328,18 +329,10 @@ class Network(httpcore2.SyncBackend):
             if seconds <= 0:
                 raise httpcore2.ConnectTimeout("timed out")
             try:
-                return super().connect_tcp(_numeric(address), port, seconds, local_address, options)
+                return super().connect_tcp(numeric(address), port, seconds, local_address, options)
             except httpcore2.ConnectError as exc:
                 failed = exc
         raise failed
-
-
-def _numeric(address: tuple[Any, ...]) -> str:
-    """The host of a socket address, with its scope if it has one."""
-    host = str(address[0])
-    if len(address) == 4 and address[3] and "%" not in host:
-        return f"{host}%{address[3]}"
-    return host
 
 
 class _Incoming(asyncio.Protocol):
@@ -639,14 +632,7 @@ class AsyncioNetwork(httpcore2.AsyncNetworkBackend):
             if seconds <= 0:
                 raise TimeoutError("the deadline has passed")
             async with asyncio.timeout(seconds):
-                transport, incoming = await loop.create_connection(
-                    _Incoming,
-                    host,
-                    port,
-                    local_addr=None if local_address is None else (local_address, 0),
-                    # RFC 8305, section 5: the next address is tried after 250 ms.
-                    happy_eyeballs_delay=0.25,
-                )
+                transport, incoming = await connect(_Incoming, host, port, local_address)
         except OSError as exc:
             if isinstance(exc, TimeoutError) and exc.errno is None:
                 raise httpcore2.ConnectTimeout(str(exc) or "timed out") from exc
