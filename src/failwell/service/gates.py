@@ -576,7 +576,7 @@ class Service:
 
 def new_request_id() -> str:
     """An id that no other request has."""
-    return f"req_{_identities.getrandbits(96):024x}"
+    return "req_" + _identities.randbytes(12).hex()
 
 
 def _counted(subject: str, limits: Sequence[Limit]) -> Counted | None:

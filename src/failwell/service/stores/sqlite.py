@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from failwell.answer import Answer
     from failwell.service.idempotency import Claim, Claimed
     from failwell.service.keys import StoredKey
-    from failwell.service.stores.base import Admitted, Counting
+    from failwell.service.stores.base import Admitted, Counted, Counting
 
     # A request that waits to be let in: its key's public part, what says what to count, who is told.
     _Arrival: TypeAlias = tuple[str, Counting, asyncio.Future[Admitted]]
@@ -199,10 +199,13 @@ class SQLiteStore(SQLStore):
     def _let_in(self, arrivals: Sequence[_Arrival]) -> None:
         """Look up the keys of requests that came together, and count the requests."""
         try:
-            keys = self._keys_now([public for public, _, _ in arrivals])
+            keys = self._keys_now({public for public, _, _ in arrivals})
             # By what is counted, those that came first standing first.
             groups: dict[tuple[str, int], _Group] = {}
-            for (_, counting, told), key in zip(arrivals, keys, strict=True):
+            last: Counted | None = None
+            its: list[tuple[asyncio.Future[Admitted], StoredKey | None]] = []
+            for public, counting, told in arrivals:
+                key = keys[public]
                 try:
                     counted = counting(key)
                 except Exception as exc:  # noqa: BLE001  # it belongs to whoever asked
@@ -211,12 +214,15 @@ class SQLiteStore(SQLStore):
                 if counted is None:
                     _tell_admitted(told, (key, None))
                     continue
-                subject, limits = counted
-                # The same limits are most often the same object; hashing them would take longer.
-                group = groups.get(which := (subject, id(limits)))
-                if group is None:
-                    group = groups[which] = (subject, limits, [])
-                group[2].append((told, key))
+                # What is counted of one key, or by the same limits, is most often the same object:
+                # hashing it would take longer.
+                if counted is not last:
+                    last = subject, limits = counted
+                    group = groups.get(which := (subject, id(limits)))
+                    if group is None:
+                        group = groups[which] = (subject, limits, [])
+                    its = group[2]
+                its.append((told, key))
             if not groups:
                 return
             taken = self._taken([(subject, limits, len(its)) for subject, limits, its in groups.values()])
@@ -228,21 +234,21 @@ class SQLiteStore(SQLStore):
                 if not told.done():  # it went away
                     told.set_result((key, decision))
 
-    def _keys_now(self, publics: Sequence[str]) -> list[StoredKey | None]:
+    def _keys_now(self, publics: Iterable[str]) -> dict[str, StoredKey | None]:
         """The keys with these public parts; those that are remembered, if nothing was committed since."""
         with self._read_lock() as db:
             ((version,),) = db.execute("PRAGMA data_version").fetchall()
             if version != self._keys_version or len(self._keys) > MOST_KEYS:
                 self._keys.clear()
                 self._keys_version = version
-            found: list[StoredKey | None] = []
+            found: dict[str, StoredKey | None] = {}
             for public in publics:
                 key = self._keys.get(public)
                 if key is None:
                     key = self._find_key(db, public)
                     if key is not None:
                         self._keys[public] = key
-                found.append(key)
+                found[public] = key
             return found
 
     def _taken(self, asked: Sequence[tuple[str, Sequence[Limit], int]]) -> list[list[Decision]]:
