@@ -13,12 +13,13 @@ import re
 import secrets
 import string
 from dataclasses import dataclass, field
+from itertools import permutations
 
 from failwell.service.limits import Limit, checked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Literal
 
     KeyState = Literal["active", "revoked"]
@@ -27,6 +28,8 @@ ALPHABET = string.ascii_letters + string.digits
 
 # Characters behind the public part: 71 bits of chance, which nobody tries out.
 LEAST_SECRET = 12
+
+_ALNUM = re.compile("[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,16 @@ class KeyFormat:
     Attributes:
         prefix: What every key begins with, such as `ago_`.
         lengths: How many letters or digits may follow it.
-        public: How many of them are the public part.
+        public: How many of them are the public part, together with what the key begins with.
         header: The request header that carries the key, in lower case.
         scheme: The word before the key in that header, such as `Bearer`; empty for none.
         challenge: The `WWW-Authenticate` value of a 401 (RFC 9110, section 11.6.1).
         also: What other keys may begin with, such as one prefix for each tier.
 
     Raises:
-        ValueError: fewer than 12 characters of the shortest key are no part of the public one.
+        ValueError: fewer than 12 characters of the shortest key are no part of the public one, or that
+            has no character of its own; `also` is one text; or a key could begin with either of two
+            prefixes, one of which begins with the other, and its public part be either of two.
     """
 
     prefix: str
@@ -55,25 +60,46 @@ class KeyFormat:
     challenge: str = "Bearer"
     also: tuple[str, ...] = ()
     # Worked out once: each request asks for them.
+    # The groups of both: the key, and its public part.
     _form: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _public: slice = field(init=False, repr=False, compare=False)
     _opening: str = field(init=False, repr=False, compare=False)
-    _whole: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _whole: Callable[[str], re.Match[str] | None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if min(self.lengths, default=0) - self.public < LEAST_SECRET:
-            raise ValueError(
-                f"keys of {min(self.lengths, default=0)} characters, {self.public} of them public, can be "
-                f"guessed: {LEAST_SECRET} must be secret"
-            )
+        self._check_public()
+        begins = (self.prefix, *self.also)
+        self._check_told_apart(begins)
         # A class of ASCII characters: `str.isalnum` would take letters of every script.
-        rests = "|".join(f"[A-Za-z0-9]{{{length}}}" for length in self.lengths)
-        begins = "|".join(map(re.escape, (self.prefix, *self.also)))
-        object.__setattr__(self, "_form", re.compile(f"(?:{begins})(?:{rests})"))
-        object.__setattr__(self, "_public", slice(len(self.prefix) + self.public))
+        rests = "|".join(f"[A-Za-z0-9]{{{length - self.public}}}" for length in self.lengths)
+        public = f"(?:{'|'.join(map(re.escape, begins))})[A-Za-z0-9]{{{self.public}}}"
+        form = f"(({public})(?:{rests}))"
+        object.__setattr__(self, "_form", re.compile(form))
         object.__setattr__(self, "_opening", opening := f"{self.scheme} " if self.scheme else "")
-        whole = f"{re.escape(opening)}({self._form.pattern})"
-        object.__setattr__(self, "_whole", re.compile(whole))
+        object.__setattr__(self, "_whole", re.compile(re.escape(opening) + form).fullmatch)
+
+    def _check_public(self) -> None:
+        if self.public < 1:
+            raise ValueError(
+                f"keys with {self.public} public characters cannot be told apart: at least one must be public"
+            )
+        shortest = min(self.lengths, default=0)
+        if shortest - self.public < LEAST_SECRET:
+            raise ValueError(
+                f"keys of {shortest} characters, {self.public} of them public, can be guessed: "
+                f"{LEAST_SECRET} must be secret"
+            )
+
+    def _check_told_apart(self, begins: tuple[str, ...]) -> None:
+        also: object = self.also
+        if isinstance(also, str):
+            raise ValueError(f"`also` has several texts, also of one: also=[{also!r}]")
+        for one, other in permutations(begins, 2):
+            more = other[len(one) :] if other.startswith(one) else ""
+            if _ALNUM.fullmatch(more) and any(length + len(more) in self.lengths for length in self.lengths):
+                raise ValueError(
+                    f"a key that begins with {other!r} could be one of {one!r}, too: choose other prefixes "
+                    "or lengths"
+                )
 
     def new(self, prefix: str | None = None) -> str:
         """A fresh key of the longest form, that begins with `prefix`, by default the first of them."""
@@ -85,19 +111,25 @@ class KeyFormat:
         return self._form.fullmatch(key) is not None
 
     def public_part(self, key: str) -> str:
-        """What may be written into logs and looked up in an index."""
-        return key[self._public]
+        """
+        What may be written into logs and looked up in an index.
+
+        Returns:
+            What the key begins with and `public` characters; empty if it is none of ours, of which
+            nobody knows what is secret.
+        """
+        found = self._form.fullmatch(key)
+        return found[2] if found is not None else ""
 
     def read(self, value: str) -> tuple[str, str]:
         """
         The key in a header value, as `presented`, and its public part; that is empty if it is none of ours.
         """
-        found = self._whole.fullmatch(value)
+        found = self._whole(value)
         if found is not None:  # as nearly every key is sent
-            key = found[1]
-            return key, key[self._public]
+            return found[1], found[2]
         key = self.presented(value)
-        return key, self.public_part(key) if self.well_formed(key) else ""
+        return key, self.public_part(key)
 
     def presented(self, value: str) -> str:
         """
