@@ -245,7 +245,7 @@ def test_an_error_that_was_swallowed_is_not_taken_for_success(store: PostgresSto
 def test_work_may_not_end_its_transaction(store: PostgresStore) -> None:
     import psycopg
 
-    with pytest.raises(psycopg.ProgrammingError, match="ended the transaction"):
+    with pytest.raises(psycopg.ProgrammingError, match="the store commits this transaction"):
         store.write_blocking(lambda db: db.execute("COMMIT"))
 
 

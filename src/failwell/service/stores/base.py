@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     Admitted: TypeAlias = tuple[StoredKey | None, Decision | None]
 
 
+# What is said to an effect, or a function given to `write`, that would end the transaction it is in.
+NOT_YOURS_TO_END = (
+    "the store commits this transaction, with the record that belongs to it, once the work in it has "
+    "returned, and rolls it back if the work raises. Leave out `with` on the connection, commit, "
+    "rollback, close, scripts of statements, and BEGIN, COMMIT, END and ROLLBACK in SQL; to undo a "
+    "part, use a savepoint"
+)
+ENDED = f"the work ended the transaction it was in; {NOT_YOURS_TO_END}"
+
+
 class StoreBusyError(Exception):
     """The store cannot answer now, or cannot take a write; nothing was written."""
 
@@ -186,7 +196,7 @@ class TransactionalStore(Store, Protocol):
                 taken: what counts is that nothing stands against it in the end.
             effect: Takes the connection and returns the answer. Whatever it raises rolls back.
                 Runs on a thread of the store, or the event loop's where commits are not waited
-                for, and must not wait for anything else.
+                for, must not wait for anything else, and cannot end its transaction.
             keep: Seconds the record lives.
             taken: Whether the claim was taken; only to spare a detour.
             tenant: Who pays.

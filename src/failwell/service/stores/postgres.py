@@ -330,11 +330,12 @@ class PostgresStore(SQLStore):
         """
         tries = 0
         while True:
-            db, tries = session.connection(until), tries + 1
+            session.connection(until)
+            tries += 1
             number = ""
             try:
                 number = session.begin(numbered=claim is None)
-                result = work(db)
+                result = session.lend(work)
                 session.ready_to_commit()
             except BaseException as exc:  # noqa: BLE001  # it is raised again, or tried again
                 session.recover(exc, tries)

@@ -9,26 +9,32 @@ while it waits for the server.
 from __future__ import annotations
 
 import math
+import re
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from greenlet import getcurrent
 
 from failwell.errors import ConfigurationError
-from failwell.service.stores.base import FencedError, StoreBusyError
+from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, FencedError, StoreBusyError
 from failwell.service.stores.switching import aside, is_switching, pause, waited_for
 from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
+    from typing import NoReturn, TypeAlias
 
     import psycopg
+    from greenlet import greenlet
     from psycopg.pq.abc import PGresult
 
     Connection: TypeAlias = psycopg.Connection[Any]
     # A connection; its process: number, and when it was started; `synchronous_commit`.
     Connected: TypeAlias = tuple[Connection, tuple[int, float], str]
     Row: TypeAlias = tuple[bytes | None, ...]
+
+T = TypeVar("T")
 
 # One statement sees one time, and the workers' own clocks do not matter.
 NOW = "date_part('epoch', statement_timestamp())"
@@ -142,11 +148,43 @@ class Connector:
 
 @lru_cache(maxsize=1)
 def _connection_class() -> type[Connection]:
-    """psycopg's connection, which blocks; but lets an event loop go on, where one is switched to."""
+    """
+    psycopg's connection, which blocks; but lets an event loop go on, where one is switched to.
+
+    Who works in a transaction of the store's cannot end it with this: neither by its methods nor
+    in SQL.
+    """
     import psycopg
     from psycopg import waiting
 
+    class LentCursor(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *arguments: Any, **named: Any) -> Any:
+            if ends_transaction(query):
+                raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
+            return super().execute(query, *arguments, **named)
+
     class SwitchingConnection(psycopg.Connection[Any]):
+        # Where somebody works in it now.
+        lent_to: greenlet | None = None
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.cursor_factory = LentCursor
+
+        def __enter__(self) -> NoReturn:
+            raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
+
+        def commit(self) -> NoReturn:
+            raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
+
+        def rollback(self) -> NoReturn:
+            raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
+
+        def close(self) -> None:
+            if self.lent_to is getcurrent():
+                raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
+            super().close()
+
         def wait(self, gen: Any, interval: float = WAKE, *arguments: Any, **named: Any) -> Any:
             if not is_switching():
                 return super().wait(gen, interval, *arguments, **named)
@@ -154,6 +192,44 @@ def _connection_class() -> type[Connection]:
             return waited_for(waiter)
 
     return SwitchingConnection
+
+
+# What a statement may hold that looks like another one: texts, names, comments.
+_QUOTED = re.compile(
+    r"""\bE'(?:[^'\\]|\\.|'')*'|'[^']*'|"[^"]*"|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$""",
+    re.DOTALL | re.IGNORECASE,
+)
+_OVER = (
+    r"(?:commit|abort|start\s+transaction|prepare\s+transaction"
+    r"|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b))\b"
+)
+_AT_FIRST = re.compile(rf"\s*(?:begin\b|end\b|{_OVER})", re.IGNORECASE)
+# Later on, BEGIN and END may as well stand in the body of a function.
+_LATER = re.compile(rf";\s*{_OVER}", re.IGNORECASE)
+MOST_LOOKED_THROUGH = 4096  # characters of a text; they are remembered
+
+
+def ends_transaction(query: object) -> bool:
+    """
+    Whether a statement ends the transaction that it is carried out in, or begins one.
+
+    Of a long text only the first statement is looked at, and not into what psycopg composes.
+    """
+    if not isinstance(query, (str, bytes)):
+        return False
+    if len(query) <= MOST_LOOKED_THROUGH:
+        return _ends_transaction(query)
+    return _AT_FIRST.match(_text(query[:MOST_LOOKED_THROUGH])) is not None
+
+
+@lru_cache(maxsize=512)
+def _ends_transaction(query: str | bytes) -> bool:
+    plain = _QUOTED.sub(" ", _text(query))
+    return _AT_FIRST.match(plain) is not None or _LATER.search(plain) is not None
+
+
+def _text(query: str | bytes) -> str:
+    return query if isinstance(query, str) else query.decode("utf-8", "replace")
 
 
 class Prepared:
@@ -317,6 +393,24 @@ class Session:
         assert number is not None
         return number.decode()
 
+    def lend(self, work: Callable[[Connection], T]) -> T:
+        """
+        What `work` returns, given the connection in the transaction that is begun.
+
+        Raises:
+            psycopg.ProgrammingError: it tried to end the transaction, or has ended it.
+        """
+        db: Any = self._own
+        db.lent_to = getcurrent()
+        try:
+            return work(db)
+        except Exception as exc:
+            if db.info.transaction_status == self._connector.psycopg.pq.TransactionStatus.IDLE:
+                raise self._connector.psycopg.ProgrammingError(ENDED) from exc
+            raise
+        finally:
+            db.lent_to = None
+
     def commit(self, record: tuple[Prepared, Mapping[str, Any]] | None = None) -> None:
         """
         Commit the transaction.
@@ -372,7 +466,7 @@ class Session:
             raise psycopg.errors.InFailedSqlTransaction("a statement of the transaction had failed")
         if status == psycopg.pq.TransactionStatus.UNKNOWN:
             raise psycopg.OperationalError("the connection was lost")
-        raise psycopg.ProgrammingError("the work ended the transaction it was in")
+        raise psycopg.ProgrammingError(ENDED)
 
     def lost(self, exc: BaseException) -> bool:
         """Whether the connection is gone, and `exc` came of it."""

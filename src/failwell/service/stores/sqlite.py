@@ -29,11 +29,11 @@ import threading
 import time
 from contextlib import closing, contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from failwell.errors import ConfigurationError
 from failwell.service.limits import MICROSECONDS, Decision, Limit, counted, decisions
-from failwell.service.stores.base import StoreBusyError
+from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, StoreBusyError
 from failwell.service.stores.sql import _STANDING, LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     _Group: TypeAlias = tuple[str, Sequence[Limit], list[tuple[asyncio.Future[Admitted], StoredKey | None]]]
 
 T = TypeVar("T")
+C = TypeVar("C", bound=sqlite3.Connection)
 
 # RETURNING came with 3.35 (2021-03).
 LEAST_SQLITE = (3, 35, 0)
@@ -80,6 +81,12 @@ MOST_KEYS = 4096
 
 # What SQLite says of a file that it will not open later either, unless somebody does something.
 _UNUSABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+
+# The transactions of the writer. Nobody else spells them so: a statement that is prepared already
+# is not looked at again, and theirs are.
+BEGIN = "BEGIN IMMEDIATE -- the store's"
+COMMIT = "COMMIT -- the store's"
+ROLLBACK = "ROLLBACK -- the store's"
 
 
 class SQLiteStore(SQLStore):
@@ -121,7 +128,7 @@ class SQLiteStore(SQLStore):
         self._durable = durable
         self._patience = patience
         try:
-            first = self._connect(self.path, patience)
+            first = self._connect(self.path, patience, sqlite3.Connection)
         except sqlite3.DatabaseError as exc:
             if exc.sqlite_errorcode & 0xFF not in _UNUSABLE:
                 raise
@@ -132,13 +139,13 @@ class SQLiteStore(SQLStore):
         with closing(first) as db:
             db.executescript(DIALECT.render(SCHEMA) + schema)
             self._forget_records(db)
-        self._reader = self._connect(self.path, patience)
+        self._reader = self._connect(self.path, patience, sqlite3.Connection)
         self._reader.execute("PRAGMA query_only = ON")
         # Asked by the loop's thread and, for tests and tools, by others.
         self._reading = threading.Lock()
         self._keys: dict[str, StoredKey] = {}
         self._keys_version = -1
-        self._limits = self._connect(f"{self.path}-limits", patience)
+        self._limits = self._connect(f"{self.path}-limits", patience, sqlite3.Connection)
         self._limits.executescript(DIALECT.render(LIMITS_SCHEMA))
         # On the loop's thread nothing may wait for long, not even for another process.
         self._limits.execute(f"PRAGMA busy_timeout = {int(min(patience, 0.05) * 1000)}")
@@ -148,8 +155,10 @@ class SQLiteStore(SQLStore):
         self._turn = _Turn(self._let_in)
         self._writer = _Writer(self._open_for_writing, waits=durable)
 
-    def _connect(self, path: str, patience: float) -> sqlite3.Connection:
-        db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+    def _connect(self, path: str, patience: float, kind: type[C]) -> C:
+        db = sqlite3.connect(
+            path, timeout=patience, isolation_level=None, check_same_thread=False, factory=kind
+        )
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
@@ -161,13 +170,13 @@ class SQLiteStore(SQLStore):
             raise
         return db
 
-    def _open_for_writing(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        lasting = self._connect(self.path, self._patience)
+    def _open_for_writing(self) -> tuple[LentConnection, LentConnection]:
+        lasting = self._connect(self.path, self._patience, LentConnection)
         if self._durable:
             # NORMAL would leave the last commits of a WAL to the operating system.
             lasting.execute("PRAGMA synchronous = FULL")
         # Most claims need not last: lost with the power, so is the work that they stood for.
-        return lasting, self._connect(self.path, self._patience)
+        return lasting, self._connect(self.path, self._patience, LentConnection)
 
     # --- how work is run ---
 
@@ -441,6 +450,59 @@ class _Turn(Generic[T]):
         return asked
 
 
+class LentConnection(sqlite3.Connection):
+    """
+    A connection in which others work in a transaction of the store's, which they cannot end.
+
+    Attributes:
+        lent_on: The thread on which somebody works in it; 0 for none.
+    """
+
+    __slots__ = ("lent_on",)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.lent_on = 0
+        super().__init__(*arguments, **named)
+        # It is asked when a statement is prepared, and so once for each text; of what Python
+        # commits by itself, as before a script, each time.
+        self.set_authorizer(self._authorize)
+
+    def lend(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """
+        What `work` returns, carried out in the transaction that is begun.
+
+        Raises:
+            sqlite3.ProgrammingError: it tried to end the transaction, or has ended it.
+        """
+        self.lent_on = threading.get_ident()
+        try:
+            result = work(self)
+        except sqlite3.DatabaseError as exc:
+            if getattr(exc, "sqlite_errorcode", 0) != sqlite3.SQLITE_AUTH:
+                raise
+            raise sqlite3.ProgrammingError(NOT_YOURS_TO_END) from exc
+        finally:
+            self.lent_on = 0
+        if not self.in_transaction:
+            # As a conflict does under INSERT OR ROLLBACK; what came after it was in none.
+            raise sqlite3.ProgrammingError(ENDED)
+        return result
+
+    def _authorize(self, action: int, *_: str | None) -> int:
+        lent = action == sqlite3.SQLITE_TRANSACTION and self.lent_on
+        return sqlite3.SQLITE_DENY if lent else sqlite3.SQLITE_OK
+
+    def close(self) -> None:
+        """Close it; not for whom it is lent to."""
+        if self.lent_on == threading.get_ident():
+            raise sqlite3.ProgrammingError(NOT_YOURS_TO_END)
+        super().close()
+
+    def __enter__(self) -> NoReturn:
+        # Refused here, and not at the commit: by then the statements in between were carried out.
+        raise sqlite3.ProgrammingError(NOT_YOURS_TO_END)
+
+
 class _Job:
     """A piece of work for the writer, and who is to be told of its outcome."""
 
@@ -490,9 +552,7 @@ class _Writer:
         waits: Whether commits wait for the disk. If not, an event loop carries out its own work.
     """
 
-    def __init__(
-        self, connect: Callable[[], tuple[sqlite3.Connection, sqlite3.Connection]], *, waits: bool
-    ) -> None:
+    def __init__(self, connect: Callable[[], tuple[LentConnection, LentConnection]], *, waits: bool) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lasting, self._quick = connect()
         self._waits = waits
@@ -535,7 +595,7 @@ class _Writer:
         for begin in range(0, len(jobs), MOST_AT_ONCE):
             some = jobs[begin : begin + MOST_AT_ONCE]
             try:
-                self._quick.execute("BEGIN IMMEDIATE")
+                self._quick.execute(BEGIN)
             except sqlite3.Error:
                 # Another process has the file, most likely: the thread waits, or finds out why.
                 self._hand_over(some)
@@ -566,7 +626,7 @@ class _Writer:
             # Where commits are not waited for, the quick one is the loop's.
             db = self._lasting if not self._waits or any(job.lasting for job in jobs) else self._quick
             try:
-                db.execute("BEGIN IMMEDIATE")
+                db.execute(BEGIN)
             except BaseException as exc:  # noqa: BLE001  # it belongs to whoever asked
                 for job in jobs:
                     job.error = _busy_or(exc)
@@ -614,24 +674,15 @@ def _send_home(jobs: Iterable[_Job]) -> None:
             loop.call_soon_threadsafe(_tell, its)
 
 
-def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+def _carry_out(db: LentConnection, jobs: Sequence[_Job]) -> None:
     """Carry out `jobs` in the transaction that is begun, and commit; one that fails undoes itself alone."""
     try:
         try:
-            for job in jobs:
-                _behind_savepoint(db, job, alone=len(jobs) == 1)
-            try:
-                db.execute("COMMIT")
-            except sqlite3.IntegrityError:
-                if len(jobs) == 1:
-                    raise
-                # A constraint that only the commit looks at: whose it was shows when each is alone.
-                db.execute("ROLLBACK")
-                _carry_out_alone(db, [job for job in jobs if job.error is None])
+            _carry_out_together(db, jobs)
         except BaseException:
             # An error such as a full disk has rolled back already.
             if db.in_transaction:
-                db.execute("ROLLBACK")
+                db.execute(ROLLBACK)
             raise
     except BaseException as exc:  # noqa: BLE001  # it belongs to whoever asked
         for job in jobs:
@@ -639,23 +690,43 @@ def _carry_out(db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
             job.error = job.error or _busy_or(exc)
 
 
-def _carry_out_alone(db: sqlite3.Connection, jobs: Iterable[_Job]) -> None:
+def _carry_out_together(db: LentConnection, jobs: Sequence[_Job]) -> None:
+    try:
+        for job in jobs:
+            _behind_savepoint(db, job, alone=len(jobs) == 1)
+    except BaseException as exc:
+        if len(jobs) == 1 or db.in_transaction or isinstance(exc, sqlite3.OperationalError):
+            raise
+        # By a conflict, one of them has rolled back what the others did, too.
+        _carry_out_alone(db, [job for job in jobs if job.error is None])
+        return
+    try:
+        db.execute(COMMIT)
+    except sqlite3.IntegrityError:
+        if len(jobs) == 1:
+            raise
+        # A constraint that only the commit looks at: whose it was shows when each is alone.
+        db.execute(ROLLBACK)
+        _carry_out_alone(db, [job for job in jobs if job.error is None])
+
+
+def _carry_out_alone(db: LentConnection, jobs: Iterable[_Job]) -> None:
     for job in jobs:
         try:
-            db.execute("BEGIN IMMEDIATE")
+            db.execute(BEGIN)
         except sqlite3.Error as exc:
             job.error = _busy_or(exc)
         else:
             _carry_out(db, [job])
 
 
-def _behind_savepoint(db: sqlite3.Connection, job: _Job, *, alone: bool) -> None:
+def _behind_savepoint(db: LentConnection, job: _Job, *, alone: bool) -> None:
     # What need not last need not be undone: each of its statements may stand by itself.
     guarded = job.lasting and not alone
     if guarded:
-        db.execute("SAVEPOINT job")
+        db.execute("SAVEPOINT failwell_job")
     try:
-        job.result = job.work(db)
+        job.result = db.lend(job.work)
         if isinstance(job.result, sqlite3.Cursor):
             # Let go of elsewhere, a cursor resets a statement that this thread may be using by
             # then: "bad parameter or other API misuse". It ends here, and what it points at.
@@ -666,9 +737,9 @@ def _behind_savepoint(db: sqlite3.Connection, job: _Job, *, alone: bool) -> None
         if alone or not db.in_transaction:
             raise
         if guarded:
-            db.execute("ROLLBACK TO job")
+            db.execute("ROLLBACK TO failwell_job")
     if guarded:
-        db.execute("RELEASE job")
+        db.execute("RELEASE failwell_job")
 
 
 def _busy_or(exc: BaseException) -> BaseException:
