@@ -29,6 +29,11 @@ NOT_YOURS_TO_END = (
     "rollback, close, scripts of statements, and BEGIN, COMMIT, END and ROLLBACK in SQL; to undo a "
     "part, use a savepoint"
 )
+FROM_WITHIN = (
+    "an effect, or a function given to `write`, asked the store itself for something that waits: that "
+    "is another transaction, which would wait for this one, or stay when this one is undone. Do it with "
+    "the connection that it was given, or before or after the effect"
+)
 ENDED = f"the work ended the transaction it was in; {NOT_YOURS_TO_END}"
 
 

@@ -411,6 +411,11 @@ class Session:
         finally:
             db.lent_to = None
 
+    @property
+    def is_lent_here(self) -> bool:
+        """Whether the code that asks works in a transaction of this session."""
+        return getattr(self._db, "lent_to", None) is getcurrent()
+
     def commit(self, record: tuple[Prepared, Mapping[str, Any]] | None = None) -> None:
         """
         Commit the transaction.

@@ -14,7 +14,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from failwell.service.stores.base import StoreBusyError
+from failwell.service.stores.base import FROM_WITHIN, StoreBusyError
 from failwell.service.stores.postgres_connections import Session
 from failwell.service.stores.switching import carried_out
 
@@ -110,7 +110,14 @@ class Pool:
                     session.end()
 
     def run_blocking(self, work: Callable[[Session, float], T]) -> T:
-        """What `work` returns or raises, on this thread."""
+        """
+        What `work` returns or raises, on this thread.
+
+        Raises:
+            RuntimeError: it is asked for within a transaction of this pool.
+        """
+        if any(session.is_lent_here for session in self._sessions):
+            raise RuntimeError(FROM_WITHIN)
         until = time.monotonic() + self._patience
         if not self._one_at_a_time.acquire(timeout=self._patience):
             raise StoreBusyError(NOT_FREE)

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from failwell.errors import ConfigurationError
 from failwell.service.limits import MICROSECONDS, Decision, Limit, counted, decisions
-from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, StoreBusyError
+from failwell.service.stores.base import ENDED, FROM_WITHIN, NOT_YOURS_TO_END, StoreBusyError
 from failwell.service.stores.sql import _STANDING, LIMITS_SCHEMA, SCHEMA, Dialect, SQLStore
 
 if TYPE_CHECKING:
@@ -582,6 +582,13 @@ class _Writer:
         return await future
 
     def run_blocking(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """
+        The same, for a thread that has no event loop.
+
+        Raises:
+            RuntimeError: this thread carries out a transaction, which this one would wait for.
+        """
+        self._refuse_from_within()
         box: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._put(_Job(work, True, box, None))
         job = box.get()
@@ -651,7 +658,12 @@ class _Writer:
             return jobs, True
         return jobs, False
 
+    def _refuse_from_within(self) -> None:
+        if threading.get_ident() in (self._lasting.lent_on, self._quick.lent_on):
+            raise RuntimeError(FROM_WITHIN)
+
     def close(self) -> None:
+        self._refuse_from_within()
         with self._lock:
             if not self._closed:
                 self._closed = True
