@@ -97,6 +97,22 @@ def resets(peer: socket.socket) -> None:
     peer.close()
 
 
+def hangs_up_in_the_handshake(peer: socket.socket) -> None:
+    peer.recv(65536)
+    peer.shutdown(socket.SHUT_RDWR)
+
+
+def resets_in_the_handshake(peer: socket.socket) -> None:
+    peer.recv(65536)
+    resets(peer)
+
+
+def refuses_the_handshake(peer: socket.socket) -> None:
+    peer.recv(65536)
+    peer.sendall(bytes([21, 3, 3, 0, 2, 2, 40]))  # RFC 8446, section 6: handshake_failure
+    peer.shutdown(socket.SHUT_WR)
+
+
 def keeps_silent(peer: socket.socket) -> None:
     """The connection stays open until the server is closed."""
 
@@ -281,6 +297,30 @@ def test_a_stalled_handshake_was_not_sent_whatever_the_library_calls_it(
         assert (failure.effect, failure.reason) == (Effect.UNKNOWN, "read_timeout")
         return
     assert (failure.effect, failure.reason) == (Effect.NOT_SENT, "connect_timeout")
+
+
+@pytest.mark.parametrize("handler", [hangs_up_in_the_handshake, resets_in_the_handshake])
+@every_library
+def test_a_handshake_that_was_cut_was_not_sent_and_may_hold_the_next_time(
+    handler: Handler, library: str, server: Callable[..., str]
+) -> None:
+    """
+    anyio, below httpx, and pyreqwest do not always say that it was the handshake.
+    """
+    failure = failure_of(library, server(handler, tls=True))
+
+    assert (failure.effect, failure.retryable) == (Effect.NOT_SENT, True)
+    if not library.endswith("-async") and (library, handler) != ("pyreqwest", resets_in_the_handshake):
+        assert failure.reason == "tls_closed"
+
+
+@every_library
+def test_a_handshake_that_was_refused_was_not_sent_and_will_not_heal(
+    library: str, server: Callable[..., str]
+) -> None:
+    failure = failure_of(library, server(refuses_the_handshake, tls=True))
+
+    assert (failure.effect, failure.reason, failure.retryable) == (Effect.NOT_SENT, "tls", False)
 
 
 @pytest.mark.usefixtures("impatient")

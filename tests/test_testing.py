@@ -88,7 +88,7 @@ def test_the_awaiting_engine_does_the_same() -> None:
 @pytest.mark.parametrize("reason", list(Reason), ids=str)
 def test_a_break_comes_as_far_as_it_usually_does(reason: Reason) -> None:
     by_phase = {
-        Phase.NOT_SENT: "dns refused unreachable tls tls_untrusted proxy bad_url "
+        Phase.NOT_SENT: "dns refused unreachable tls tls_closed tls_untrusted proxy bad_url "
         "connect_timeout pool_timeout",
         Phase.SENT: "write_timeout read_timeout deadline reset closed not_http source",
         Phase.ANSWERED: "cut encoding too_large format",

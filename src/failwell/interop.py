@@ -582,7 +582,9 @@ def _by_causes(exc: BaseException, judged: Judged) -> Judged:
         return _NOT, Reason.REFUSED
     if "certificate" in causes:
         return _NOT, Reason.TLS_UNTRUSTED
-    if "tls" in causes.lower() or "handshake" in causes:
+    if "tls handshake eof" in causes:
+        return _NOT, Reason.TLS_CLOSED
+    if "tls" in causes.lower() or "handshake" in causes or "fatal alert" in causes:
         return _NOT, Reason.TLS
     return _NOT, Reason.CONNECT_TIMEOUT if reason is Reason.READ_TIMEOUT else Reason.UNREACHABLE
 
@@ -639,7 +641,9 @@ def _by_system(exc: OSError) -> Judged | None:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return _NOT, Reason.TLS_UNTRUSTED
     if isinstance(exc, ssl.SSLError):
-        return (_NOT, Reason.TLS) if connecting else (_SENT, Reason.RESET)
+        ended = isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        in_handshake = Reason.TLS_CLOSED if ended else Reason.TLS
+        return (_NOT, in_handshake) if connecting else (_SENT, Reason.RESET)
     if isinstance(exc, ConnectionRefusedError):
         return _NOT, Reason.REFUSED
     if isinstance(exc, TimeoutError):
@@ -648,7 +652,7 @@ def _by_system(exc: OSError) -> Judged | None:
         # asyncio.timeout() ends a call by cancelling it; a socket says "timed out".
         return _SENT, Reason.READ_TIMEOUT if exc.args else Reason.DEADLINE
     if isinstance(exc, ConnectionError):
-        return (_NOT, Reason.TLS) if connecting else (_SENT, Reason.RESET)
+        return (_NOT, Reason.TLS_CLOSED) if connecting else (_SENT, Reason.RESET)
     no_way = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
     number = exc.errno
     folded = re.findall(r"\[Errno (\d+)\]", str(exc)) if number is None else ()

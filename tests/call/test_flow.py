@@ -177,7 +177,14 @@ def test_a_cut_answer_is_announced_as_cut_and_not_by_its_status() -> None:
 
 # --- What may be repeated -------------------------------------------------------------------
 
-NEVER_SENT = [Reason.DNS, Reason.REFUSED, Reason.UNREACHABLE, Reason.PROXY, Reason.CONNECT_TIMEOUT]
+NEVER_SENT = [
+    Reason.DNS,
+    Reason.REFUSED,
+    Reason.UNREACHABLE,
+    Reason.TLS_CLOSED,
+    Reason.PROXY,
+    Reason.CONNECT_TIMEOUT,
+]
 SILENT = [Reason.RESET, Reason.CLOSED, Reason.READ_TIMEOUT, Reason.WRITE_TIMEOUT, Reason.NOT_HTTP]
 
 

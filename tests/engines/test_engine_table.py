@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpcore2
 import pytest
 from engine_carriers import Carrier
 from wire_faults import (
@@ -26,6 +30,8 @@ from wire_faults import (
 
 from failwell.call.messages import Broken, Phase, Reason, Response, Send
 from failwell.engines.base import Connections
+from failwell.engines.network import AsyncioNetwork
+from failwell.engines.wire import Wire
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
@@ -356,6 +362,32 @@ def hang_up(server: Faults, connection: Any, number: int) -> None:
     connection.recv(65536)
 
 
+def hang_up_with_rst(server: Faults, connection: Any, number: int) -> None:
+    connection.recv(65536)
+    reset(connection)
+
+
+def hang_up_half_way(server: Faults, connection: Any, number: int) -> None:
+    """Cut the server's part of the handshake in the middle."""
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server_side = Certificates().server().wrap_bio(coming, going, server_side=True)
+    coming.write(connection.recv(65536))
+    with pytest.raises(ssl.SSLWantReadError):
+        server_side.do_handshake()
+    hello = going.read()
+    connection.sendall(hello[: len(hello) // 2])
+
+
+def alert(level: int, what: int) -> Behaviour:
+    """Answer the client's hello with an alert of TLS. RFC 8446, section 6."""
+
+    def behave(server: Faults, connection: Any, number: int) -> None:
+        connection.recv(65536)
+        connection.sendall(bytes([21, 3, 3, 0, 2, level, what]))
+
+    return behave
+
+
 def stall(server: Faults, connection: Any, number: int) -> None:
     while connection.recv(65536):
         pass
@@ -365,7 +397,12 @@ def stall(server: Faults, connection: Any, number: int) -> None:
     ("behave", "limits", "reason"),
     [
         pytest.param(plaintext, {}, Reason.TLS, id="plaintext"),
-        pytest.param(hang_up, {}, Reason.TLS, id="hang up"),
+        pytest.param(alert(2, 40), {}, Reason.TLS, id="handshake_failure"),
+        pytest.param(alert(2, 70), {}, Reason.TLS, id="protocol_version"),
+        pytest.param(hang_up, {}, Reason.TLS_CLOSED, id="hang up"),
+        pytest.param(hang_up_with_rst, {}, Reason.TLS_CLOSED, id="hang up with RST"),
+        pytest.param(hang_up_half_way, {}, Reason.TLS_CLOSED, id="hang up half-way"),
+        pytest.param(alert(1, 0), {}, Reason.TLS_CLOSED, id="close_notify"),
         pytest.param(stall, {"connect": 0.3}, Reason.CONNECT_TIMEOUT, id="stall"),
         pytest.param(stall, {"seconds": 0.3}, Reason.DEADLINE, id="stall until the deadline"),
     ],
@@ -373,10 +410,38 @@ def stall(server: Faults, connection: Any, number: int) -> None:
 def test_a_handshake_that_fails_sent_nothing(
     behave: Behaviour, limits: dict[str, float], reason: Reason, carrier: Carrier, order: Make
 ) -> None:
+    """
+    A connection that ended may hold the next time; what TLS found wrong stays wrong.
+    """
     with Faults(behave) as server:
         (result,) = carrier(order(f"https://127.0.0.1:{server.port}/", **limits))
 
     assert_broken(result, carrier.engine, phase_while_connecting(carrier, reason), reason)
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["as it is noticed", "once it is told"])
+def test_tls_is_not_begun_on_a_connection_that_ended(told: bool, order: Make) -> None:
+    """
+    asyncio would wait for an answer to its hello until the connect timeout.
+    """
+    connected = threading.Event()
+
+    def behave(server: Faults, connection: Any, number: int) -> None:
+        connected.wait(20.0)
+        reset(connection)
+
+    async def main(server: Faults) -> Wire:
+        wire = Wire(order(server.url), 1, 1000)
+        stream: Any = await AsyncioNetwork().connect_tcp("127.0.0.1", server.port, wire)
+        connected.set()
+        while not (stream._incoming.gone if told else stream._transport.is_closing()):
+            await asyncio.sleep(0)
+        with pytest.raises(httpcore2.ConnectError):
+            await stream.start_tls(ssl.create_default_context(), "127.0.0.1", wire)
+        return wire
+
+    with Faults(behave) as server:
+        assert asyncio.run(main(server)).reason is Reason.TLS_CLOSED
 
 
 def test_an_untrusted_certificate_has_a_reason_of_its_own(
@@ -704,8 +769,6 @@ def test_a_client_certificate_that_is_missing_is_a_matter_of_tls(
     """
     In TLS 1.3 the server says so only after the request was sent.
     """
-    import ssl
-
     context = certificates.server()
     context.verify_mode = ssl.CERT_REQUIRED
     certificates.authority.configure_trust(context)

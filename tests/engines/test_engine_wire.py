@@ -9,10 +9,19 @@ import subprocess
 import sys
 import time
 
+import httpcore2
 import pytest
 
 from failwell.call.messages import Phase, Reason, Request, Send, Timeouts
-from failwell.engines.wire import Wire, chain, ended_early, reason_of_connect, without_frames
+from failwell.engines.network import _reason_of_loss
+from failwell.engines.wire import (
+    Wire,
+    chain,
+    ended_early,
+    reason_of_connect,
+    reason_of_handshake,
+    without_frames,
+)
 
 
 def wire(seconds: float = 60.0, **timeouts: float) -> Wire:
@@ -52,6 +61,52 @@ def test_the_reason_is_that_of_the_operating_system(exc: BaseException, reason: 
     """
     assert reason_of_connect(exc) is reason
     assert reason_of_connect(raised(OSError("wrapped"), raised(ValueError("again"), exc))) is reason
+
+
+@pytest.mark.parametrize(
+    ("exc", "reason"),
+    [
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), Reason.TLS_CLOSED),
+        (ssl.SSLZeroReturnError(6, "closed"), Reason.TLS_CLOSED),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), Reason.TLS_CLOSED),
+        (OSError(errno.EHOSTUNREACH, "no route"), Reason.TLS_CLOSED),
+        (raised(ConnectionResetError(), ssl.SSLWantReadError(2, "more")), Reason.TLS_CLOSED),
+        (ssl.SSLError(1, "wrong version number"), Reason.TLS),
+        (raised(ConnectionResetError(), ssl.SSLError(1, "alert handshake failure")), Reason.TLS),
+        (raised(ConnectionResetError(), ssl.SSLCertVerificationError(1, "expired")), Reason.TLS_UNTRUSTED),
+        (RuntimeError("what"), Reason.TLS),
+    ],
+    ids=repr,
+)
+def test_a_handshake_that_ended_is_told_from_one_that_was_refused(exc: BaseException, reason: Reason) -> None:
+    assert reason_of_handshake(exc) is reason
+
+
+def test_a_connection_that_ended_before_its_request_ended_in_the_handshake_if_there_is_tls() -> None:
+    """
+    As far as a library can tell that does both in one step.
+    """
+    lost = ConnectionResetError(errno.ECONNRESET, "reset")
+    assert reason_of_connect(lost, tls=True) is Reason.TLS_CLOSED
+    assert reason_of_connect(lost) is Reason.UNREACHABLE
+    assert reason_of_connect(OSError(errno.EMFILE, "too many open files"), tls=True) is Reason.UNREACHABLE
+    assert reason_of_connect(raised(lost, ConnectionRefusedError()), tls=True) is Reason.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("behind", "reason"),
+    [
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), Reason.RESET),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), Reason.RESET),
+        (ssl.SSLError(1, "alert bad certificate"), Reason.TLS),
+    ],
+    ids=repr,
+)
+def test_a_connection_that_ends_after_its_handshake_was_lost(behind: BaseException, reason: Reason) -> None:
+    """
+    But for an alert: in TLS 1.3 a client's certificate is refused so.
+    """
+    assert _reason_of_loss(wire(), raised(httpcore2.WriteError("lost"), behind)) is reason
 
 
 def test_frames_are_taken_from_the_whole_chain() -> None:

@@ -75,6 +75,7 @@ class Reason(str, Enum):
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     TLS = "tls"
+    TLS_CLOSED = "tls_closed"
     TLS_UNTRUSTED = "tls_untrusted"
     PROXY = "proxy"
     BAD_URL = "bad_url"

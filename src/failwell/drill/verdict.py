@@ -121,8 +121,8 @@ EXCUSED_AT_MOST = 1.0
 # Attempts that ended so never put a byte on the wire.
 _NEVER_SENT = frozenset(
     r.value
-    for r in (Reason.DNS, Reason.REFUSED, Reason.UNREACHABLE, Reason.TLS, Reason.TLS_UNTRUSTED, Reason.PROXY,
-              Reason.BAD_URL, Reason.CONNECT_TIMEOUT, Reason.POOL_TIMEOUT)
+    for r in (Reason.DNS, Reason.REFUSED, Reason.UNREACHABLE, Reason.TLS, Reason.TLS_CLOSED,
+              Reason.TLS_UNTRUSTED, Reason.PROXY, Reason.BAD_URL, Reason.CONNECT_TIMEOUT, Reason.POOL_TIMEOUT)
 )  # fmt: skip
 
 

@@ -697,8 +697,7 @@ def _reason(exc: Exception, order: Send, watch: _Watch) -> Reason:
     if not watch.connected:
         if isinstance(exc, aiohttp.ClientHttpProxyError):
             return Reason.PROXY
-        tls = order.request.url[:6].lower() == "https:"
-        return reason_of_connect(exc, Reason.TLS if tls else Reason.UNREACHABLE)
+        return reason_of_connect(exc, tls=order.request.url[:6].lower() == "https:")
     if isinstance(exc, aiohttp.ClientResponseError):
         too_large = any(
             isinstance(each, http_exceptions.LineTooLong) or "Too many headers" in str(each)

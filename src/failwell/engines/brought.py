@@ -19,7 +19,7 @@ from failwell.engines.arriving import Arriving, AwaitedArriving
 from failwell.engines.bodies import BodyError
 from failwell.engines.decoding import ACCEPT_ENCODING, Head, UndecodableError, decoded
 from failwell.engines.orders import is_sendable, unsendable
-from failwell.engines.wire import LONGEST_SECONDS, reason_of_connect, without_frames
+from failwell.engines.wire import LONGEST_SECONDS, reason_of_connect, reason_of_handshake, without_frames
 from failwell.errors import ArgumentTypeError, ConfigurationError
 from failwell.redaction import kept_url
 
@@ -278,9 +278,7 @@ class _Attempt:
         if reason in _TIMEOUTS:
             return Reason.DEADLINE if self.late else reason
         if reason is Reason.UNREACHABLE:
-            found = reason_of_connect(exc, Reason.TLS if self.trace.tls else Reason.UNREACHABLE)
-            refused = self.trace.tls and found in (Reason.REFUSED, Reason.UNREACHABLE)
-            return Reason.TLS if refused else found
+            return reason_of_handshake(exc) if self.trace.tls else reason_of_connect(exc)
         text = str(exc)
         if self._answer is not None:
             ended = reason is Reason.RESET or text.startswith("peer closed connection")

@@ -22,7 +22,7 @@ import httpcore2
 from failwell.call.messages import Reason
 from failwell.engines.endings import hear_to_the_end, let_go, unread
 from failwell.engines.happy_eyeballs import connect, numeric
-from failwell.engines.wire import LONGEST_SECONDS, Wire, reason_of_connect
+from failwell.engines.wire import LONGEST_SECONDS, Wire, reason_of_connect, reason_of_handshake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -235,9 +235,7 @@ class Stream(httpcore2.NetworkStream):
                 raise httpcore2.ConnectTimeout("the deadline has passed")
             inner = self._inner.start_tls(ssl_context, server_hostname, seconds)
         except httpcore2.ConnectError as exc:
-            wire.reason = reason_of_connect(exc, Reason.TLS)
-            if wire.reason in _NOT_OF_TLS:
-                wire.reason = Reason.TLS
+            wire.reason = reason_of_handshake(exc)
             self.spoil()
             raise
         except BaseException:
@@ -269,9 +267,6 @@ class Stream(httpcore2.NetworkStream):
         return bool(pending and pending())
 
 
-_NOT_OF_TLS = frozenset({Reason.REFUSED, Reason.UNREACHABLE})
-
-
 def _ready(sock: socket.socket, seconds: float, write: bool) -> tuple[bool, bool]:
     """Whether `sock` can be read, and written, within that time."""
     if not hasattr(select, "poll"):
@@ -286,7 +281,7 @@ def _ready(sock: socket.socket, seconds: float, write: bool) -> tuple[bool, bool
 
 def _reason_of_loss(wire: Wire, exc: BaseException) -> Reason:
     """Why a connection that was made went away with an error."""
-    if not wire.received and reason_of_connect(exc, Reason.RESET) in (Reason.TLS, Reason.TLS_UNTRUSTED):
+    if not wire.received and reason_of_connect(exc) in (Reason.TLS, Reason.TLS_UNTRUSTED):
         return Reason.TLS  # in TLS 1.3 a server refuses a client's certificate after the handshake
     return wire.cut_or(Reason.RESET)
 
@@ -541,6 +536,9 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         try:
             if seconds <= 0:
                 raise TimeoutError("the deadline has passed")
+            if self._incoming.gone or self._transport.is_closing():
+                # asyncio would wait for a handshake that nobody answers any more.
+                raise ConnectionResetError("the connection is closed") from self._incoming.lost
             async with asyncio.timeout(seconds):
                 transport = await self._loop.start_tls(
                     self._transport,
@@ -554,16 +552,14 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
             self.spoil()
             raise httpcore2.ConnectTimeout(str(exc) or "timed out") from exc
         except OSError as exc:
-            wire.reason = reason_of_connect(exc, Reason.TLS)
-            if wire.reason in _NOT_OF_TLS:
-                wire.reason = Reason.TLS
+            wire.reason = reason_of_handshake(exc)
             self.spoil()
             raise httpcore2.ConnectError(str(exc)) from exc
         except BaseException:
             self.spoil()
             raise
         if transport is None:  # the other side went away between the handshake and here
-            wire.reason = Reason.TLS
+            wire.reason = Reason.TLS_CLOSED
             self.spoil()
             raise httpcore2.ConnectError("the connection is closed")
         hear_to_the_end(self._transport)
@@ -758,9 +754,7 @@ class TrioStream(httpcore2.AsyncNetworkStream):
                 raise httpcore2.ConnectTimeout("the deadline has passed")
             inner = await self._inner.start_tls(ssl_context, server_hostname, seconds)
         except httpcore2.ConnectError as exc:
-            wire.reason = reason_of_connect(exc, Reason.TLS)
-            if wire.reason in _NOT_OF_TLS:
-                wire.reason = Reason.TLS
+            wire.reason = reason_of_handshake(exc)
             self.spoiled = True
             raise
         except BaseException:

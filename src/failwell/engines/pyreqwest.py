@@ -58,6 +58,7 @@ _AFTER_FORK = (
 )
 _CONNECT = "client error (Connect)"
 _DECODING = "error decoding response body"
+_HANDSHAKE_ENDED = "tls handshake eof"
 # The beginning of the last cause, and what it means.
 _CONNECT_REASONS = (
     ("Connection refused", Reason.REFUSED),
@@ -749,7 +750,10 @@ def _reason_of_connect(
     for beginning, reason in _CONNECT_REASONS:
         if any(text.startswith(beginning) for text in texts):
             return reason
-    return Reason.TLS if request.url[:6].lower() == "https:" else Reason.UNREACHABLE
+    if request.url[:6].lower() != "https:":
+        return Reason.UNREACHABLE
+    ended = any(text.startswith((_HANDSHAKE_ENDED, *_CUT_SHORT)) for text in texts)
+    return Reason.TLS_CLOSED if ended else Reason.TLS
 
 
 def _reason_of_silence(exc: exceptions.RequestError, texts: list[str], late: bool) -> Reason:
@@ -759,7 +763,7 @@ def _reason_of_silence(exc: exceptions.RequestError, texts: list[str], late: boo
         return Reason.TOO_LARGE
     if isinstance(exc, exceptions.DecodeError):
         return Reason.NOT_HTTP
-    closed = any(text.startswith(("connection closed", "tls handshake eof")) for text in texts)
+    closed = any(text.startswith(("connection closed", _HANDSHAKE_ENDED)) for text in texts)
     return Reason.CLOSED if closed else Reason.RESET
 
 

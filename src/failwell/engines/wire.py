@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from failwell.call.messages import Send
 
-_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN})
 # A year. Sockets and Rust's clock refuse infinity, which is what "no limit" is.
 LONGEST_SECONDS = 365 * 86400.0
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
@@ -182,23 +181,50 @@ def ended_early(first: bytes, silent: Reason) -> Reason:
     return Reason.CUT if first.startswith(b"HTTP/") or b"HTTP/".startswith(first) else Reason.NOT_HTTP
 
 
-def reason_of_connect(exc: BaseException, default: Reason = Reason.UNREACHABLE) -> Reason:
-    """Why no connection was made, from the operating system's own error in the chain of `exc`."""
-    found = default
+def reason_of_connect(exc: BaseException, *, tls: bool = False) -> Reason:
+    """
+    Why no connection was made, from the operating system's own error in the chain of `exc`.
+
+    Args:
+        exc: What a library raised.
+        tls: Whether TLS may have been begun: a connection that ended then ended in its handshake, as
+            far as anybody can tell.
+    """
+    found = Reason.UNREACHABLE
     for each in chain(exc):
         if isinstance(each, socket.gaierror):
             return Reason.DNS
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return Reason.TLS_UNTRUSTED
         if isinstance(each, ssl.SSLError):
-            found = Reason.TLS
-        elif isinstance(each, ConnectionRefusedError) or (
+            return reason_of_handshake(exc)
+        if isinstance(each, ConnectionRefusedError) or (
             isinstance(each, OSError) and _errno_of(each) == errno.ECONNREFUSED
         ):
             found = Reason.REFUSED
-        elif isinstance(each, OSError) and _errno_of(each) in _UNREACHABLE and found is not Reason.REFUSED:
-            found = Reason.UNREACHABLE
+        elif tls and isinstance(each, ConnectionError) and found is Reason.UNREACHABLE:
+            found = Reason.TLS_CLOSED
     return found
+
+
+def reason_of_handshake(exc: BaseException) -> Reason:
+    """
+    Why there is no TLS on a connection that was made.
+
+    What TLS itself found wrong is wrong the next time, too. A connection that ended says nothing of
+    the kind: a service that starts anew does that, and a load balancer that has nobody behind it.
+    """
+    errors = [e for e in chain(exc) if isinstance(e, OSError) and not isinstance(e, _WAITS_OF_TLS)]
+    if any(isinstance(each, ssl.SSLCertVerificationError) for each in errors):
+        return Reason.TLS_UNTRUSTED
+    # aiohttp's errors are of ssl's classes, too, whatever stands behind them.
+    of_tls = [each for each in errors if type(each).__module__ == "ssl"]
+    wrong = not errors or any(not isinstance(each, _ENDS) for each in of_tls)
+    return Reason.TLS if wrong else Reason.TLS_CLOSED
+
+
+# How `ssl` says that the connection ended; an error of the system below it is an OSError of another kind.
+_ENDS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+# No failures, but in the context of one: asyncio's and anyio's TLS asks for bytes by them.
+_WAITS_OF_TLS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def _errno_of(exc: OSError) -> int | None:

@@ -124,7 +124,7 @@ def unconnected() -> Iterator[Scenario]:
         "The connection is closed in the TLS handshake",
         KEYED,
         always(faults.tls_close()),
-        replace(lost, reasons=frozenset({"tls"}), tries=1),
+        replace(lost, reasons=frozenset({"tls_closed"}), tries=3),
     )
 
 
