@@ -86,9 +86,9 @@ def test_no_finding_repeats_the_input() -> None:
 
 
 def test_a_finding_we_have_no_old_words_for_says_no_more_than_that() -> None:
-    error = {"loc": ("a",), "type": "url_scheme", "msg": "URL scheme should be 'http'", "ctx": {}}
+    error = {"loc": ("name",), "type": "url_scheme", "msg": "URL scheme should be 'http'", "ctx": {}}
 
-    assert (FieldError(("a",), "value is not valid", "value_error"),) == fields_from_pydantic(
+    assert (FieldError(("name",), "value is not valid", "value_error"),) == fields_from_pydantic(
         [error], pydantic1=True
     )
 

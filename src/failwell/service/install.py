@@ -10,8 +10,9 @@ from failwell.service.direct import DirectRoutes, routes_found
 from failwell.service.endpoints import Endpoints
 from failwell.service.exchange import exchange_of
 from failwell.service.gates import Service
+from failwell.service.member_names import learn
 from failwell.service.refusals import Refusal, code_of_status
-from failwell.service.routes import applications_in, operations_of, without_head
+from failwell.service.routes import applications_in, body_types_in, operations_of, without_head
 from failwell.service.validation import fields_from_pydantic, refusal_of_json
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def install(
         for kind in handled:
             each.add_exception_handler(kind, _raise)
         _leave_out_idle_layers(each)
+
+    learn(body_types_in(app))
 
     ours = tuple(kind for kind in handled if kind is not Exception)
 

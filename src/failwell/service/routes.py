@@ -148,6 +148,18 @@ def dependencies_in(app: Any, prefix: str = "") -> Iterator[tuple[str, str, Any]
             yield from ((method, prefix + path, said.dependency) for method in seen.methods or ())
 
 
+def body_types_in(app: Any) -> Iterator[Any]:
+    """What FastAPI reads bodies as, for each route that has one."""
+    for route, _, seen in _routes(app):
+        if hasattr(route, "routes") and not hasattr(route, "endpoint"):
+            yield from body_types_in(route.app)
+            continue
+        # Of an included router, `seen` has what its own dependencies read, too.
+        for body in (getattr(known, "body_field", None) for known in (route, seen)):
+            if body is not None:
+                yield body.field_info.annotation
+
+
 def _routes(app: Any) -> Iterator[tuple[Any, str, Any]]:
     """Each route with its whole path below `app`, and what knows its methods and endpoint."""
     try:

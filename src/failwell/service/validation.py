@@ -2,7 +2,10 @@
 From Pydantic's findings to the fields of an error, without a word of what was sent.
 
 Pydantic 2 repeats the input in each finding; for a missing member that is the whole object
-around it, passwords included. Here only the place, the kind and the words are taken over.
+around it, passwords included. Here only the place, the kind and the words are taken over, and of
+these what the service has written: names of members, not keys of mappings; texts that stand in the
+source, not what a validator composed. Whatever is composed may have the input in it, decoded,
+rounded or cut, so that comparing them would never be enough.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import math
 import re
 import sys
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from failwell.failure import FieldError
+from failwell.service.member_names import known_among
 from failwell.service.refusals import Refusal, RefusedRequest
 
 if TYPE_CHECKING:
@@ -68,62 +73,101 @@ def fields_from_pydantic(
     """
     What Pydantic found, field by field.
 
+    A key of a mapping is `…` in a place. A message of a validator's own is kept if it stands in the
+    source as it is (`raise ValueError("too plain")`), or as a constant of the module, in upper case;
+    what a validator composes is "The value is not valid."
+
     Args:
         errors: From `ValidationError.errors()`.
         where: What goes before each place, such as `("body",)`.
         pydantic1: Whether the kinds and words are those of Pydantic 1.
     """
-    return tuple(_field(error, where, pydantic1) for error in errors)
+    found = list(errors)
+    known = _names_among(found)
+    return tuple(_field(error, (*where, *_place(error, known)), pydantic1) for error in found)
 
 
-def _field(error: Mapping[str, Any], where: tuple[str | int, ...], pydantic1: bool) -> FieldError:
-    path = (*where, *map(_named, error["loc"]))
+def _field(error: Mapping[str, Any], path: tuple[str | int, ...], pydantic1: bool) -> FieldError:
     if not pydantic1:
         return FieldError(path, _words(error), error["type"])
     code, words = _PYDANTIC_1.get(error["type"], ("value_error", "value is not valid"))
     return FieldError(path, words.format_map(error.get("ctx") or {}), code)
 
 
-def _named(part: str | int) -> str | int:
-    """A part of a place: the name of a member that is not expected is one that was sent."""
-    return "…" if isinstance(part, str) and len(part) > _LONGEST_NAME else part
+# --- places ---
+
+
+def _names_among(errors: Sequence[Mapping[str, Any]]) -> set[str]:
+    """What in the places of `errors` the service has written."""
+    parts = chain.from_iterable(error.get("loc") or () for error in errors)
+    declared = {error["loc"][1] for error in errors if _names_a_parameter(error)}
+    return known_among(part for part in parts if isinstance(part, str)) | declared
+
+
+def _names_a_parameter(error: Mapping[str, Any]) -> bool:
+    """Whether the place is one of FastAPI's parameters, which the endpoint names."""
+    place = error.get("loc") or ()
+    return place[:1] in _PARAMETERS and len(place) > 1 and error.get("type") != "extra_forbidden"
+
+
+_PARAMETERS = (("query",), ("path",), ("header",), ("cookie",))
+
+
+def _place(error: Mapping[str, Any], known: set[str]) -> list[str | int]:
+    """Where a finding is: its indexes, its names that are `known`, and the name of a member too many."""
+    parts: list[str | int] = list(error.get("loc") or ())
+    unexpected = -1
+    if error.get("type") == "extra_forbidden":
+        unexpected = max((at for at, part in enumerate(parts) if isinstance(part, str)), default=-1)
+    if parts[-1:] == ["[key]"]:
+        known = known - set(parts[-2:-1])
+    return [
+        part
+        if isinstance(part, int) or part in known or (at == unexpected and len(part) <= _LONGEST_NAME)
+        else "…"
+        for at, part in enumerate(parts)
+    ]
 
 
 # A misspelled name is worth repeating; what is longer was never meant as one.
 _LONGEST_NAME = 64
 
 
+# --- words ---
+
 # Pydantic's own words, except for these kinds, say nothing of the input.
-_QUOTING = frozenset({"value_error", "assertion_error", "union_tag_invalid", "uuid_parsing"})
+_QUOTING = frozenset(
+    {"value_error", "assertion_error", "union_tag_invalid", "uuid_parsing", "bytes_invalid_encoding",
+     "timezone_offset", "datetime_object_invalid", "get_attribute_error", "mapping_type",
+     "iteration_error", "no_such_attribute"}
+)  # fmt: skip
+
+# What a validator raises; Pydantic puts these before its words.
+_RAISED = {"value_error": "Value error, ", "assertion_error": "Assertion failed, "}
+
+# Pydantic's own validator of addresses goes on with words that may have a part of one in them.
+_EMAIL = "value is not a valid email address"
 
 
 def _words(error: Mapping[str, Any]) -> str:
-    """
-    The message of a finding, unless it quotes the input.
-
-    A validator of the service's own says what it likes, and may well say `f"no such key: {key}"`, or
-    what `int(key.split("-")[1])` says by itself. So no word of it may stand anywhere in the input.
-    """
+    """The message of a finding, unless it may repeat the input."""
     words: str = error["msg"]
     kind = error["type"]
     if kind in _own_kinds() and kind not in _QUOTING:
         return words
-    quoted = kind == "uuid_parsing" or _quotes(words, error.get("input"))
-    return "The value is not valid." if quoted else words
+    if words.startswith(f"{_EMAIL}: "):
+        return _EMAIL
+    said = words.removeprefix(_RAISED.get(kind, ""))
+    cause = (error.get("ctx") or {}).get("error")
+    if isinstance(cause, BaseException):
+        constant = _stands_in_source(said, cause) and not _is_part_of(said, error.get("input"))
+    else:
+        # An error of Pydantic's with a template: that is written in the source, its gaps are filled.
+        constant = kind not in _FILLED and not error.get("ctx") and not _repeats(said, error.get("input"))
+    return words if constant else "The value is not valid."
 
 
-def _quotes(words: str, value: Any) -> bool:
-    """Whether `words` repeat a text of `value`, or a piece of one, in whatever case."""
-    said = words.removeprefix("Value error, ").removeprefix("Assertion failed, ").casefold()
-    pieces = _PIECE.findall(said)
-    for part in map(str.casefold, _parts_of(value, 6)):
-        if part in said or any(piece in part for piece in pieces):
-            return True
-    return False
-
-
-# Shorter words are in too many texts by chance.
-_PIECE = re.compile(r"\w{4,}")
+_FILLED = _QUOTING - _RAISED.keys()
 
 
 @cache
@@ -133,19 +177,61 @@ def _own_kinds() -> frozenset[str]:
     return frozenset(get_args(ErrorType))
 
 
-def _parts_of(value: Any, depth: int) -> Iterator[str]:
-    """The texts and numbers in `value` that are long enough to be told from a word by chance."""
-    if isinstance(value, dict) and depth:
-        for name, member in value.items():
-            yield from _parts_of(name, 0)
-            yield from _parts_of(member, depth - 1)
-    elif isinstance(value, (list, tuple, set)) and depth:
-        for member in value:
-            yield from _parts_of(member, depth - 1)
-    elif isinstance(value, (str, bytes, int, float)):
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        if len(text) > 2:
-            yield text
+def _stands_in_source(text: str, exc: BaseException) -> bool:
+    """Whether `text` is a constant of the functions through which `exc` was raised, or of their modules."""
+    trace = exc.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if any(type(constant) is str and constant == text for constant in frame.f_code.co_consts):
+            return True
+        if any(
+            type(value) is str and value == text and name.isupper() for name, value in frame.f_globals.items()
+        ):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _is_part_of(text: str, value: Any) -> bool:
+    """Whether some text in `value` has `text` in it, which may then have been quoted, and not written."""
+    return any(found is None or text.casefold() in found.casefold() for found in _texts_in(value))
+
+
+def _repeats(said: str, value: Any) -> bool:
+    """Whether the letters and digits of something in `value` are in `said`, however separated or cut."""
+    runs = _RUN.findall(said.casefold())
+    whole = "".join(runs)
+    for text in _texts_in(value):
+        if text is None:
+            return True
+        sent = "".join(_RUN.findall(text.casefold()))
+        if sent in runs or (len(sent) > 2 and sent in whole):
+            return True
+        if any(run in sent for run in runs if len(run) > 2 or _DIGIT.search(run)):
+            return True
+    return False
+
+
+_RUN = re.compile(r"[^\W_]+")
+_DIGIT = re.compile(r"\d")
+
+
+def _texts_in(value: Any) -> Iterator[str | None]:
+    """The texts and numbers in `value`, and None for what is neither and cannot be looked into."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            left += [*part, *part.values()]
+        elif isinstance(part, (list, tuple, set, frozenset)):
+            left += part
+        elif isinstance(part, (bytes, bytearray)):
+            yield part.decode("utf-8", "replace")
+        elif isinstance(part, (str, int, float)):
+            if not isinstance(part, bool):
+                yield str(part)
+        elif part is not None:
+            yield None
 
 
 class InvalidDataError(Exception):
@@ -197,16 +283,15 @@ _FINDERS = (("pydantic_core", "ValidationError"), ("fastapi.exceptions", "Valida
 
 def _places(exc: BaseException, findings: Sequence[Any]) -> str:
     listed = []
-    for finding in findings[:10]:
-        error = finding if isinstance(finding, dict) else {}
-        parts = [str(_named(part)) for part in error.get("loc", ())]
-        # Names that were sent: of a member that is not expected, of a mapping's key that is not valid.
-        if parts[-1:] == ["[key]"]:
-            parts[-2:-1] = ["…"]
-        elif error.get("type") == "extra_forbidden":
-            parts[-1:] = ["…"]
-        place = ".".join(parts)
-        listed.append(f"{place or 'the whole'}: {error.get('type', 'not valid')}")
+    shown = [finding if isinstance(finding, dict) else {} for finding in findings[:10]]
+    known = _names_among(shown)
+    for error in shown:
+        place = _place(error, known)
+        if error.get("type") == "extra_forbidden":
+            # In the log not even the name of a member that was sent.
+            place[-1:] = ["…"]
+        said = ".".join(map(str, place))
+        listed.append(f"{said or 'the whole'}: {error.get('type', 'not valid')}")
     more = [] if len(findings) <= 10 else ["…"]
     where = getattr(exc, "endpoint_path", None)
     return f"{type(exc).__name__}{f' of {where}' if where else ''}: {'; '.join([*listed, *more])}"
