@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from postgres_server import fresh_database
 from service_behind import Behind
+from starlette.responses import Response
 
 import failwell
 from failwell.answer import Answer
@@ -285,7 +286,8 @@ def test_a_statement_is_told_from_what_only_looks_like_one(statement: str, ends:
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
 def test_the_client_is_told_of_a_fault_each_time(tmp_path: Path, headers: dict[str, str]) -> None:
     async def place(request: Any) -> Any:
-        return await exchange_of(request).commit(effect_of(in_a_block_and_fail))
+        answer = await exchange_of(request).commit(effect_of(in_a_block_and_fail))
+        return Response(answer.body, answer.status, answer.headers)
 
     table = [
         Operation("POST", "/things", place, idempotency="transactional", raises=(failwell.ConflictError,))

@@ -63,6 +63,7 @@ class Exchange:
     slot: bytes = b""
     holding: Holding | None = None
     committed: bool = False
+    _committing: bool = False
     _done: frozenset[str] = frozenset()
 
     def __init__(self, service: Service, request_id: str, headers: Mapping[bytes, bytes]) -> None:
@@ -103,6 +104,8 @@ class Exchange:
         Raises:
             ConfigurationError: the store holds no tables of the service: it is Redis.
             InsufficientCreditsError: there is less left than it costs; answered with a 402.
+            RuntimeError: the request has committed an effect, or is at it: there is one answer,
+                and so one record.
             ValueError: a header of the answer cannot be sent; nothing was done.
         """
         store = self._service.transactional
@@ -110,7 +113,9 @@ class Exchange:
             raise ConfigurationError(
                 "this store has no transactions to share: use exchange.step, or SQLiteStore or PostgresStore"
             )
-        operation = self.operation
+        holding, operation = self.holding, self.operation
+        if self.committed or self._committing:
+            raise RuntimeError("a request commits once: do all that belongs to its answer in one effect")
 
         def sendable_effect(db: Any) -> Answer:
             answer = effect(db)
@@ -118,7 +123,7 @@ class Exchange:
             fields_of(answer)
             return answer
 
-        holding = self.holding
+        self._committing = True
         if holding is not None:
             holding.committing = True
         try:
@@ -129,6 +134,7 @@ class Exchange:
                 debits=(*(operation.debits if operation is not None else ()), *debits),
             )  # fmt: skip
         finally:
+            self._committing = False
             if holding is not None:
                 holding.committing = False
         self.committed = True
