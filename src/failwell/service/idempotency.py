@@ -6,10 +6,10 @@ follows a crash, is chosen for each operation, by its level:
 
 `transactional`: the effect is in the store's own database. It and the record of its answer are
 written in one transaction, so whoever sees the effect sees the record. A request looks for the
-record before its work; the transaction that has the effect looks again first, and whoever comes
-second gets the first one's answer; and before an error leaves, it is looked for once more, so
-that nobody is told "there is one already" of what an earlier try of his has made. Only after the
-commit does the answer leave. Killed before it, nothing has happened; killed after it, a retry
+record before its work; the transaction that has the effect ends with the record, of which a slot
+has one, so that whoever comes second is rolled back and gets the first one's answer; and before an
+error leaves, it is looked for once more, so that nobody is told "there is one already" of what an
+earlier try of his has made. Only after the commit does the answer leave. Killed before it, nothing has happened; killed after it, a retry
 gets the recorded answer. Exactly one effect. Work that goes on for longer than `CLAIMED_AFTER`
 claims its slot, as below, so that it is not begun twice.
 
@@ -57,6 +57,9 @@ CLAIMED_AFTER = 0.25  # seconds that transactional work goes on before its slot 
 # Both are taken and mean the same key.
 _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
 _BARE = re.compile(r"[A-Za-z0-9._~:+/=\-]{1,255}")
+
+# Both, as JSON Schema has patterns.
+KEY_PATTERN = f"^(?:{_BARE.pattern}|{_QUOTED.pattern})$"
 
 
 def parse_key(value: str) -> str | None:
