@@ -225,7 +225,8 @@ def stored(
         raise ValueError(f"a key is active or revoked, not {state!r}")
     public = keys.public_part(key)
     granted = frozenset(scopes)
-    if any(not scope or " " in scope for scope in granted):
+    # As it is read back: a store keeps them as one text.
+    if any(scope.split() != [scope] for scope in granted):
         raise ValueError("a scope is a word without blanks")
     return StoredKey(
         public=public, digest=digest(key), tenant=tenant, principal=principal or public, scopes=granted,
