@@ -30,8 +30,26 @@ def json_bytes(body: Any) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON brings it back; what JSON has no form for as text."""
-    return loads(dumps(value, default=str, skipkeys=True))
+    """`value` as JSON brings it back; what JSON has no form for as text, names and NaN among it."""
+    try:
+        text = dumps(value, default=str)
+    except TypeError:  # a name that is no name in JSON, such as a date
+        text = dumps(_named_by_text(value), default=str)
+    # RFC 8259, section 6: NaN and Infinity are not permitted, though Python writes them.
+    return loads(text, parse_constant=str)
+
+
+def _named_by_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name if isinstance(name, _NAMES) else str(name): _named_by_text(member)
+            for name, member in value.items()
+        }
+    return [*map(_named_by_text, value)] if isinstance(value, (list, tuple)) else value
+
+
+# What JSON makes texts of by itself, such as "true" of True.
+_NAMES = (str, int, float, bool, type(None))
 
 
 def sentence(value: Any) -> str | None:

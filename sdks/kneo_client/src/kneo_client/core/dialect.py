@@ -30,6 +30,7 @@ The service's codes:
 from __future__ import annotations
 
 from failwell.dialects.base import Said
+from failwell.dialects.parts import plain
 from failwell.failure import FieldError
 
 TYPE_CHECKING = False
@@ -63,7 +64,7 @@ class KneoDialect:
         if failure.fields:
             error["fields"] = [_written(field) for field in failure.fields]
         if failure.details:
-            error["details"] = dict(failure.details)
+            error["details"] = plain(dict(failure.details))
         return "application/json", json.dumps({"error": error}, ensure_ascii=False, default=str).encode()
 
 
