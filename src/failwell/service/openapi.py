@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from failwell.dialects.problem import MEDIA_TYPE, Problem
 from failwell.failure import FieldError
+from failwell.service.idempotency import KEY_PATTERN
 from failwell.service.operations import NAME_IN_PATH, Operation
 
 if TYPE_CHECKING:
@@ -151,8 +152,10 @@ class _Writer:
                 "in": "header",
                 "required": operation.key_required,
                 "description": "Repeating a request with its key repeats its answer, not its effect. "
-                f"A key is remembered for {self.service.keep / 3600:g} hours.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                f"A key is remembered for {self.service.keep / 3600:g} hours. It has 1 to 255 letters, "
+                "digits or characters of `._~:+/=-`, or stands in double quotes and has any of printable "
+                "ASCII.",
+                "schema": {"type": "string", "pattern": KEY_PATTERN},
             }
         )
 

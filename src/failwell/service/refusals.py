@@ -28,7 +28,8 @@ STANDARD_WORDING: Mapping[str, tuple[int, str]] = {
     "malformed_json": (400, "The body is not valid JSON."),
     "idempotency_key_invalid": (
         400,
-        "Idempotency-Key must be one string of 1 to 255 printable ASCII characters.",
+        "Idempotency-Key must be one key of 1 to 255 letters, digits or characters of ._~:+/=- "
+        "or, in double quotes, of 1 to 255 printable ASCII characters.",
     ),
     "idempotency_key_missing": (400, "This operation needs an Idempotency-Key."),
     "api_key_missing": (401, "No API key was given."),
