@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     # the service's wording; a status, where a framework's own exception says no more.
     Raised: TypeAlias = type[CallError] | tuple[type[CallError], str] | str | int
 
-    # What fits it, its operations by method, and which of its names are whole numbers.
-    _Template: TypeAlias = tuple[
-        Callable[[str], re.Match[str] | None], dict[str, "Operation"], tuple[str, ...]
-    ]
-
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -137,7 +132,9 @@ class OperationTable:
         self.operations = tuple(operations)
         self._fixed: dict[str, dict[str, Operation]] = {}
         # Not by path: of two templates for one request, the earlier row is the one.
-        self._templates: list[_Template] = []
+        self._templates: list[tuple[Callable[[str], re.Match[str] | None], dict[str, Operation]]] = []
+        # Which names of a template are whole numbers.
+        self._numbers: dict[re.Pattern[str], tuple[str, ...]] = {}
         self._most_digits = sys.get_int_max_str_digits() or sys.maxsize
         last = ""
         for operation in self.operations:
@@ -145,13 +142,14 @@ class OperationTable:
                 by_method = self._fixed.setdefault(operation.path, {})
             else:
                 if operation.path != last:
-                    fullmatch = pattern_of(operation.path).fullmatch
-                    self._templates.append((fullmatch, {}, _numbers_in(operation.path)))
+                    pattern = pattern_of(operation.path)
+                    self._templates.append((pattern.fullmatch, {}))
+                    self._numbers[pattern] = _numbers_in(operation.path)
                 last, by_method = operation.path, self._templates[-1][1]
             # Of two rows for one request the earlier is the one, as it is for the framework:
             # else one row's gates would guard the other's handler.
             by_method.setdefault(operation.method, operation)
-        for by_method in (*self._fixed.values(), *(methods for _, methods, _ in self._templates)):
+        for by_method in (*self._fixed.values(), *(methods for _, methods in self._templates)):
             if "GET" in by_method:
                 by_method.setdefault("HEAD", by_method["GET"])
         self._matches = {
@@ -172,10 +170,10 @@ class OperationTable:
         if matched is not None:
             return matched
         others: list[Iterable[str]] = []
-        for fullmatch, by_method, numbers in self._templates:
+        for fullmatch, by_method in self._templates:
             found = fullmatch(path)
             if found is not None:
-                if len(path) > self._most_digits and self._is_endless(found, numbers):
+                if len(path) > self._most_digits and self._is_endless(found):
                     return Match(None)
                 operation = by_method.get(method)
                 if operation is not None:
@@ -183,14 +181,14 @@ class OperationTable:
                 others.append(by_method)
         return Match(None, allowed=tuple(sorted({*self._fixed.get(path, ()), *chain(*others)})))
 
-    def _is_endless(self, found: re.Match[str], numbers: tuple[str, ...]) -> bool:
+    def _is_endless(self, found: re.Match[str]) -> bool:
         """
         Whether a number in a path has more digits than Python reads: nothing has such a number.
 
         A framework reads the numbers of each template that fits, before it looks at the method, and
         fails there; so that no later template could be asked.
         """
-        return any(len(found[name]) > self._most_digits for name in numbers)
+        return any(len(found[name]) > self._most_digits for name in self._numbers[found.re])
 
 
 # Starlette's convertors: what a name in a template stands for.
