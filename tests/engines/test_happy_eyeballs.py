@@ -156,7 +156,7 @@ def test_it_connects_and_closes_in_the_loop_of_uvloop(order: Make) -> None:
     """
     Cancelled at any step: the service hears the end of every connection there was.
     """
-    uvloop = pytest.importorskip("uvloop")
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
 
     async def main(server: Faults) -> None:
         engine = open_async_engine("httpx", Connections())

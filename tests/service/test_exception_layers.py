@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -40,7 +39,7 @@ def layers(app: Any) -> list[str]:
     layer, named = app.build_middleware_stack(), []
     while layer is not app.router and not isinstance(layer, DirectRoutes):
         named.append(type(layer).__name__)
-        layer = layer.app
+        layer = getattr(layer, "app", None) or layer._app
     return named
 
 
@@ -84,7 +83,7 @@ def test_what_is_raised_is_answered_without_the_layers(tmp_path: Path, made: dic
 
 def test_a_middleware_of_the_application_is_asked(tmp_path: Path) -> None:
     with Behind(tmp_path, app=teahouse(middleware=[Middleware(Stamp)])) as here:
-        assert layers(here.app) == ["Stamp", "ExceptionMiddleware"]
+        assert layers(here.app) == ["Stamp", "_Watched", "ExceptionMiddleware"]
         assert here.ask("GET", "/pour/milk").headers["x-stamp"] == "yes"
 
 
@@ -108,9 +107,24 @@ def test_a_handler_of_a_mounted_application_answers_what_it_is_for(tmp_path: Pat
         assert here.ask("GET", "/house/pour/broken").status == 500
 
 
-def test_tracebacks_are_still_shown_where_they_are_asked_for(tmp_path: Path) -> None:
-    with Behind(tmp_path, app=teahouse(debug=True)) as here:
-        assert layers(here.app) == [ServerErrorMiddleware.__name__, ExceptionMiddleware.__name__]
+@pytest.mark.parametrize("made", [{}, {"middleware": [Middleware(Stamp)]}])
+@pytest.mark.parametrize("kind", [Starlette, FastAPI])
+def test_nobody_is_shown_a_traceback(tmp_path: Path, kind: type[Starlette], made: dict[str, Any]) -> None:
+    app = kind(debug=True, **made)
+    app.add_route("/pour/{what}", pour)
+    with Behind(tmp_path, app=app) as here:
+        answer = here.ask("GET", "/pour/broken")
+        assert answer.status == 500
+        assert b"hunter2" not in answer.body
+        assert "x-request-id" in answer.headers
+
+
+@pytest.mark.parametrize(("kind", "what", "status"), [(410, "gone", 410), (500, "broken", 500)])
+def test_a_handler_for_a_status_is_not_asked(tmp_path: Path, kind: int, what: str, status: int) -> None:
+    app = teahouse(exception_handlers={kind: on_teapot, Exception: on_teapot})
+    with Behind(tmp_path, app=app) as here:
+        answer = here.ask("GET", f"/pour/{what}")
+        assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
 def test_what_fastapi_puts_into_its_stack_stays(tmp_path: Path) -> None:

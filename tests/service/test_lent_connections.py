@@ -277,7 +277,7 @@ def test_what_was_not_refused_is_a_fault_and_not_done_again(postgres_store: Any)
     ],
 )
 def test_a_statement_is_told_from_what_only_looks_like_one(statement: str, ends: bool) -> None:
-    pytest.importorskip("greenlet")
+    pytest.importorskip("greenlet", reason="greenlet is not installed")
     from failwell.service.stores.postgres_connections import ends_transaction
 
     assert (ends_transaction(statement), ends_transaction(statement.encode())) == (ends, ends)

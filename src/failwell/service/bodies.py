@@ -49,12 +49,11 @@ def announces_body(headers: Mapping[bytes, bytes]) -> bool:
     return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
-def check_announced(headers: Mapping[bytes, bytes], limit: int) -> None:
-    """Refuse a body that is announced to be longer than `limit` bytes, unread."""
+def announces_more(headers: Mapping[bytes, bytes], limit: int) -> bool:
+    """Whether the body is announced to be longer than `limit` bytes."""
     announced = headers.get(b"content-length", b"0")
     # So many digits are too many, and more than 4300 Python would not read.
-    if announced.isdigit() and (len(announced) > 4000 or int(announced) > limit):
-        raise RefusedRequest(Refusal("payload_too_large", {"limit": limit}))
+    return announced.isdigit() and (len(announced) > 4000 or int(announced) > limit)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -98,9 +97,13 @@ class Again:
 
     async def __call__(self) -> Message:
         body, self._body = self._body, None
-        if body is None:
-            return await self._receive()
-        return {"type": "http.request", "body": body, "more_body": False}
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        while True:
+            message = await self._receive()
+            # That there is no body is a message, too, of which nobody has asked the server yet.
+            if message["type"] != "http.request":
+                return message
 
 
 def limited(receive: Receive, limit: int, whole: Callable[[], None], gone: Callable[[], None]) -> Receive:

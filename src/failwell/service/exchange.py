@@ -48,6 +48,8 @@ class Exchange:
         committed: Whether the effect and the record are written.
         unread: Whether the client may still be sending its body.
         cut_off: Whether it hung up in the middle of it.
+        broken_by: What ended its answer half-way, as was seen behind the application's middlewares;
+            None if nothing has.
     """
 
     # What most requests leave as it is: set at the class, it costs them nothing.
@@ -57,6 +59,7 @@ class Exchange:
     body: bytes = b""
     unread: bool = True
     cut_off: bool = False
+    broken_by: Exception | None = None
     input: Any = None
     idempotency_key: str | None = None
     decision: Decision | None = None

@@ -17,7 +17,8 @@ The gates, in their order, and what they answer:
     handler
 
 A gate that refuses has changed nothing, except that every request with a good key is counted by
-its limit, replays and refusals included, so that each answer says truly what is left.
+its limit, replays and refusals included, those before the key among them, so that each answer says
+truly what is left. Only a public operation counts nobody.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from failwell.service.bodies import (
     Again,
     ClientGoneError,
     announces_body,
-    check_announced,
+    announces_more,
     headers_of,
     limited,
     read_body,
@@ -288,10 +289,12 @@ class Service:
             # What a request waits for that is let through is awaited right here: each frame in
             # between, and each object that waits along, costs it as much as a gate.
             operation = self._operation(exchange, scope)
+            if self.draining and not (operation is not None and operation.while_draining):
+                await self._shutting_down(exchange, operation, scope)
             if operation is None:
                 await self._not_served(exchange, scope)
-            if announced:
-                check_announced(headers, operation.max_body_bytes or self.max_body_bytes)
+            if announced and announces_more(headers, self._most_bytes(operation)):
+                await self._too_large(exchange, operation, scope)
             if not operation.public:
                 asker = _Asker(self, exchange, scope)
                 if asker.fault:
@@ -346,7 +349,7 @@ class Service:
         announced: bool,
     ) -> None:
         """Input, idempotency key, credits, handler."""
-        limit = operation.max_body_bytes or self.max_body_bytes
+        limit = self._most_bytes(operation)
         if operation.streamed:
             receive = limited(
                 receive,
@@ -378,8 +381,6 @@ class Service:
         """The row of the table; None if there is none."""
         operation, exchange.path_values, _ = self.table.match(scope["method"], self._path(scope))
         exchange.operation = operation
-        if self.draining and not (operation is not None and operation.while_draining):
-            raise RefusedRequest(Refusal("draining", retry_after=self.drain_seconds))
         return operation
 
     def _path(self, scope: Scope) -> str:
@@ -387,8 +388,21 @@ class Service:
         path: str = scope["path"]
         return _below(root, path) if root else path
 
+    def _most_bytes(self, operation: Operation) -> int:
+        """The largest body that it takes."""
+        most = operation.max_body_bytes
+        return self.max_body_bytes if most is None else most
+
+    async def _shutting_down(self, exchange: Exchange, operation: Operation | None, scope: Scope) -> NoReturn:
+        await self._count_refused(exchange, operation, scope)
+        raise RefusedRequest(Refusal("draining", retry_after=self.drain_seconds))
+
+    async def _too_large(self, exchange: Exchange, operation: Operation, scope: Scope) -> NoReturn:
+        await self._count_refused(exchange, operation, scope)
+        raise RefusedRequest(Refusal("payload_too_large", {"limit": self._most_bytes(operation)}))
+
     async def _not_served(self, exchange: Exchange, scope: Scope) -> NoReturn:
-        await self._count_stranger(exchange, scope)
+        await self._count_refused(exchange, None, scope)
         method = scope["method"]
         allowed = ", ".join(self.table.match(method, self._path(scope)).allowed)
         if allowed:
@@ -396,6 +410,19 @@ class Service:
                 Refusal("method_not_allowed", {"method": method}, headers={"allow": allowed})
             )
         raise RefusedRequest(Refusal("not_found"))
+
+    async def _count_refused(self, exchange: Exchange, operation: Operation | None, scope: Scope) -> None:
+        """Count a request that is refused before its key is asked for, by its key if it has a good one."""
+        if operation is not None and operation.public:
+            return
+        asker = _Asker(self, exchange, scope)
+        if asker.fault:
+            await self._count_stranger(exchange, scope)
+            return
+        _, decision = await self.store.admit(asker.public, asker)
+        exchange.decision = decision
+        if decision is not None and not decision.allowed:
+            raise RefusedRequest(_too_many(decision))
 
     async def _not_known(self, exchange: Exchange, scope: Scope, fault: str) -> NoReturn:
         await self._count_stranger(exchange, scope)
@@ -493,6 +520,8 @@ class Service:
             self._fault(exc, exchange)
             return
         exchange.accept = b""
+        # Middlewares may have made a group of it.
+        exc, exchange.broken_by = exchange.broken_by or exc, None
         answer, error = self._answered(*self._meant_by(exc, exchange), exchange)
         code = error.failure.code
         try:
@@ -504,6 +533,12 @@ class Service:
             raise
 
     def _meant_by(self, exc: Exception, exchange: Exchange) -> tuple[CallError, Refusal | None]:
+        try:
+            return self._worded(exc, exchange)
+        except Exception as broken:  # noqa: BLE001  # a code without words, a `translate` that fails
+            return self._fault(broken, exchange), None
+
+    def _worded(self, exc: Exception, exchange: Exchange) -> tuple[CallError, Refusal | None]:
         while isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
             exc = exc.exceptions[0]  # a task group, which a framework streams from
         refusal = self._refusal_in(exc)

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from failwell.dialects.parts import phrase
 from failwell.errors import ConfigurationError
-from failwell.service.direct import DirectRoutes, routes_found
 from failwell.service.endpoints import Endpoints
 from failwell.service.exchange import exchange_of
 from failwell.service.gates import Service
+from failwell.service.layers import arrange_layers
 from failwell.service.member_names import learn
 from failwell.service.refusals import Refusal, code_of_status
 from failwell.service.routes import applications_in, body_types_in, operations_of, without_head
 from failwell.service.validation import fields_from_pydantic, refusal_of_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
     from starlette.applications import Starlette
 
@@ -36,6 +36,7 @@ def install(
     keys: KeyFormat,
     operations: Iterable[Operation] | None = None,
     pydantic1: bool = False,
+    translate: Callable[[Exception], Refusal | None] | None = None,
     **settings: Any,
 ) -> Service:
     """
@@ -43,7 +44,8 @@ def install(
 
     The framework's handling of exceptions is switched off, so that all of them reach the
     outermost layer: its own 500 is plain text, and is sent outside every middleware that could
-    give it a request id.
+    give it a request id. Its `debug` shows nobody a traceback, which stands in the log, and a
+    handler for a status is not asked. One for an exception class of the application's own is.
 
     Args:
         app: A Starlette or FastAPI application; `Endpoints`, if the table is all there is.
@@ -53,13 +55,14 @@ def install(
         operations: What is served; other routes of `app` are not. None for all of its routes,
             with what their endpoints say in `guarded`; see `operations_of`.
         pydantic1: Whether a framework's validation errors are worded as Pydantic 1 did.
+        translate: What exceptions mean that are neither the contract's nor the framework's; asked
+            before what the framework's own mean.
         settings: The other arguments of `Service`.
 
     Raises:
         ConfigurationError: what `Service` and `operations_of` raise; or `Endpoints` has no
             operations, or one of them no endpoint.
     """
-    from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
 
     handled: list[type[Exception]] = [HTTPException, Exception]
@@ -70,16 +73,14 @@ def install(
     else:
         validation = RequestValidationError
         handled.append(RequestValidationError)
-    for each in applications_in(app):
-        for kind in handled:
-            each.add_exception_handler(kind, _raise)
-        _leave_out_idle_layers(each)
-
     learn(body_types_in(app))
 
     ours = tuple(kind for kind in handled if kind is not Exception)
 
-    def translate(exc: Exception) -> Refusal | None:
+    def meant(exc: Exception) -> Refusal | None:
+        refusal = None if translate is None else translate(exc)
+        if refusal is not None:
+            return refusal
         cause = exc.__cause__
         if isinstance(exc, RuntimeError) and isinstance(cause, ours):
             # What Starlette makes of an exception it has a handler for, once an answer has begun.
@@ -97,10 +98,10 @@ def install(
         raise ConfigurationError("Endpoints has no routes to read: say in `operations` what is served")
     table = operations_of(app) if operations is None else tuple(operations)
     service = Service(
-        app, contract, store=store, keys=keys, operations=table, translate=translate, **settings,
+        app, contract, store=store, keys=keys, operations=table, translate=meant, **settings,
     )  # fmt: skip
-    if isinstance(app, Starlette):
-        _call_routes_directly(app, table)
+    for each in applications_in(app):
+        arrange_layers(each, handled, table if each is app else None)
     paths = frozenset(without_head(app))
     if paths:
         service.app = _answering_head(app, paths)
@@ -113,55 +114,6 @@ def install(
         service.described = own_document
         app.openapi = service.openapi  # type: ignore[union-attr]  # FastAPI calls it by this name
     return service
-
-
-async def _raise(_request: Any, exc: Exception) -> Any:
-    raise exc
-
-
-def _leave_out_idle_layers(app: Starlette) -> None:
-    """
-    Have `app` build its stack of middlewares without those that would only raise again what they catch.
-
-    They cost each request more than its key does. Where the application handles exceptions of its
-    own, or shows tracebacks, they stay; so does the inner one behind a middleware.
-    """
-    from starlette.middleware.errors import ServerErrorMiddleware
-    from starlette.middleware.exceptions import ExceptionMiddleware
-
-    build = app.build_middleware_stack
-
-    def built() -> ASGIApp:
-        stack = build()
-        # By what they are for: Starlette gives these two to the outer layer, the others to the inner.
-        at_work = {kind for kind, handler in app.exception_handlers.items() if handler is not _raise}
-        if isinstance(stack, ServerErrorMiddleware) and not app.debug and not at_work & {500, Exception}:
-            stack = stack.app
-        if isinstance(stack, ExceptionMiddleware) and not at_work:
-            stack = stack.app
-        return stack
-
-    app.build_middleware_stack = built  # type: ignore[method-assign]  # Starlette calls it by this name
-
-
-def _call_routes_directly(app: Starlette, operations: Sequence[Operation]) -> None:
-    """
-    Have `app` call the route of the operation that the gates found, if it would find the same.
-
-    It does so where nothing stands between them: a middleware may send a request elsewhere.
-    """
-    from starlette.routing import Router
-
-    build = app.build_middleware_stack
-
-    def built() -> ASGIApp:
-        stack = build()
-        found = routes_found(app.routes, operations)
-        if found is None or stack is not app.router or type(app.router) is not Router:
-            return stack
-        return DirectRoutes(app.router, found)
-
-    app.build_middleware_stack = built  # type: ignore[method-assign]  # Starlette calls it by this name
 
 
 def _answering_head(app: ASGIApp, paths: frozenset[str]) -> ASGIApp:

@@ -127,6 +127,7 @@ class Outgoing:
 
         Raises:
             ValueError: a header or the status cannot be sent; nothing was.
+            Exception: what broke the answer off, if this were its end.
         """
         kind = message["type"]
         if kind == "http.response.start":
@@ -138,7 +139,11 @@ class Outgoing:
             self.started = True
             self._start = message
         elif kind == "http.response.body":
-            self.ended = not message.get("more_body", False)
+            ended = not message.get("more_body", False)
+            if ended and self._exchange.broken_by is not None:
+                # A middleware that ends in order what broke off behind it.
+                raise self._exchange.broken_by
+            self.ended = ended
             if self._head:
                 message["body"] = b""
             if not self.ended and self._is_event_stream():
