@@ -9,9 +9,9 @@ written in one transaction, so whoever sees the effect sees the record. A reques
 record before its work; the transaction that has the effect ends with the record, of which a slot
 has one, so that whoever comes second is rolled back and gets the first one's answer; and before an
 error leaves, it is looked for once more, so that nobody is told "there is one already" of what an
-earlier try of his has made. Only after the commit does the answer leave. Killed before it, nothing has happened; killed after it, a retry
-gets the recorded answer. Exactly one effect. Work that goes on for longer than `CLAIMED_AFTER`
-claims its slot, as below, so that it is not begun twice.
+earlier try of his has made. Only after the commit does the answer leave. Killed before it, nothing
+has happened; killed after it, a retry gets the recorded answer. Exactly one effect. Work that goes
+on for longer than `CLAIMED_AFTER` claims its slot, as below, so that it is not begun twice.
 
 At the other levels a request claims its slot before it begins, in a short transaction of its
 own: a lease, and a token that fences out whoever held the slot before. A heartbeat renews the
