@@ -188,12 +188,13 @@ def test_an_index_that_is_not_valid_is_wrong(postgres: PostgresServer) -> None:
 
 
 def test_a_server_with_too_few_connections_is_wrong(postgres: PostgresServer) -> None:
-    # 200, of which 3 are for superusers; each process has one more, to read.
+    # 200, of which 3 are for superusers; each process has three more than for effects.
     url = postgres.url()
 
     assert verdicts(url, workers=10)["connections"] == "well"
     assert verdicts(url, workers=40)["connections"] == "wrong"
-    assert verdicts(url, workers=24, connections=7)["connections"] == "well"
+    assert verdicts(url, workers=24, connections=5)["connections"] == "well"
+    assert verdicts(url, workers=24, connections=6)["connections"] == "wrong"
 
     settings = {"max_connections": "100", "superuser_reserved_connections": "3"}
     assert postgres_doctor.room(settings, 90, 10, [-1, None]).verdict == "advice"

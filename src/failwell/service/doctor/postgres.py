@@ -21,7 +21,7 @@ from failwell.service.doctor.tables import (
     claims,
     tables,
 )
-from failwell.service.stores.postgres import LEAST_POSTGRES
+from failwell.service.stores.postgres import LEAST_POSTGRES, MORE_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from failwell.service.doctor.findings import Finding
 
 PATIENCE = 5  # seconds; libpq takes whole ones
-ONE_TO_READ = 1  # connection of a store, besides those of its threads
 
 _SETTINGS = """
 SELECT name, setting FROM pg_settings WHERE name IN (
@@ -75,7 +74,7 @@ def examine_postgres(url: str, *, workers: int, connections: int) -> tuple[str, 
             psycopg.connect(url, connect_timeout=PATIENCE, autocommit=True) as db,
             psycopg.connect(url, connect_timeout=PATIENCE, autocommit=True) as second,
         ):
-            return name, _looked_at(db, second, workers * (connections + ONE_TO_READ))
+            return name, _looked_at(db, second, workers * (connections + MORE_CONNECTIONS))
     except psycopg.Error as exc:
         raise CannotLookError(f"PostgreSQL cannot be examined: {_first_line(exc)}") from None
 

@@ -87,6 +87,9 @@ T = TypeVar("T")
 # Functions that tell what became of a transaction by its 64-bit number came with 13.
 LEAST_POSTGRES = 130000
 
+# Besides those for effects: for what is quick, for `read`, and for what blocks.
+MORE_CONNECTIONS = 3
+
 
 def _dialect(now: str) -> Dialect:
     return Dialect(
