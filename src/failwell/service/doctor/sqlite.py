@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,6 +16,8 @@ from failwell.service.doctor.tables import INDEXES, TABLES, claims, tables
 from failwell.service.stores.sqlite import LEAST_SQLITE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from failwell.service.doctor.findings import Finding
 
 PATIENCE = 1.0  # seconds until a lock is called one
@@ -54,9 +56,8 @@ def examine_sqlite(path: str) -> list[Finding]:
 def _inside(path: str) -> list[Finding]:
     findings: list[Finding] = []
     try:
-        url = f"file:{quote(os.path.abspath(path))}?mode=rw"  # rw: never makes a file
-        with closing(sqlite3.connect(url, uri=True, timeout=PATIENCE, isolation_level=None)) as db:
-            present = [name for (name,) in db.execute("SELECT name FROM sqlite_master")]
+        with _opened(path) as db:
+            present = _names_in(db)
             used = not TABLES.isdisjoint(present)
             findings += [journal_mode(db, used), lock(db, path), quick_check(db)]
             findings += tables(present, TABLES | INDEXES)
@@ -65,6 +66,29 @@ def _inside(path: str) -> list[Finding]:
     except sqlite3.DatabaseError as exc:
         findings.append(_unreadable(exc, path))
     return findings
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[sqlite3.Connection]:
+    """
+    A connection to a file that is there, which leaves it and its log as they are.
+
+    Whoever closes the last connection copies the log into the file and removes it. Where a
+    service was killed, that would be us: so one that may only read is closed after ours.
+    """
+    last = ("ro",) if os.path.exists(f"{path}-wal") else ()
+    with ExitStack() as stack:
+        for mode in (*last, "rw"):  # neither makes a file
+            url = f"file:{quote(os.path.abspath(path))}?mode={mode}"
+            db = stack.enter_context(
+                closing(sqlite3.connect(url, uri=True, timeout=PATIENCE, isolation_level=None))
+            )
+            _names_in(db)  # with the first look it takes its part in the log
+        yield db
+
+
+def _names_in(db: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM sqlite_master")]
 
 
 def version(running: tuple[int, ...]) -> Finding:
