@@ -46,7 +46,7 @@ def test_a_store_at_work_is_well(store: SQLiteStore) -> None:
     assert of_the_machine <= set(found)
     assert {
         "writable": "well", "journal_mode": "well", "lock": "well", "integrity": "well", "tables": "well",
-        "broken_off": "well", "unsettled": "well",
+        "broken_off": "well", "unsettled": "well", "limits": "well",
     } == {check: v for check, v in found.items() if check not in of_the_machine}  # fmt: skip
     assert examine(url_of(store.path)).ok
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from failwell.service.doctor.findings import advice, unknown, well, wrong
 from failwell.service.doctor.mounts import file_system, read_mounts
-from failwell.service.doctor.tables import INDEXES, TABLES, claims, tables
+from failwell.service.doctor.tables import INDEXES, LIMITS_TABLES, TABLES, claims, tables
 from failwell.service.stores.sqlite import LEAST_SQLITE
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def examine_sqlite(path: str) -> list[Finding]:
     if not os.path.exists(path):
         do = "Start the service: it makes it. If it has run before, the path is not the one it uses."
         return [*findings, advice("file", "The file is not there yet.", do)]
-    return [*findings, *_inside(path)]
+    return [*findings, *_inside(path), limits(path)]
 
 
 def _inside(path: str) -> list[Finding]:
@@ -76,19 +76,46 @@ def _opened(path: str) -> Iterator[sqlite3.Connection]:
     Whoever closes the last connection copies the log into the file and removes it. Where a
     service was killed, that would be us: so one that may only read is closed after ours.
     """
-    last = ("ro",) if os.path.exists(f"{path}-wal") else ()
     with ExitStack() as stack:
-        for mode in (*last, "rw"):  # neither makes a file
-            url = f"file:{quote(os.path.abspath(path))}?mode={mode}"
-            db = stack.enter_context(
-                closing(sqlite3.connect(url, uri=True, timeout=PATIENCE, isolation_level=None))
-            )
-            _names_in(db)  # with the first look it takes its part in the log
-        yield db
+        if os.path.exists(f"{path}-wal"):
+            # With its first look it takes its part in the log.
+            _names_in(stack.enter_context(closing(_connected(path, "ro"))))
+        yield stack.enter_context(closing(_connected(path, "rw")))
+
+
+def _connected(path: str, mode: str) -> sqlite3.Connection:
+    url = f"file:{quote(os.path.abspath(path))}?mode={mode}"  # neither mode makes a file
+    return sqlite3.connect(url, uri=True, timeout=PATIENCE, isolation_level=None)
 
 
 def _names_in(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM sqlite_master")]
+
+
+def limits(path: str) -> Finding:
+    """Whether the second file of the store at `path`, which has the limits, can be used."""
+    beside = f"{path}-limits"
+    name = os.path.basename(beside)
+    if not os.path.exists(beside):
+        return well("limits", f"{name} is not there: the service makes it.")
+    try:
+        with _opened(beside) as db:
+            looked_at = [lock(db, beside), quick_check(db), *tables(_names_in(db), LIMITS_TABLES)]
+    except sqlite3.DatabaseError as exc:
+        looked_at = [_unreadable(exc, beside)]
+    for finding in looked_at:
+        if finding.verdict == "wrong":
+            do = _ABOUT_LIMITS.get(finding.check, finding.do)
+            return wrong("limits", f"{name}, which has the limits: {finding.found}", do)
+    return well("limits", f"{name}, which has the limits, can be used.")
+
+
+_ABOUT_LIMITS = {
+    "lock": "End the transaction that is open there, or that process. Until then each request that is "
+    "counted is refused with a 503.",
+    "integrity": "Stop the service and move the file and its log away: it is made anew, and everybody's "
+    "allowance is whole again.",
+}
 
 
 def version(running: tuple[int, ...]) -> Finding:
