@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from failwell.dialects.parts import phrase
 from failwell.errors import CallError, ConfigurationError, UsageError
 from failwell.failure import Failure
+from failwell.service.framework_documents import FrameworkDocuments
 from failwell.service.refusals import Refusal, code_of_status, error_for, error_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Declarations:
         if operation.debits:
             yield from ("insufficient_credits", "quota_exceeded")
         # What FastAPI reads of a request it checks, too.
-        if operation.parse is not None or self._service.described is not None:
+        if operation.parse is not None or self._is_read_by_framework(operation):
             yield from ("bad_request", "malformed_json", "validation_failed")
         elif not operation.streamed and operation.method not in _WITHOUT_BODY:
             # The handler may read it with `request.json()`.
@@ -105,6 +106,10 @@ class Declarations:
             yield "idempotency_key_missing"
         if operation.idempotency == "at_most_once":
             yield "idempotency_outcome_unknown"
+
+    def _is_read_by_framework(self, operation: Operation) -> bool:
+        documents = self._service.described
+        return isinstance(documents, FrameworkDocuments) and documents.read(operation.path)
 
     def _declared(self, operation: Operation, raised: Raised) -> Declared:
         named = f"{operation.method} {operation.path} raises {raised!r}"

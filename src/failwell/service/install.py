@@ -11,6 +11,7 @@ from failwell.service.exchange import exchange_of
 from failwell.service.gates import Service
 from failwell.service.layers import arrange_layers
 from failwell.service.member_names import learn
+from failwell.service.openapi import complete_documents
 from failwell.service.refusals import Refusal, code_of_status
 from failwell.service.routes import applications_in, body_types_in, operations_of, without_head
 from failwell.service.validation import fields_from_pydantic, refusal_of_json
@@ -109,10 +110,7 @@ def install(
         for operation in table:
             app.prepare(operation)
     app.state.failwell = service
-    own_document = getattr(app, "openapi", None)
-    if own_document is not None:
-        service.described = own_document
-        app.openapi = service.openapi  # type: ignore[union-attr]  # FastAPI calls it by this name
+    complete_documents(service, app)
     return service
 
 

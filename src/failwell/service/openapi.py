@@ -3,7 +3,7 @@ The OpenAPI 3.1 document of a service: every operation, with every error that it
 
 It is made from the table of operations, with each body written by the contract itself, so that
 what is documented is what is sent. Where the framework makes a document of its own, as FastAPI
-does, the errors, headers and keys are added to that.
+does, the errors, headers and keys are added to that, and to that of each application mounted in it.
 
 Source:
     OpenAPI Specification 3.1.1.
@@ -12,14 +12,16 @@ Source:
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from failwell.dialects.problem import MEDIA_TYPE, Problem
 from failwell.failure import FieldError
+from failwell.service.framework_documents import REF, FrameworkDocuments, is_below, path_parameters, shown
 from failwell.service.idempotency import KEY_PATTERN
 from failwell.service.operations import NAME_IN_PATH, Operation
+from failwell.service.routes import mounted_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,18 +33,8 @@ if TYPE_CHECKING:
     from failwell.service.gates import Service
 
 SECURITY = "ApiKey"
-_REF = "#/components/schemas/"
 _REQUEST_ID = "req_0123456789abcdef01234567"
 _JSON = "application/json"
-
-# What Starlette's convertors stand for.
-_PATH_TYPES: Mapping[str, dict[str, Any]] = {
-    "str": {"type": "string", "minLength": 1},
-    "path": {"type": "string"},
-    "int": {"type": "integer", "minimum": 0},
-    "float": {"type": "number", "minimum": 0},
-    "uuid": {"type": "string", "format": "uuid"},
-}
 
 
 def openapi_operation(path: str = "/openapi.json") -> Operation:
@@ -58,9 +50,28 @@ async def _serve(request: Any) -> Any:
     return JSONResponse(exchange_of(request).service.openapi())
 
 
-def document(service: Service, *, title: str = "", version: str = "1.0.0") -> dict[str, Any]:
-    """The document of `service`; see `Service.openapi`."""
-    return _Writer(service).document(title or service.contract.name, version)
+def document(service: Service, *, title: str = "", version: str = "1.0.0", below: str = "") -> dict[str, Any]:
+    """The document of `service`, or of what is mounted `below` a path; see `Service.openapi`."""
+    return _Writer(service).document(title or service.contract.name, version, below)
+
+
+def complete_documents(service: Service, app: Any) -> None:
+    """
+    Have `app`, and FastAPI's applications that are mounted in it, show what is true of them in `service`.
+
+    What is mounted is in the document of the whole, too.
+    """
+    parts: list[tuple[str, Any]] = []
+    own: dict[int, Any] = {}
+    for at, each in mounted_in(app):
+        make = own.get(id(each)) or getattr(each, "openapi", None)
+        parts.append((at, make))
+        if make is not None and id(each) not in own:
+            # FastAPI calls it by this name. What is mounted twice shows the errors of its first place.
+            each.openapi = partial(document, service, below=at) if at else service.openapi
+            own[id(each)] = make
+    if own:
+        service.described = FrameworkDocuments(parts)
 
 
 class _Writer:
@@ -71,19 +82,17 @@ class _Writer:
         self.schemas: dict[str, Any] = {}
         self.responses: dict[str, Any] = {}
 
-    def document(self, title: str, version: str) -> dict[str, Any]:
+    def document(self, title: str, version: str, below: str) -> dict[str, Any]:
         own = self.service.described
-        found: dict[str, Any]
-        if own is None:
-            found = {"openapi": "3.1.0", "info": {"title": title, "version": version}, "paths": {}}
-        else:
-            found = deepcopy(own())
+        framework = own if isinstance(own, FrameworkDocuments) else None
+        found: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": title, "version": version}}
+        found |= {} if framework is None else framework(below)
         paths = found.setdefault("paths", {})
         for operation in self.service.table.operations:
-            if not operation.documented:
+            if not operation.documented or not is_below(operation.path, below):
                 continue
-            path, method = NAME_IN_PATH.sub(r"{\1}", operation.path), operation.method.lower()
-            if own is None:
+            path, method = shown(operation.path.removeprefix(below)), operation.method.lower()
+            if framework is None or not framework.describe(operation.path):
                 paths.setdefault(path, {})[method] = self._described(operation)
             # What a framework does not show, because it was told not to, is not shown.
             if method in paths.get(path, {}):
@@ -101,7 +110,7 @@ class _Writer:
         schemes[SECURITY] = self._scheme()
         # FastAPI's words for a 422, if nothing says them any more.
         for name in ("HTTPValidationError", "ValidationError"):
-            if name in kept and f'"{_REF}{name}"' not in json.dumps(found):
+            if name in kept and f'"{REF}{name}"' not in json.dumps(found):
                 del kept[name]
 
     # --- operations ---
@@ -111,10 +120,7 @@ class _Writer:
         summary = (getattr(operation.endpoint, "__doc__", None) or "").strip().partition("\n")[0]
         said: dict[str, Any] = {"summary": summary} if summary else {}
         said["operationId"] = _name_of(operation)
-        parameters = [
-            {"name": name, "in": "path", "required": True, "schema": _PATH_TYPES[kind or "str"]}
-            for name, kind in NAME_IN_PATH.findall(operation.path)
-        ]
+        parameters = path_parameters(operation.path)
         if parameters:
             said["parameters"] = parameters
         said["responses"] = {"2XX": {"description": "It worked."}}
@@ -162,7 +168,7 @@ class _Writer:
     def _request_body(self, operation: Operation) -> dict[str, Any] | None:
         model = getattr(operation.parse, "model", None)
         if model is not None:
-            schema = model.model_json_schema(ref_template=_REF + "{model}")
+            schema = model.model_json_schema(ref_template=REF + "{model}")
             self.schemas.update(schema.pop("$defs", {}))
             named = self._named(model.__name__, schema)
             return {"required": True, "content": {_JSON: {"schema": named}}}
@@ -225,7 +231,7 @@ class _Writer:
         while self.schemas.setdefault(free, schema) != schema:
             number += 1
             free = f"{name}.{number}"
-        return {"$ref": _REF + free}
+        return {"$ref": REF + free}
 
     # --- headers and keys ---
 
@@ -401,7 +407,7 @@ def _choice(
 
 
 def _resolved(schema: dict[str, Any], schemas: Mapping[str, Any]) -> Any:
-    name = schema.get("$ref", "").removeprefix(_REF)
+    name = schema.get("$ref", "").removeprefix(REF)
     return schemas[name] if name else schema
 
 

@@ -148,6 +148,14 @@ def dependencies_in(app: Any, prefix: str = "") -> Iterator[tuple[str, str, Any]
             yield from ((method, prefix + path, said.dependency) for method in seen.methods or ())
 
 
+def mounted_in(app: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`app`, and what is mounted in it and in that, each behind the path, as a template, where it stands."""
+    yield prefix, app
+    for route, path, _ in _routes(app):
+        if hasattr(route, "routes") and not hasattr(route, "endpoint"):
+            yield from mounted_in(route.app, (prefix + path).rstrip("/"))
+
+
 def body_types_in(app: Any) -> Iterator[Any]:
     """What FastAPI reads bodies as, for each route that has one."""
     for route, _, seen in _routes(app):
