@@ -6,6 +6,9 @@ import sys
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+# What a store's own client says is the store's fault: a password, a right that is missing.
+DRIVERS = frozenset({"redis", "psycopg", "sqlite3"})
+
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
@@ -60,7 +63,20 @@ def sandbox(
         return _refuse(f"{exc}.")
     except OSError as exc:
         return _refuse(f"The sandbox cannot listen or write there: {exc.strerror or exc}.")
+    except Exception as exc:
+        if type(exc).__module__.partition(".")[0] not in DRIVERS:
+            raise
+        return _refuse(f"The store cannot be used: {_said_by(exc, store)}.")
     return 0
+
+
+def _said_by(exc: Exception, url: str) -> str:
+    """The first line of an error, without the password of `url`."""
+    from failwell.redaction import scrub, secrets_in_url
+
+    line = (str(exc).splitlines() or [type(exc).__name__])[0]
+    cleaned: str = scrub(line.strip().rstrip("."), secrets_in_url(url))
+    return cleaned
 
 
 def _port(text: str) -> tuple[str, int]:

@@ -12,11 +12,11 @@ The doctor looks and writes nothing.
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from failwell.redaction import kept_url, scrub, secrets_in_url
 from failwell.service.doctor.findings import CannotLookError, Examination, Finding
-from failwell.service.stores.urls import KINDS
+from failwell.service.stores.urls import KINDS, sqlite_path
 
 __all__ = ["CannotLookError", "Examination", "Finding", "examine"]
 
@@ -35,15 +35,19 @@ def examine(url: str, *, prefix: str = "failwell", workers: int = 1, connections
         CannotLookError: there is no such store, nobody answers there, we are not let in, or the
             driver's package is not installed.
     """
-    parts = urlsplit(url)
     shown = kept_url(url)
     try:
-        match parts.scheme:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        # Its text may quote what stands there.
+        raise CannotLookError("The URL cannot be read; a password must be percent-encoded in it") from None
+    try:
+        match scheme:
             case "sqlite":
                 from failwell.service.doctor.sqlite import examine_sqlite
 
-                path = unquote(parts.path.removeprefix("/"))
-                if parts.netloc or not path or path == ":memory:":
+                path = sqlite_path(url)
+                if not path:
                     raise CannotLookError("A SQLite store is a file: sqlite:///file.db")
                 findings = examine_sqlite(path)
             case "postgresql" | "postgres":

@@ -86,7 +86,7 @@ def _name_of(url: str) -> str:
 
     try:
         parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-    except ProgrammingError:
+    except (ProgrammingError, UnicodeError):
         parts = {"port": "?"}
     host, port = parts.get("host", "localhost"), parts.get("port", "5432")
     # A password that is not percent-encoded ends up in the host or the port, and libpq repeats them.

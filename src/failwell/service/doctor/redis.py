@@ -59,6 +59,9 @@ def examine_redis(url: str, *, prefix: str) -> list[Finding]:
         with db:
             db.ping()
             return [driver(redis.__version__), *_looked_at(db, prefix, redis.ResponseError)]
+    except TypeError:
+        # Of an option of the URL, once there is a connection to be made with it.
+        raise CannotLookError("The URL has an option that redis-py does not know") from None
     except (redis.RedisError, OSError) as exc:
         raise CannotLookError(f"Redis cannot be examined: {str(exc).rstrip('.')}") from None
 

@@ -88,7 +88,7 @@ class Connector:
         self.pipelines = psycopg.capabilities.has_pipeline()
         try:
             given = conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
+        except (psycopg.ProgrammingError, UnicodeError):
             # Its message repeats the URL, and with it the password.
             raise ConfigurationError("this is no URL of a PostgreSQL database") from None
         if not has_ports(given.get("port")):

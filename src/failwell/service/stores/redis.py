@@ -117,7 +117,15 @@ class RedisStore:
         self._closed = False
         # A connection of redis.asyncio belongs to the event loop that made it.
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
-        self._blocking = self._redis.Redis(connection_pool=self._pool(self._redis, self._redis.retry.Retry))
+        pool = self._pool(self._redis, self._redis.retry.Retry)
+        try:
+            # Whether it knows the options of the URL shows with the first connection.
+            pool.connection_class(**pool.connection_kwargs)
+        except (TypeError, ValueError, self._errors.RedisError):
+            raise ConfigurationError(
+                "redis-py does not know an option of the URL of the Redis store"
+            ) from None
+        self._blocking = self._redis.Redis(connection_pool=pool)
 
     def _pool(self, package: Any, retry: Any) -> Any:
         try:

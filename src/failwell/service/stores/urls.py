@@ -36,8 +36,8 @@ def open_store(url: str, **settings: Any) -> Store:
         case "sqlite":
             from failwell.service.stores.sqlite import SQLiteStore
 
-            path = unquote(parts.path.removeprefix("/"))
-            if parts.netloc or not path or path == ":memory:":
+            path = sqlite_path(url)
+            if not path:
                 raise ConfigurationError("a SQLite store needs a file: sqlite:///file.db")
             return SQLiteStore(path, **settings)
         case "postgresql" | "postgres":
@@ -50,6 +50,13 @@ def open_store(url: str, **settings: Any) -> Store:
             return RedisStore(url, **settings)
     # The URL may hold a password: it is not repeated.
     raise ConfigurationError(f"no store is called {parts.scheme or 'that'}: use {', '.join(KINDS)}")
+
+
+def sqlite_path(url: str) -> str:
+    """The file that a `sqlite:///` URL names; empty if it names none."""
+    parts = urlsplit(url)
+    path = unquote(parts.path.removeprefix("/"))
+    return "" if parts.netloc or path == ":memory:" or "\0" in path else path
 
 
 def has_ports(ports: object) -> bool:
