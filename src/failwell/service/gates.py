@@ -611,7 +611,7 @@ class Service:
 
 def new_request_id() -> str:
     """An id that no other request has."""
-    return "req_" + _identities.randbytes(12).hex()
+    return "req_" + _identities.getrandbits(96).to_bytes(12, "big").hex()
 
 
 def _counted(subject: str, limits: Sequence[Limit]) -> Counted | None:

@@ -48,6 +48,7 @@ class Limit:
             different names.
         interval: Microseconds that one request uses up.
         span: Microseconds that the whole allowance uses up: the window, without rounding rests.
+        said: The header field that says how many requests they are.
 
     Raises:
         TypeError: the requests are no whole number, or the window is no number.
@@ -61,6 +62,7 @@ class Limit:
     # Worked out once: they are asked for with every request.
     interval: int = field(init=False, repr=False, compare=False)
     span: int = field(init=False, repr=False, compare=False)
+    said: tuple[bytes, bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         requests: object = self.requests
@@ -77,6 +79,7 @@ class Limit:
         interval = int(self.window * MICROSECONDS) // self.requests if self.requests else 0
         object.__setattr__(self, "interval", interval)
         object.__setattr__(self, "span", interval * self.requests)
+        object.__setattr__(self, "said", (b"x-ratelimit-limit", b"%d" % self.requests))
         if self.requests < 1 or self.interval < 1:
             raise ValueError(f"a limit of {self.requests} requests in {self.window} s cannot be kept")
         if _NAME.fullmatch(self.name) is None:
@@ -173,11 +176,7 @@ class Decision(NamedTuple):
         said: list[tuple[bytes, bytes]] = []
         if fields != "draft":
             limit, remaining, reset_at, _ = self.standings[0] if len(self.standings) == 1 else self.tightest
-            said = [
-                (b"x-ratelimit-limit", _digits(limit.requests)),
-                (b"x-ratelimit-remaining", b"%d" % remaining),
-                (b"x-ratelimit-reset", _digits(reset_at)),
-            ]
+            said = [limit.said, (b"x-ratelimit-remaining", b"%d" % remaining), _reset(reset_at)]
         if fields != "x-ratelimit":
             policy = ", ".join(_policy(s.limit) for s in self.standings)
             state = ", ".join(f'"{s.limit.name}";r={s.remaining};t={s.reset_after}' for s in self.standings)
@@ -193,10 +192,10 @@ FIELD_NAMES: dict[Fields, frozenset[bytes]] = {
 FIELD_NAMES["both"] = FIELD_NAMES["x-ratelimit"] | FIELD_NAMES["draft"]
 
 
-# Of numbers that many answers have in common.
+# Many answers have it in common.
 @lru_cache(maxsize=1024)
-def _digits(number: int) -> bytes:
-    return b"%d" % number
+def _reset(at: int) -> tuple[bytes, bytes]:
+    return b"x-ratelimit-reset", b"%d" % at
 
 
 def _policy(limit: Limit) -> str:
@@ -306,8 +305,9 @@ def _let_through(limits: Sequence[Limit], allowed: int, tats: Sequence[int], now
     (limit,), (tat,) = limits, tats
     interval, whole, begun = limit.interval, now + limit.span, now // MICROSECONDS
     told = []
+    remaining = (whole - tat) // interval + allowed
     for at in range(tat - (allowed - 1) * interval, tat + 1, interval):
-        remaining = (whole - at) // interval
+        remaining -= 1
         if remaining <= 0 or at < now:
             told.append(Decision(True, (_standing(limit, at, now, 0),)))
             continue

@@ -38,20 +38,14 @@ class OwnFields:
         limits: Which fields the numbers of the rate limit go into.
     """
 
-    __slots__ = ("_id_header", "_limits", "_names")
+    __slots__ = ("_id_header", "_limited", "_limits", "_unlimited")
 
     def __init__(self, id_header: bytes, limits: Fields) -> None:
         self._id_header = id_header
         self._limits: Fields = limits
-        # By whether a limit was counted and whether it is an error: worked out once, not with
-        # each answer.
-        self._names: dict[tuple[bool, bool], frozenset[bytes]] = {
-            (limited, failed): frozenset({id_header})
-            | (FIELD_NAMES[limits] if limited else frozenset())
-            | ({b"cache-control"} if failed else frozenset())
-            for limited in (False, True)
-            for failed in (False, True)
-        }
+        # Their names, with and without those of a limit: worked out once, not with each answer.
+        self._unlimited = frozenset({id_header})
+        self._limited = self._unlimited | FIELD_NAMES[limits]
 
     def added_to(
         self, headers: Iterable[tuple[bytes, bytes]], status: int, exchange: Exchange
@@ -64,12 +58,15 @@ class OwnFields:
         """
         check_status(status)
         decision = exchange.decision
-        failed = status >= 400
-        fields = [] if decision is None else decision.headers(self._limits)
+        if decision is None:
+            fields, names = [], self._unlimited
+        else:
+            fields, names = decision.headers(self._limits), self._limited
         fields.append((self._id_header, exchange.request_id.encode("latin-1")))
-        if failed:
+        if status >= 400:
             fields.append((b"cache-control", b"no-store"))
-        fields += sendable(headers, without=self._names[decision is not None, failed])
+            names |= {b"cache-control"}
+        fields += sendable(headers, names)
         return fields
 
 
@@ -207,7 +204,7 @@ _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 
 
 def sendable(
-    headers: Iterable[tuple[bytes, bytes]], *, without: frozenset[bytes] = frozenset()
+    headers: Iterable[tuple[bytes, bytes]], without: frozenset[bytes] = frozenset()
 ) -> list[tuple[bytes, bytes]]:
     """
     `headers` as they are sent, if they can be.
@@ -224,11 +221,15 @@ def sendable(
     fields = []
     for name, value in headers:
         lower = _lower(name)
-        if not lower or value.translate(None, _CONTROLS) != value:
+        # Nothing can be wrong with letters and digits alone, such as those of a length.
+        plain = value.isalnum()
+        if not lower or not (plain or value.translate(None, _CONTROLS) == value):
             # Not the value, which may be anything.
             raise ValueError(f"the header {name!r} of the answer cannot be sent")
+        if not plain:
+            value = value.strip(b" \t")
         if lower not in without:
-            fields.append((name, value.strip(b" \t")))
+            fields.append((name, value))
     return fields
 
 
