@@ -2,14 +2,16 @@
 Does every operation say what its handler raises? The source is read, and nothing is run.
 
 From each endpoint the reading follows the functions and methods of the same package (of the same
-folder, for a module that is in none) that it mentions, of what decorates it and of FastAPI's
-dependencies, those of its routers among them, and looks for what can end as an error of the service:
+folder, for a module that is in none) that it mentions, the classes that it makes objects of, what
+decorates it and FastAPI's dependencies, those of its routers among them, and looks for what can end
+as an error of the service:
 
     raise NameTakenError(...)                       an exception of the contract
     raise service.refuse("name_taken")              a code of the wording
     raise service.error(Failure(status=409))        a status, a code
     raise RefusedRequest(Refusal("name_taken"))     a code of the wording
     raise HTTPException(418)                        a status
+    await exchange.commit(effect, Debit(5))         what a debit is refused with
 
 What is caught on the way is not counted. What cannot be known from the source, such as a class
 that is computed, is not found here; `Service.undeclared` has it once it was sent.
@@ -29,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from failwell.errors import CallError, ConfigurationError, UsageError
 from failwell.failure import Failure
-from failwell.service.credits import InsufficientCreditsError
+from failwell.service.credits import Debit, InsufficientCreditsError
 from failwell.service.gates import Service
 from failwell.service.refusals import Refusal, RefusedRequest, code_of_status, error_of
 from failwell.service.routes import dependencies_in
@@ -158,7 +160,10 @@ def _what(service: Service, raised: _Raised) -> tuple[CallError, int] | None:
 def _is_declared(
     service: Service, operation: Operation, raised: _Raised, error: CallError, status: int
 ) -> bool:
-    for row in service.declarations.of(operation):
+    rows = service.declarations.of(operation)
+    if raised.kind is InsufficientCreditsError and any(row.word in _UNPAID for row in rows):
+        return True  # whether its account is bought or an allowance, the source does not tell
+    for row in rows:
         if row.covers(error, status):
             return True
         # A code that the source does not tell may well be the declared one.
@@ -168,6 +173,9 @@ def _is_declared(
     return False
 
 
+_UNPAID = frozenset({"insufficient_credits", "quota_exceeded"})
+
+
 # --- reading ---
 
 
@@ -175,10 +183,14 @@ def _raised_by(start: Any) -> list[_Raised]:
     """What can be raised by a function, and by those of its package that it mentions."""
     found: list[_Raised] = []
     seen: set[Any] = set()
-    left: list[_Mention] = [(start, ())]
-    packages = {_package(_innermost(start))} - {""}
+    starts = _called_by_making(start) if inspect.isclass(start) else [start]
+    left: list[_Mention] = [(each, ()) for each in starts]
+    packages = {_package(_innermost(each)) for each in starts} - {""}
     while left:
         thing, caught = left.pop()
+        if inspect.isclass(thing):
+            left += [(part, caught) for part in _called_by_making(thing)]
+            continue
         function, owner = _opened(thing)
         if function is None:
             continue
@@ -196,10 +208,18 @@ def _raised_by(start: Any) -> list[_Raised]:
         if wrapped is not None and all(mention is not wrapped for mention, _ in reader.mentioned):
             left.append((wrapped, caught))
         for dependency in _dependencies(function):
-            packages.add(_package(dependency))
-            left.append((dependency, caught))
+            parts = _called_by_making(dependency) if inspect.isclass(dependency) else [dependency]
+            packages.update(map(_package, parts))
+            left += [(part, caught) for part in parts]
         packages.discard("")
     return found
+
+
+def _called_by_making(cls: type) -> list[Any]:
+    """The functions that are called when an object of `cls` is made."""
+    found = [inspect.getattr_static(cls, name, None) for name in ("__new__", "__init__", "__post_init__")]
+    functions = [each.__func__ if isinstance(each, staticmethod) else each for each in found]
+    return [types.MethodType(each, cls) for each in functions if isinstance(each, types.FunctionType)]
 
 
 def _opened(thing: Any) -> tuple[types.FunctionType | None, Any]:
@@ -244,8 +264,12 @@ def _dependencies(function: types.FunctionType) -> Iterator[Any]:
     except (NameError, TypeError, ValueError, AttributeError, SyntaxError):
         parameters = inspect.signature(function).parameters.values()
     for parameter in parameters:
-        for said in (parameter.default, *getattr(parameter.annotation, "__metadata__", ())):
-            dependency = getattr(said, "dependency", None)
+        annotation = parameter.annotation
+        for said in (parameter.default, *getattr(annotation, "__metadata__", ())):
+            if not hasattr(said, "dependency"):
+                continue
+            # `a: Auth = Depends()` calls what the parameter is annotated with.
+            dependency = said.dependency or getattr(annotation, "__origin__", annotation)
             if callable(dependency):
                 yield dependency
 
@@ -269,6 +293,8 @@ class _Reader(ast.NodeVisitor):
         self._names: dict[str, Any] = {**function.__globals__}
         self._names.update(_closure(function))
         self._assigned: dict[str, list[ast.expr]] = {}
+        # What its parameters may be, of those of which it is known.
+        self.arguments: dict[str, list[Any]] = {}
         self._tree: ast.AST | None = None
         self._first_line = 0
         try:
@@ -294,6 +320,10 @@ class _Reader(ast.NodeVisitor):
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     self._assigned.setdefault(name, []).append(value)
+                case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+                    for each, value in zip(names, values, strict=False):  # unequal, it would not run
+                        if isinstance(each, ast.Name):
+                            self._assigned.setdefault(each.id, []).append(value)
                 case ast.NamedExpr(target=ast.Name(id=name), value=value):
                     self._assigned.setdefault(name, []).append(value)
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
@@ -302,6 +332,8 @@ class _Reader(ast.NodeVisitor):
                     self._names[name] = _UNKNOWN  # read where it stands
         for name in self._assigned:
             self._names[name] = _UNKNOWN
+        for name in self._assigned.keys() & _stored_once(self._tree):
+            self._names[name] = self._value(self._assigned[name][0])
         body: Iterable[ast.AST] = getattr(self._tree, "body", ())
         for node in body if not isinstance(body, ast.AST) else (body,):
             self.visit(node)
@@ -331,12 +363,24 @@ class _Reader(ast.NodeVisitor):
     def visit_With(self, node: ast.With) -> None:
         """`suppress` catches, too."""
         caught = []
+        self._enter(node, "__enter__", "__exit__")
         for item in node.items:
             call = item.context_expr
             if isinstance(call, ast.Call) and getattr(self._value(call.func), "__name__", "") == "suppress":
                 caught += [kind for argument in call.args for kind in self._kinds(argument)]
             self.visit(item)
         self._read_within(node.body, caught)
+
+    def visit_AsyncWith(self, node: ast.AsyncWith) -> None:
+        """What is entered is called."""
+        self._enter(node, "__aenter__", "__aexit__")
+        self.generic_visit(node)
+
+    def _enter(self, node: ast.With | ast.AsyncWith, *methods: str) -> None:
+        for item in node.items:
+            manager = self._value(item.context_expr)
+            for name in methods:
+                self._mention(_UNKNOWN if manager is _UNKNOWN else _attribute(manager, name))
 
     def _read_within(self, body: list[ast.stmt], caught: list[Any]) -> None:
         outer, self._caught = self._caught, (*self._caught, *caught)
@@ -357,6 +401,18 @@ class _Reader(ast.NodeVisitor):
             self._mention(self._value(node))
         self.generic_visit(node)
 
+    def visit_Call(self, node: ast.Call) -> None:
+        """An object that is made; what an effect costs is refused where it is not there."""
+        made = self._value(node.func)
+        if made is Debit:
+            amount = [*node.args[:1], *_keywords(node, "amount")]
+            gives_back = amount and isinstance(amount[0], ast.UnaryOp)
+            if not gives_back:
+                self._add(self._of_class(InsufficientCreditsError, node, node))
+        elif inspect.isclass(made) and not issubclass(made, BaseException):
+            self.mentioned.append((made, self._caught))
+        self.generic_visit(node)
+
     def _mention(self, value: Any) -> None:
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
             self.mentioned.append((value, self._caught))
@@ -371,55 +427,88 @@ class _Reader(ast.NodeVisitor):
             case ast.IfExp(body=body, orelse=orelse):
                 self._end(body, depth)
                 self._end(orelse, depth)
+            case ast.BoolOp(values=values):
+                for value in values:
+                    self._end(value, depth)
             case ast.Call():
-                raised = self._called(expression)
-                self._add(raised)
+                self._add(self._called(expression))
             case _:
-                cls = self._value(expression)
-                if inspect.isclass(cls) and issubclass(cls, BaseException):
-                    self._add(self._of_class(cls, None, expression))
+                value = self._value(expression)
+                if inspect.isclass(value) and issubclass(value, BaseException):
+                    self._add(self._of_class(value, None, expression))
+                elif isinstance(value, BaseException):
+                    self._add(self._of_object(value, expression))
 
-    def _add(self, raised: _Raised | None) -> None:
-        if raised is not None and not _is_caught(raised, self._caught):
-            self._found.append(raised)
+    def _add(self, raised: list[_Raised]) -> None:
+        self._found += [each for each in raised if not _is_caught(each, self._caught)]
 
     def _is_error_call(self, expression: ast.expr) -> bool:
-        return isinstance(expression, ast.Call) and self._called(expression) is not None
+        return isinstance(expression, ast.Call) and bool(self._called(expression))
 
-    def _called(self, call: ast.Call) -> _Raised | None:
-        """The exception that a call makes; None if it makes none that we know of."""
+    def _called(self, call: ast.Call) -> list[_Raised]:
+        """The exceptions that a call may make; none if it makes none that we know of."""
         made = self._value(call.func)
         if inspect.isclass(made) and issubclass(made, BaseException):
             return self._of_class(made, call, call)
         if not isinstance(call.func, ast.Attribute):
-            return None
+            return []
         if call.func.attr == "from_failure":
             cls = self._value(call.func.value)
             if inspect.isclass(cls) and issubclass(cls, BaseException):
                 return self._of_class(cls, call, call)
         if call.func.attr == "refuse" and call.args and isinstance(self._constant(call.args[0]), str):
-            return _Raised(self._where(call), code=self._constant(call.args[0]), word=True)
+            return [_Raised(self._where(call), code=self._constant(call.args[0]), word=True)]
         if call.func.attr == "error" and call.args and self._makes(call.args[0], Failure):
             facts = self._facts(call.args[0])
-            return _Raised(self._where(call), **facts, untold=_has_untold_code(call.args[0], facts))
-        return None
+            return [_Raised(self._where(call), **facts, untold=_has_untold_code(call.args[0], facts))]
+        return []
 
-    def _of_class(self, cls: Any, call: ast.Call | None, at: ast.expr) -> _Raised | None:
+    def _of_class(self, cls: Any, call: ast.Call | None, at: ast.expr) -> list[_Raised]:
         where = self._where(at)
         if issubclass(cls, CallError):
             facts = self._failure_facts(call)
-            return _Raised(where, cls, cls, **facts, untold="code" not in facts)
+            return [_Raised(where, cls, cls, **facts, untold="code" not in facts)]
         if issubclass(cls, RefusedRequest):
             facts = self._facts(call.args[0]) if call is not None and call.args else {}
-            return _Raised(where, cls, **facts, word=True) if "code" in facts else None
+            return [_Raised(where, cls, **facts, word=True)] if "code" in facts else []
         if issubclass(cls, InsufficientCreditsError):
-            return _Raised(where, cls, code="insufficient_credits", word=True)
+            return [_Raised(where, cls, code="insufficient_credits", word=True)]
         if any(base.__name__ == "HTTPException" for base in cls.__mro__):
-            given = [] if call is None else [*call.args[:1], *_keywords(call, "status_code")]
-            status = self._constant(given[0]) if given else None
-            if isinstance(status, int):
-                return _Raised(where, cls, status=int(status), code=code_of_status(int(status)))
-        return None
+            statuses = self._statuses(cls, call)
+            return [_Raised(where, cls, status=status, code=code_of_status(status)) for status in statuses]
+        return []
+
+    def _of_object(self, made: Any, at: ast.expr) -> list[_Raised]:
+        """An exception that was made when the module was."""
+        where, cls = self._where(at), type(made)
+        if isinstance(made, CallError):
+            return [_Raised(where, cls, cls, made.failure.status, made.failure.code)]
+        if isinstance(made, RefusedRequest):
+            return [_Raised(where, cls, code=made.refusal.code, status=made.refusal.status, word=True)]
+        status = getattr(made, "status_code", None)
+        return [_Raised(where, cls, status=status, code=code_of_status(status))] if status else []
+
+    def _statuses(self, cls: type, call: ast.Call | None) -> list[int]:
+        """
+        The statuses that an `HTTPException` may be made with, as far as the source tells.
+
+        Args:
+            cls: Its class, which may say them itself: `super().__init__(418)`.
+            call: What makes it; None for `raise` without a call.
+        """
+        init = inspect.getattr_static(cls, "__init__", None)
+        if not isinstance(init, types.FunctionType):
+            return []
+        if init.__module__.partition(".")[0] in ("starlette", "fastapi"):
+            given = None if call is None else _given(call, "status_code", 0)
+            return [] if given is None else [s for s in self._constants(given) if isinstance(s, int)]
+        inner = _Reader(init, cls)
+        inner.raised()
+        base, upwards = _next_init(cls, init), inner.init_of_base()
+        if base is None or upwards is None:
+            return []
+        inner.arguments = _arguments(init, call, self)
+        return inner._statuses(base, upwards)
 
     def _failure_facts(self, call: ast.Call | None) -> dict[str, Any]:
         """The status and the code that an exception is made with, where the source tells them."""
@@ -454,6 +543,32 @@ class _Reader(ast.NodeVisitor):
 
     # --- values ---
 
+    def _constants(self, expression: ast.expr, depth: int = 0) -> list[Any]:
+        """All constants that an expression may be; what else it may be is left out."""
+        match expression:
+            case ast.Name(id=name) if name in self.arguments:
+                return self.arguments[name]
+            case ast.Name(id=name) if name in self._assigned and depth < 5:
+                return [c for value in self._assigned[name] for c in self._constants(value, depth + 1)]
+            case ast.IfExp(body=body, orelse=orelse):
+                return [*self._constants(body, depth), *self._constants(orelse, depth)]
+            case ast.BoolOp(values=values):
+                return [c for value in values for c in self._constants(value, depth)]
+        value = self._constant(expression)
+        return [] if value is None else [value]
+
+    def init_of_base(self) -> ast.Call | None:
+        """The call of the base's `__init__` within one; None if there is none."""
+        for node in ast.walk(self._tree) if self._tree is not None else ():
+            match node:
+                case ast.Call(func=ast.Attribute(attr="__init__", value=ast.Call(func=ast.Name(id="super")))):
+                    return node
+                case ast.Call(func=ast.Attribute(attr="__init__", value=value), args=[_, *args]) if (
+                    inspect.isclass(self._value(value))
+                ):
+                    return ast.Call(node.func, args, node.keywords)
+        return None
+
     def _constant(self, expression: ast.expr) -> Any:
         value = self._value(expression)
         return value if isinstance(value, (str, int)) else None
@@ -465,6 +580,10 @@ class _Reader(ast.NodeVisitor):
                 return value
             case ast.Name(id=name):
                 return self._names.get(name, getattr(builtins, name, _UNKNOWN))
+            case ast.Call(func=func):
+                # An object stands for its class, whose methods it has.
+                made = self._value(func)
+                return made if inspect.isclass(made) and not issubclass(made, BaseException) else _UNKNOWN
             case ast.Attribute(value=inner, attr=attr):
                 base = self._value(inner)
                 value = _UNKNOWN if base is _UNKNOWN else _attribute(base, attr)
@@ -518,6 +637,47 @@ def _definition(source: str, name: str) -> ast.AST | None:
 
 def _keywords(call: ast.Call, name: str) -> list[ast.expr]:
     return [keyword.value for keyword in call.keywords if keyword.arg == name]
+
+
+def _stored_once(tree: ast.AST) -> set[str]:
+    """The names that a function gives a value in one place only, and that are no parameters of its."""
+    stored: dict[str, int] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+                stored[name] = stored.get(name, 0) + 1
+    return {name for name, times in stored.items() if times == 1}
+
+
+def _given(call: ast.Call, name: str, position: int) -> ast.expr | None:
+    """The argument of a call, by its name or by its position; None if there is none, or nobody can tell."""
+    named = _keywords(call, name)
+    before = call.args[: position + 1]
+    if named or len(before) <= position or any(isinstance(each, ast.Starred) for each in before):
+        return named[0] if named else None
+    return before[position]
+
+
+def _next_init(cls: type, init: types.FunctionType) -> type | None:
+    """The class in the line of `cls` that is asked behind the one whose `__init__` is `init`."""
+    line = iter(cls.__mro__)
+    for each in line:
+        if vars(each).get("__init__") is init:
+            break
+    return next(line, None)
+
+
+def _arguments(init: types.FunctionType, call: ast.Call | None, reader: _Reader) -> dict[str, list[Any]]:
+    """What the parameters of `init` may be when `call` makes an object."""
+    found: dict[str, list[Any]] = {}
+    _, *parameters = inspect.signature(init).parameters.values()  # without `self`
+    for position, parameter in enumerate(parameters):
+        given = None if call is None else _given(call, parameter.name, position)
+        if given is not None:
+            found[parameter.name] = reader._constants(given)
+        elif isinstance(parameter.default, (int, str)):
+            found[parameter.name] = [parameter.default]
+    return found
 
 
 def _raises_again(handler: ast.ExceptHandler) -> bool:
