@@ -15,6 +15,7 @@ from failwell.service.exchange import Exchange, exchange_of
 from failwell.service.gates import Service
 from failwell.service.install import install
 from failwell.service.keys import KeyFormat, StoredKey, stored
+from failwell.service.late_commits import LateCommit, LateCommitError
 from failwell.service.limits import Decision, Limit, Standing
 from failwell.service.openapi import openapi_operation
 from failwell.service.operations import Operation
@@ -42,6 +43,8 @@ __all__ = [
     "Finding",
     "InsufficientCreditsError",
     "KeyFormat",
+    "LateCommit",
+    "LateCommitError",
     "Limit",
     "Operation",
     "PostgresStore",

@@ -33,6 +33,7 @@ from failwell.errors import CallError, ConfigurationError, UsageError
 from failwell.failure import Failure
 from failwell.service.credits import Debit, InsufficientCreditsError
 from failwell.service.gates import Service
+from failwell.service.late_commits import LateCommitError, late_commits
 from failwell.service.refusals import Refusal, RefusedRequest, code_of_status, error_of
 from failwell.service.routes import dependencies_in
 
@@ -82,6 +83,8 @@ def check(service_or_app: Any) -> None:
 
     Raises:
         UndeclaredError: a handler can raise what its `raises` does not declare; lists them all.
+        LateCommitError: nothing is undeclared, but a dependency of FastAPI's commits after the answer
+            has left; lists them all.
         ConfigurationError: it is neither.
     """
     service = service_or_app
@@ -99,6 +102,9 @@ def check(service_or_app: Any) -> None:
     )
     if findings:
         raise UndeclaredError(tuple(findings))
+    late = dict.fromkeys(late_commits(service))
+    if late:
+        raise LateCommitError(tuple(late))
 
 
 def undeclared_in(service: Service, operation: Operation, before: Iterable[Any] = ()) -> Iterator[Finding]:

@@ -168,6 +168,25 @@ def body_types_in(app: Any) -> Iterator[Any]:
                 yield body.field_info.annotation
 
 
+def dependants_in(app: Any, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """
+    What FastAPI found an endpoint to depend on, and that in turn, wherever it was said.
+
+    Returns:
+        Each with the method and the path of the endpoint.
+    """
+    for route, path, seen in _routes(app):
+        if hasattr(route, "routes") and not hasattr(route, "endpoint"):
+            yield from dependants_in(route.app, (prefix + path).rstrip("/"))
+            continue
+        left = [getattr(seen, "dependant", None) or getattr(route, "dependant", None)]
+        while left:
+            dependant = left.pop()
+            left += getattr(dependant, "dependencies", ())
+            if getattr(dependant, "call", None) is not None:
+                yield from ((method, prefix + path, dependant) for method in seen.methods or ())
+
+
 def _routes(app: Any) -> Iterator[tuple[Any, str, Any]]:
     """Each route with its whole path below `app`, and what knows its methods and endpoint."""
     try:
