@@ -1,10 +1,11 @@
 """What the making of objects, exceptions with a status of their own, and debits end in, is found."""
 
 import dataclasses
+import http.client
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -194,6 +195,28 @@ async def raises_what_nobody_knows(request: Request) -> None:
     raise UntoldError
 
 
+async def raises_what_lacks_an_argument(request: Request) -> None:
+    kettle: Any = KettleError
+    raise kettle
+
+
+class OlderError(TeapotError):
+    """Its status is that of the class that it is one of."""
+
+
+async def raises_one_with_an_older_init(request: Request) -> None:
+    raise OlderError
+
+
+async def raises_a_namesake(request: Request) -> None:
+    raise http.client.HTTPException("of a client, and so a bug")
+
+
+async def names_other_things_at_once(request: Request) -> None:
+    request.state.first, _ = 1, 2
+    raise HTTPException(int(request.url.path))
+
+
 async def raises_a_number_with_a_name(request: Request) -> None:
     code = 418
     raise HTTPException(code)
@@ -275,6 +298,10 @@ UNPAID = ["'insufficient_credits'"]
         (raises_the_default, [TEAPOT]),
         (raises_what_it_hands_up, [TEAPOT]),
         (raises_what_nobody_knows, []),
+        (raises_what_lacks_an_argument, []),
+        (raises_one_with_an_older_init, [TEAPOT]),
+        (raises_a_namesake, []),
+        (names_other_things_at_once, []),
         (raises_a_number_with_a_name, [TEAPOT]),
         (raises_one_of_several_numbers, ["410 'gone'", TEAPOT, "451 'unavailable_for_legal_reasons'"]),
         (raises_what_was_made_before, [TEAPOT]),
@@ -349,6 +376,25 @@ async def by_another_one(asking: Annotated[Asking, Depends()]) -> None: ...
 
 
 async def with_nothing() -> None: ...
+
+
+async def of_what_nobody_made(thing: Any) -> None:
+    """An annotation that cannot be read, as where it is imported for type checkers only."""
+
+
+of_what_nobody_made.__annotations__["thing"] = "Nowhere"
+
+
+async def of_no_class(thing: Any) -> None:
+    """What FastAPI would not take."""
+
+
+of_no_class.__defaults__ = (Depends(cast("Any", "nothing")),)
+
+
+@pytest.mark.parametrize("endpoint", [of_what_nobody_made, of_no_class])
+def test_a_dependency_that_cannot_be_read_is_left_out(store: SQLiteStore, endpoint: Any) -> None:
+    assert found(store, endpoint) == []
 
 
 @pytest.mark.parametrize(

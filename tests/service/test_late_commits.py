@@ -1,5 +1,6 @@
 """Dependencies of FastAPI's that commit after the answer has left are found, and those are right to be."""
 
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ class Session:
 
 
 session = Session()
+LOCK = threading.Lock()
 
 
 def commits() -> Iterator[Session]:
@@ -99,6 +101,11 @@ def with_another_manager() -> Iterator[Session]:
         yield session
 
 
+def behind_a_lock() -> Iterator[Session]:
+    with LOCK:
+        yield session
+
+
 def plain() -> Session:
     return session
 
@@ -112,7 +119,7 @@ LATE = [
     Committing(),
     on_top,
 ]
-IN_TIME = [closes, commits_before, with_another_manager, plain]
+IN_TIME = [closes, commits_before, with_another_manager, behind_a_lock, plain]
 
 
 def _app(dependency: Any, method: str = "POST", scope: Any = None, **facts: Any) -> FastAPI:

@@ -212,6 +212,15 @@ def test_a_schema_that_refers_to_another_one_of_the_same_name_is_another_one(tmp
     assert named == {"a": "integer", "b": "string", "c": "integer", "d": "number"}
 
 
+def test_a_plain_route_of_fastapi_is_not_shown_as_fastapi_does_not(tmp_path: Path) -> None:
+    app = FastAPI()
+    app.add_route("/plain", _plain, methods=["GET"])
+
+    with Behind(tmp_path, app=app) as here:
+        assert here.ask("GET", "/plain").status == 200
+        assert here.service.openapi()["paths"] == {}
+
+
 def test_the_document_of_a_table_is_as_before(tmp_path: Path) -> None:
     with Behind(tmp_path, operations=(openapi_operation(),)) as here:
         assert {"/openapi.json"} - set(here.service.openapi()["paths"])

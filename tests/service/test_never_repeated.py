@@ -150,6 +150,13 @@ def test_findings_without_their_exception_are_compared_with_the_input(value: Any
     assert NOT_VALID == field.message
 
 
+def test_yes_and_no_are_not_compared() -> None:
+    finding = {"loc": (), "type": "value_error", "msg": "It is not true.", "input": [True, None]}
+    ((field,)) = fields_from_pydantic([finding])
+
+    assert field.message == "It is not true."
+
+
 def test_findings_that_were_json_say_no_more_than_their_place() -> None:
     with pytest.raises(ValidationError) as caught:
         Keyed.model_validate({"secrets": {"sk_live_verysecret": "x"}, "fine": "hunter2"})

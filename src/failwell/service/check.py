@@ -23,6 +23,7 @@ import ast
 import builtins
 import functools
 import inspect
+import itertools
 import os
 import sys
 import textwrap
@@ -510,11 +511,11 @@ class _Reader(ast.NodeVisitor):
             return [] if given is None else [s for s in self._constants(given) if isinstance(s, int)]
         inner = _Reader(init, cls)
         inner.raised()
-        base, upwards = _next_init(cls, init), inner.init_of_base()
-        if base is None or upwards is None:
+        upwards = inner.init_of_base()
+        if upwards is None:
             return []
         inner.arguments = _arguments(init, call, self)
-        return inner._statuses(base, upwards)
+        return inner._statuses(_next_init(cls, init), upwards)
 
     def _failure_facts(self, call: ast.Call | None) -> dict[str, Any]:
         """The status and the code that an exception is made with, where the source tells them."""
@@ -664,13 +665,11 @@ def _given(call: ast.Call, name: str, position: int) -> ast.expr | None:
     return before[position]
 
 
-def _next_init(cls: type, init: types.FunctionType) -> type | None:
+def _next_init(cls: type, init: types.FunctionType) -> type:
     """The class in the line of `cls` that is asked behind the one whose `__init__` is `init`."""
-    line = iter(cls.__mro__)
-    for each in line:
-        if vars(each).get("__init__") is init:
-            break
-    return next(line, None)
+    line = itertools.dropwhile(lambda each: vars(each).get("__init__") is not init, cls.__mro__)
+    next(line)
+    return next(line)  # at the latest `object`, whose own is no function
 
 
 def _arguments(init: types.FunctionType, call: ast.Call | None, reader: _Reader) -> dict[str, list[Any]]:
