@@ -152,6 +152,8 @@ class Endpoints:
 
 
 def _converted(values: Mapping[str, str], convert: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    if not convert:
+        return dict(values)
     try:
         return {name: convert[name](text) if name in convert else text for name, text in values.items()}
     except ValueError:

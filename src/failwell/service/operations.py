@@ -177,7 +177,7 @@ class OperationTable:
                     return Match(None)
                 operation = by_method.get(method)
                 if operation is not None:
-                    return Match(operation, found.groupdict())
+                    return _made(Match, (operation, found.groupdict(), ()))
                 others.append(by_method)
         return Match(None, allowed=tuple(sorted({*self._fixed.get(path, ()), *chain(*others)})))
 
@@ -190,6 +190,9 @@ class OperationTable:
         """
         return any(len(found[name]) > self._most_digits for name in self._numbers[found.re])
 
+
+# What a NamedTuple's own constructor does, without the call of a function in Python.
+_made = tuple.__new__
 
 # Starlette's convertors: what a name in a template stands for.
 CONVERTORS = {
