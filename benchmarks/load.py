@@ -5,13 +5,13 @@ Asks a service as fast as it answers, over many connections that stay open.
 
 reads what to do from standard input, one JSON object a line, and answers each in one line:
 
-    {"port": 8000, "what": "post", "calls": 1000}
+    {"ports": [8000], "what": "post", "calls": 1000}
     {"wall": 0.31, "cpu": 0.04, "statuses": {"201": 1000}, "replayed": 0}
 
-`post` sends an idempotency key that was never sent, `again` the keys of the `post` before it on
-that port, `get` and `read` none. Requests are written before the clock starts, and of an answer it is only
-read where it ends, its status and whether it is a replay: what it costs is a fraction of what a
-service costs, and `cpu` says which.
+The connections are spread evenly over the ports. `post` sends an idempotency key that was never sent,
+`again` the keys of the `post` before it on those ports, `get` and `read` none. Requests are written
+before the clock starts, and of an answer it is only read where it ends, its status and whether it
+is a replay: what it costs is a fraction of what a service costs, and `cpu` says which.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle, islice
 from typing import Any, cast
 
 import uvloop
@@ -106,21 +107,23 @@ def _length(data: bytes, end: int) -> int:
 
 
 class Load:
-    """Connections and keys by port."""
+    """Connections and keys by the first port of a service."""
 
     def __init__(self) -> None:
         self._connections: dict[int, list[Asking]] = {}
         self._last: dict[int, list[bytes]] = {}
         self._sent = 0
 
-    async def turn(self, port: int, what: str, calls: int) -> dict[str, Any]:
+    async def turn(self, ports: list[int], what: str, calls: int) -> dict[str, Any]:
         """Make that many calls now; what they took, in seconds."""
-        connections = self._connections.get(port)
+        service = ports[0]
+        connections = self._connections.get(service)
         if connections is None:
             loop = asyncio.get_running_loop()
-            made = [await loop.create_connection(Asking, "127.0.0.1", port) for _ in range(AT_ONCE)]
-            connections = self._connections[port] = [protocol for _, protocol in made]
-        turn = Turn(self._requests(port, what, calls))
+            evenly = islice(cycle(ports), AT_ONCE)
+            made = [await loop.create_connection(Asking, "127.0.0.1", port) for port in evenly]
+            connections = self._connections[service] = [protocol for _, protocol in made]
+        turn = Turn(self._requests(service, what, calls))
         wall, cpu = time.perf_counter(), time.process_time()
         for connection in connections:
             connection.begin(turn)
@@ -130,17 +133,17 @@ class Load:
             "calls": turn.statuses.total(), "statuses": turn.statuses, "replayed": turn.replayed,
         }  # fmt: skip
 
-    def _requests(self, port: int, what: str, calls: int) -> list[bytes]:
+    def _requests(self, service: int, what: str, calls: int) -> list[bytes]:
         if what in GETS:
             return [GETS[what]] * calls
         if what == "post":
             first = self._sent
             self._sent += calls
-            self._last[port] = [
+            self._last[service] = [
                 b"%sidempotency-key: 7f0e2b1c-%012d\r\n\r\n%s" % (POST, number, BODY)
                 for number in range(first, self._sent)
             ]
-        return self._last[port][:calls]
+        return self._last[service][:calls]
 
 
 async def main() -> None:

@@ -114,11 +114,11 @@ class Served:
         command += [] if group.durable else ["--not-durable"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        numbers = [int(word) for word in self._process.stdout.readline().split()]
-        if not numbers:
+        ports, *workers = self._process.stdout.readline().split() or [""]
+        if not ports:
             raise SystemExit(f"{side} on {group.store} did not start; what it said stands above")
-        self.port, *workers = numbers
-        self._pids = workers or [self._process.pid]
+        self.ports = [int(port) for port in ports.split(",")]
+        self._pids = [int(pid) for pid in workers] or [self._process.pid]
 
     def cpu(self) -> float:
         """Seconds of processor time that it used until now; 0.0 where the system does not say."""
@@ -146,11 +146,11 @@ class Loading:
             text=True,
         )
 
-    def turn(self, port: int, what: str, calls: int) -> dict[str, Any]:
+    def turn(self, ports: list[int], what: str, calls: int) -> dict[str, Any]:
         """Make that many calls now."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"port": port, "what": what, "calls": calls}) + "\n")
+        self._process.stdin.write(json.dumps({"ports": ports, "what": what, "calls": calls}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
@@ -181,7 +181,7 @@ class Contender:
 
     def turn(self) -> dict[str, Any]:
         """Ask it once."""
-        return self._loading.turn(self._served.port, self.side.what, self.calls)
+        return self._loading.turn(self._served.ports, self.side.what, self.calls)
 
     def warm_up(self, calls: int, seconds: float) -> None:
         """Open connections, fill caches, and see how many calls make a turn of `seconds`."""

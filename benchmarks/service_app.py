@@ -3,7 +3,9 @@ One side of the comparison in `service.py`: an application served by uvicorn on 
 
     python benchmarks/service_app.py SIDE --store URL [--workers N] [--cpu N] [--not-durable]
 
-prints its port in one line and serves until its standard input ends. A side is a way to answer
+prints its ports and then the processes of several workers in one line, and serves until its
+standard input ends. Each worker listens on a port of its own: of one that they share, whoever wakes
+up first takes most of the connections, and a service is faster or slower by chance. A side is a way to answer
 `POST /things`, which inserts a row, `GET /things/{id}`, which reads one from SQLite, and
 `GET /things`, which needs none:
 
@@ -22,7 +24,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import socket
 import sqlite3
@@ -275,13 +276,19 @@ def serve(app: Any, sock: socket.socket) -> None:
     server.run(sockets=[sock])
 
 
+def worker_on(sock: socket.socket) -> subprocess.Popen[bytes]:
+    """Another process of this service, that serves there."""
+    again = [sys.executable, *sys.argv, "--socket", str(sock.fileno())]
+    return subprocess.Popen(again, stdin=subprocess.PIPE, pass_fds=[sock.fileno()])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("side", choices=("plain", "threads", "transaction", "wrapped", "endpoints"))
     parser.add_argument("--store", required=True, metavar="URL")
-    parser.add_argument("--workers", type=int, default=1, help="processes that share the port")
+    parser.add_argument("--workers", type=int, default=1, help="processes, each with a port")
     parser.add_argument("--cpu", type=int, default=None, help="the core to stay on")
     parser.add_argument("--not-durable", action="store_true", help="do not wait for the disk (SQLite)")
     parser.add_argument("--socket", type=int, default=None, help=argparse.SUPPRESS)
@@ -290,19 +297,15 @@ def main() -> None:
     if given.socket is not None:
         serve(made(given.side, given.store, not given.not_durable), socket.socket(fileno=given.socket))
         return
-    sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    port = sock.getsockname()[1]
+    socks = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(given.workers)]
+    ports = ",".join(str(sock.getsockname()[1]) for sock in socks)
     if given.workers == 1:
         app = made(given.side, given.store, not given.not_durable)
-        print(port, flush=True)
-        serve(app, sock)
+        print(ports, flush=True)
+        serve(app, socks[0])
         return
-    os.set_inheritable(sock.fileno(), True)
-    again = [sys.executable, *sys.argv, "--socket", str(sock.fileno())]
-    workers = [
-        subprocess.Popen(again, stdin=subprocess.PIPE, pass_fds=[sock.fileno()]) for _ in range(given.workers)
-    ]
-    print(port, *(worker.pid for worker in workers), flush=True)
+    workers = [worker_on(sock) for sock in socks]
+    print(ports, *(worker.pid for worker in workers), flush=True)
     sys.stdin.buffer.read()
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
