@@ -337,16 +337,20 @@ def test_a_body_may_be_larger_than_one_that_is_kept(engines: Engines, opening: C
 def test_a_connection_whose_body_was_read_to_its_end_is_used_again(
     engines: Engines, opening: Callable[..., Send]
 ) -> None:
+    # It takes a connection back in a thread of its own, and may not have come to it by the next call.
+    apart = engines.name == "pyreqwest"
+    many = 10 if apart else 3
+
     async def story(engine: Carried) -> Any:
         bodies = []
-        for _ in range(3):
+        for _ in range(many):
             answer = await engine.send(opening(server.url))
             bodies.append(await engine.rest(answer))
         return bodies
 
     with Faults(says(HEAD + chunk(b"data: 1\n\n") + END, each=True)) as server:
-        assert [(b"data: 1\n\n", None)] * 3 == engines(story)
-        assert 1 == server.connections
+        assert [(b"data: 1\n\n", None)] * many == engines(story)
+        assert server.connections < many if apart else server.connections == 1
 
 
 def test_who_reads_no_more_closes_the_connection_and_leaves_its_place(
