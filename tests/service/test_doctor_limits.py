@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,25 @@ def test_one_that_is_no_database_is_wrong_as_the_store_cannot_open(path: Path) -
     assert (found.verdict, "no SQLite database" in found.found) == ("wrong", True)
     assert "everybody's allowance is whole again" in found.do
     assert not examine(f"sqlite:///{path}").ok
+
+
+def test_a_store_that_cannot_open_it_keeps_nothing_open(path: Path) -> None:
+    path.with_name("s.db-limits").write_bytes(b"no database at all" * 500)
+
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        SQLiteStore(path)
+    assert caught.value  # what was opened is still reached from its traceback
+    assert open_on(path) == []
+
+
+def open_on(path: Path) -> list[sqlite3.Connection]:
+    """The connections to a file that are open."""
+    found = []
+    for each in gc.get_objects():
+        if isinstance(each, sqlite3.Connection):
+            with suppress(sqlite3.Error):
+                found += [each for _, _, file in each.execute("PRAGMA database_list") if file == str(path)]
+    return found
 
 
 def test_what_it_says_to_do_helps(path: Path) -> None:

@@ -27,7 +27,7 @@ import queue
 import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -139,21 +139,21 @@ class SQLiteStore(SQLStore):
         with closing(first) as db:
             db.executescript(DIALECT.render(SCHEMA) + schema)
             self._forget_records(db)
-        self._reader = self._connect(self.path, patience, sqlite3.Connection)
-        self._reader.execute("PRAGMA query_only = ON")
+        with ExitStack() as opened:
+            # What is open is closed again if the rest cannot be opened.
+            self._reader = opened.enter_context(
+                closing(self._connect(self.path, patience, sqlite3.Connection))
+            )
+            self._reader.execute("PRAGMA query_only = ON")
+            self._limits = opened.enter_context(closing(self._open_limits(patience)))
+            self._writer = _Writer(self._open_for_writing, waits=durable)
+            opened.pop_all()
         # Asked by the loop's thread and, for tests and tools, by others.
         self._reading = threading.Lock()
         self._keys: dict[str, StoredKey] = {}
         self._keys_version = -1
-        self._limits = self._connect(f"{self.path}-limits", patience, sqlite3.Connection)
-        self._limits.executescript(DIALECT.render(LIMITS_SCHEMA))
-        # On the loop's thread nothing may wait for long, not even for another process.
-        self._limits.execute(f"PRAGMA busy_timeout = {int(min(patience, 0.05) * 1000)}")
-        with suppress(sqlite3.OperationalError):
-            self._forget_limits(self._limits)
         self._counting = threading.Lock()
         self._turn = _Turn(self._let_in)
-        self._writer = _Writer(self._open_for_writing, waits=durable)
 
     def _connect(self, path: str, patience: float, kind: type[C]) -> C:
         db = sqlite3.connect(
@@ -165,6 +165,19 @@ class SQLiteStore(SQLStore):
             db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_BETWEEN}")
             db.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
             db.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _open_limits(self, patience: float) -> sqlite3.Connection:
+        db = self._connect(f"{self.path}-limits", patience, sqlite3.Connection)
+        try:
+            db.executescript(DIALECT.render(LIMITS_SCHEMA))
+            # On the loop's thread nothing may wait for long, not even for another process.
+            db.execute(f"PRAGMA busy_timeout = {int(min(patience, 0.05) * 1000)}")
+            with suppress(sqlite3.OperationalError):
+                self._forget_limits(db)
         except BaseException:
             db.close()
             raise
