@@ -33,6 +33,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard, cast
 
+from failwell.contract import SAFE_METHODS
 from failwell.dialects.problem import BLANK, Problem
 from failwell.errors import CallError, ConfigurationError, UsageError
 from failwell.service.bodies import (
@@ -97,9 +98,6 @@ _identities = random.Random()  # noqa: S311  # a request id is no secret
 if hasattr(os, "register_at_fork"):
     # Or workers would give the same ids.
     os.register_at_fork(after_in_child=_identities.seed)
-
-# RFC 9110, section 9.2.1.
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
 class _Asker:
@@ -301,7 +299,7 @@ class Service:
                     await self._not_known(exchange, scope, asker.fault)
                 key, exchange.decision = await self.store.admit(asker.public, asker)
                 self._let_through(exchange, operation, key, asker.fault)
-            if operation.ungated and not announced and scope["method"] in _SAFE:
+            if operation.ungated and not announced and scope["method"] in SAFE_METHODS:
                 exchange.unread = False
                 await self.app(scope, Again(b"", receive), outgoing.send)
                 outgoing.expect_started()
@@ -358,7 +356,7 @@ class Service:
                 lambda: setattr(exchange, "cut_off", exchange.unread),
             )
         else:
-            if announced or scope["method"] not in _SAFE:
+            if announced or scope["method"] not in SAFE_METHODS:
                 exchange.body = await read_body(receive, limit)
             exchange.unread = False
             receive = Again(exchange.body, receive)

@@ -17,6 +17,7 @@ import inspect
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from failwell.contract import SAFE_METHODS
 from failwell.service.routes import dependants_in
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from failwell.service.gates import Service
     from failwell.service.operations import Operation
-
-# RFC 9110, section 9.2.1: the methods that change nothing.
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 # Methods whose result commits as a `with` around something ends: SQLAlchemy's, those of psycopg and
 # asyncpg, Django's and peewee's.
@@ -80,7 +78,7 @@ def late_commits(service: Service) -> Iterator[LateCommit]:
 
 
 def _may_leave_early(operation: Operation) -> bool:
-    return operation.method not in _SAFE and not operation.key_required
+    return operation.method not in SAFE_METHODS and not operation.key_required
 
 
 def _late_commit(call: Any) -> str | None:
