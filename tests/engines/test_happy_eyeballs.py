@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -61,6 +61,16 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def port_of(listening: socket.socket) -> int:
     return int(listening.getsockname()[1])
+
+
+async def call_cancelled_after(steps: int, sending: Coroutine[Any, Any, Response]) -> None:
+    """Cancel a call after so many turns of the loop, if it is not over by then."""
+    task = asyncio.create_task(sending)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        assert isinstance(await task, Response)
 
 
 def left_open(sockets: list[socket.socket]) -> list[socket.socket]:
@@ -137,12 +147,7 @@ def test_a_call_that_is_cancelled_at_any_step_leaves_no_socket(
 
     async def call(server: Faults, steps: int) -> None:
         opened = open_async_engine(engine, Connections(verify=certificates.client()))
-        task = asyncio.create_task(opened.send(order(server.url)))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            assert isinstance(await task, Response)
+        await call_cancelled_after(steps, opened.send(order(server.url)))
         await opened.aclose()
 
     with Faults(says(answer()), certificates.server() if tls else None) as server:
@@ -161,12 +166,7 @@ def test_it_connects_and_closes_in_the_loop_of_uvloop(order: Make) -> None:
     async def main(server: Faults) -> None:
         engine = open_async_engine("httpx", Connections())
         for steps in STEPS:
-            task = asyncio.create_task(engine.send(order(server.url)))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                assert isinstance(await task, Response)
+            await call_cancelled_after(steps, engine.send(order(server.url)))
         assert isinstance(await engine.send(order(server.url)), Response)
         await engine.aclose()
         for _ in range(server.connections):  # while the loop runs: its end would close them all
