@@ -50,7 +50,7 @@ WORDS: Mapping[Level, str] = {
 STORM_HEAD = """## Many calls at once
 
 200 calls with one key at the same time, over 4 processes.
-Each is answered with the one effect, or told that another is at work.
+Each is answered with the one effect, or told that another is at work; at `resumable` the work has two steps, with one effect each.
 
 | store | level | calls | effects | answered alike or in flight | anything else |
 |---|---|---|---|---|---|
