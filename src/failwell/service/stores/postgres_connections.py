@@ -18,7 +18,7 @@ from greenlet import getcurrent
 
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, FencedError, StoreBusyError
-from failwell.service.stores.switching import aside, is_switching, pause, waited_for
+from failwell.service.stores.switching import aside, is_switching, pause, waited_at, waited_for
 from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
@@ -56,9 +56,6 @@ _ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 
 # Seconds that a transaction may have been begun before there was anything to do in it.
 BEGUN_BEFORE = 0.01
-
-# Seconds after which who waits for the server looks up for a moment, as psycopg does.
-WAKE = 0.1
 
 
 _ABOUT = f"""
@@ -185,11 +182,15 @@ def _connection_class() -> type[Connection]:
                 raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
             super().close()
 
-        def wait(self, gen: Any, interval: float = WAKE, *arguments: Any, **named: Any) -> Any:
+        def wait(self, gen: Any, *arguments: Any, **named: Any) -> Any:
             if not is_switching():
-                return super().wait(gen, interval, *arguments, **named)
-            waiter = waiting.wait_async(gen, self.pgconn.socket, interval, *arguments, **named)
-            return waited_for(waiter)
+                return super().wait(gen, *arguments, **named)
+            if arguments or named:  # to look up now and then, or for so long
+                return waited_for(waiting.wait_async(gen, self.pgconn.socket, *arguments, **named))
+            try:
+                return waited_at(self.pgconn.socket, gen)
+            except OSError as exc:
+                raise psycopg.OperationalError("the socket of the connection is closed") from exc
 
     return SwitchingConnection
 

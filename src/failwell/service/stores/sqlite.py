@@ -28,7 +28,8 @@ import sqlite3
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cache
+from contextvars import copy_context
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from failwell.errors import ConfigurationError
@@ -589,7 +590,7 @@ class _Writer:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        job = _Job(work, lasting, future, loop)
+        job = _Job(_in_context(work), lasting, future, loop)
         if self._waits or self._closed or not self._turn.add(loop, job):
             self._put(job)
         return await future
@@ -603,7 +604,7 @@ class _Writer:
         """
         self._refuse_from_within()
         box: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._put(_Job(work, True, box, None))
+        self._put(_Job(_in_context(work), True, box, None))
         job = box.get()
         if job.error is not None:
             raise job.error
@@ -684,6 +685,11 @@ class _Writer:
                     self._jobs.put(job)
                 self._jobs.put(None)
         self._thread.join()
+
+
+def _in_context(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
+    """`work` with the context variables of who asks for it, wherever it is carried out."""
+    return partial(copy_context().run, work)
 
 
 def _send_home(jobs: Iterable[_Job]) -> None:

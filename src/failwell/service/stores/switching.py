@@ -2,27 +2,59 @@
 Wait on an event loop from within a synchronous function.
 
 `carried_out` runs a function in a greenlet of its own, on the loop's thread; where the function
-waits, by `waited_for`, the greenlet is left and the loop goes on with others. So what is written
-with a synchronous library needs no thread: threads that take turns with the loop's own cost more
-than the work they do.
+waits, the greenlet is left, and the loop goes on with others, until what is waited for calls it
+back. So what is written with a synchronous library needs no thread: threads that take turns with
+the loop's own cost more than the work they do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
 
 T = TypeVar("T")
 
+# What one waits for at a socket, and what is found there; as psycopg has it.
+READABLE, WRITABLE = 1, 2
+
 
 class _Switching(greenlet):
-    """A greenlet that hands what it waits for to its parent."""
+    """
+    A greenlet that leaves its thread to the event loop while it waits.
+
+    Attributes:
+        loop: That loop.
+        end: What the work returns or raises.
+    """
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        # The parent is whoever runs us now, and whom we always come back to.
+        super().__init__(self._carry_out)
+        self._work = work
+        self.loop = asyncio.get_running_loop()
+        self.end: asyncio.Future[Any] = self.loop.create_future()
+        self.gr_context = copy_context()
+
+    def _carry_out(self, *arguments: Any) -> None:
+        try:
+            result = self._work(*arguments)
+        except StopIteration as exc:
+            self._failed(RuntimeError("the work raised StopIteration"), exc)
+        except BaseException as exc:  # noqa: BLE001  # it belongs to who waits
+            self._failed(exc, exc.__cause__)
+        else:
+            self.end.set_result(result)
+
+    def _failed(self, exc: BaseException, cause: BaseException | None) -> None:
+        exc.__cause__ = cause
+        self.end.set_exception(exc)
 
 
 def is_switching() -> bool:
@@ -31,28 +63,65 @@ def is_switching() -> bool:
 
 
 async def carried_out(work: Callable[..., T], *arguments: Any) -> T:
-    """What `work` returns, which waits by `waited_for`; cancelled, it is raised where it waits."""
+    """
+    What `work` returns, which may wait by what follows here, with the context variables of who asks.
+
+    Cancelled, it is raised where the work waits.
+    """
     switching = _Switching(work)
-    # The parent is whoever runs us now, and whom we always come back to.
-    given: Any = switching.switch(*arguments)
-    while not switching.dead:
+    switching.switch(*arguments)
+    while True:
         try:
-            found = await given
-        except BaseException as exc:  # noqa: BLE001  # it belongs to who waits
-            given = switching.throw(exc)
+            result: T = await switching.end
+        except BaseException as exc:
+            if switching.dead:
+                raise
+            switching.end = switching.loop.create_future()
+            switching.throw(exc)
         else:
-            given = switching.switch(found)
-    result: T = given
-    return result
+            return result
 
 
 def waited_for(awaitable: Awaitable[T]) -> T:
     """The result of `awaitable`; only for code for which `is_switching`."""
-    current = getcurrent()
-    assert isinstance(current, _Switching)
-    assert current.parent is not None
-    result: T = current.parent.switch(awaitable)
-    return result
+    current = _current()
+    future = asyncio.ensure_future(awaitable)
+    future.add_done_callback(current.switch)
+    try:
+        _leave(current)
+    except BaseException:
+        future.remove_done_callback(current.switch)
+        future.cancel()
+        raise
+    return future.result()
+
+
+def waited_at(socket: int, steps: Generator[int, int, T]) -> T:
+    """
+    What `steps` return, which wait at a socket; only for code for which `is_switching`.
+
+    Args:
+        socket: Its number.
+        steps: They yield what they wait for, and are told what is there.
+    """
+    current = _current()
+    loop, found = current.loop, 0
+    try:
+        while True:
+            wanted = steps.send(found) if found else next(steps)
+            if wanted & WRITABLE:
+                loop.add_writer(socket, current.switch, WRITABLE)
+            if wanted & READABLE:
+                loop.add_reader(socket, current.switch, READABLE)
+            try:
+                found = _leave(current)
+            finally:
+                loop.remove_reader(socket)
+                if wanted & WRITABLE:
+                    loop.remove_writer(socket)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 def pause(seconds: float) -> None:
@@ -68,3 +137,15 @@ def aside(work: Callable[[], T]) -> T:
     if not is_switching():
         return work()
     return waited_for(asyncio.get_running_loop().run_in_executor(None, work))
+
+
+def _current() -> _Switching:
+    current = getcurrent()
+    assert isinstance(current, _Switching)
+    return current
+
+
+def _leave(current: _Switching) -> Any:
+    """Let the loop go on; what it calls us back with."""
+    assert current.parent is not None
+    return current.parent.switch()
