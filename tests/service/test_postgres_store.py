@@ -850,7 +850,7 @@ def test_who_waits_for_the_trip_of_a_loop_that_ends_makes_its_own(store: Postgre
         here.run_until_complete(asyncio.sleep(0.05))
         other = threading.Thread(target=lambda: taken.append(asyncio.run(store.take("s", LIMITS))))
         other.start()
-        while not store._arrivals._waiting:
+        while not store._questions._waiting:
             time.sleep(0.001)
         for task in asyncio.all_tasks(here):
             task.cancel()

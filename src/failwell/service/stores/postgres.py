@@ -28,7 +28,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failwell.errors import ConfigurationError
-from failwell.service.idempotency import InFlight, Mismatch, Recorded
+from failwell.service.idempotency import Claim, InFlight, Mismatch, Recorded
 from failwell.service.limits import Decision, Limit, decisions
 from failwell.service.stores.base import StoreBusyError, fenced_unless
 from failwell.service.stores.postgres_connections import (
@@ -56,13 +56,12 @@ from failwell.service.stores.sql import (
     SQLStore,
     _held,
     _key,
-    _take_of,
     _whole_record,
 )
 from failwell.service.stores.switching import pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     import psycopg
@@ -70,7 +69,7 @@ if TYPE_CHECKING:
 
     from failwell.answer import Answer
     from failwell.service.credits import Debit
-    from failwell.service.idempotency import Claim, Claimed
+    from failwell.service.idempotency import Claimed
     from failwell.service.keys import StoredKey
     from failwell.service.stores.base import Counting
 
@@ -78,6 +77,8 @@ if TYPE_CHECKING:
     Outcome: TypeAlias = tuple[Any, BaseException | None]
     # Whose limits: the public part of a key and what says what to count, or just the latter.
     Arrival: TypeAlias = tuple[str | None, Counting]
+    # A request to be let in, or a claim to be looked up.
+    Question: TypeAlias = Arrival | Claim
     # A claim, and the seconds of its lease and its record.
     Wanted: TypeAlias = tuple[Claim, float, float]
     Counted: TypeAlias = tuple[str, tuple[Limit, ...]]
@@ -133,6 +134,8 @@ _READ_ONLY = "SET default_transaction_read_only = on"
 # For statements of ours alone, which are planned once: by index, however small a table was then.
 _BY_INDEX = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
 
+NOW_IN_MICROSECONDS = "CAST({now} * 1000000 AS BIGINT)"
+
 # How many keys are remembered, to be compared with what they are.
 MOST_KEYS = 4096
 
@@ -162,6 +165,34 @@ def _numbered(row: str, n: int) -> str:
     for name in ("slot", "fingerprint", "token", "request_id", "take_over", "lease", "keep"):
         row = row.replace(f":{name}", f":{name}{n}")
     return row
+
+
+def _take_of(number: int) -> str:
+    """
+    The statement that counts `:many` requests of a subject against `number` limits at once.
+
+    It does what `limits.counted` does: as many are let through as each limit has room for. Of a
+    subject that was never counted they are the `:first`, and its window ends `:filled` later.
+
+    Expressions on the right see the row as it was. What would have been inserted tells what time
+    it is, which costs less than to ask the clock in each of them.
+    """
+    now = "(excluded.ends - :filled)"
+    begun = [
+        f"{{greatest}}({{least}}(coalesce(f.tat{n}, {now}), {now} + :span{n}), {now})" for n in range(number)
+    ]
+    room = ", ".join(f"({now} + :span{n} - {begun[n]}) / :interval{n}" for n in range(number))
+    some = f"{{least}}(:many, {room})"
+    tats = ", ".join(f"tat{n}" for n in range(number))
+    first = ", ".join(f"{NOW_IN_MICROSECONDS} + :interval{n} * :first" for n in range(number))
+    after = [f"{begun[n]} + :interval{n} * {some}" for n in range(number)]
+    return (
+        f"INSERT INTO failwell_limits AS f (subject, taken, ends, {tats}) "  # noqa: S608  # values are bound
+        f"VALUES (:subject, :first, {NOW_IN_MICROSECONDS} + :filled, {first}) "
+        f"ON CONFLICT (subject) DO UPDATE SET taken = {some}, ends = {{greatest}}({', '.join(after)}), "
+        + ", ".join(f"tat{n} = {value}" for n, value in enumerate(after))
+        + f" RETURNING taken, {NOW_IN_MICROSECONDS}, {tats}"
+    )
 
 
 class PostgresStore(SQLStore):
@@ -215,9 +246,8 @@ class PostgresStore(SQLStore):
         self._pool = Pool(self._connector, connections, patience)
         # What waits for no disk and no lock of an effect does not wait behind those that do.
         self._quick = Pool(self._connector, 1, patience, settings=_BY_INDEX)
-        self._arrivals: Batch[Arrival] = Batch(self._quick, self._let_in)
+        self._questions: Batch[Question] = Batch(self._quick, self._answered)
         self._wanted: Batch[Wanted] = Batch(self._quick, self._claim_all)
-        self._sought: Batch[Claim] = Batch(self._quick, self._look_up_all)
         timed = {} if clock is None else {"now": "FLOAT8"}
         self._finding = Prepared("failwell_keys", self._sql(_FIND_KEYS), {"publics": "TEXT[]"})
         self._standing_of = Prepared(
@@ -257,7 +287,7 @@ class PostgresStore(SQLStore):
         self._transact(session, until, make)
 
     def _taking_of(self, timed: dict[str, str], number: int) -> Prepared:
-        types = {"subject": "TEXT", "many": "BIGINT"}
+        types = {"subject": "TEXT", "many": "BIGINT", "first": "BIGINT", "filled": "BIGINT"}
         for n in range(number):
             types |= {f"interval{n}": "BIGINT", f"span{n}": "BIGINT"}
         return Prepared(f"failwell_take{number}", self._dialect.render(_take_of(number)), types | timed)
@@ -410,27 +440,40 @@ class PostgresStore(SQLStore):
         self._takes += 1
         if self._takes % TAKES_BETWEEN == 0:
             self._forget(_FORGET_LIMITS)
-        outcome: tuple[Any, Any] = await self._arrivals.ask((public, counting))
+        outcome: tuple[Any, Any] = await self._questions.ask((public, counting))
         return outcome
 
-    def _let_in(self, session: Session, until: float, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    def _answered(self, session: Session, until: float, questions: Sequence[Question]) -> list[Outcome]:
         """
-        Find the keys of requests, and count them.
+        Find the keys of requests and count them, and look for what stands against claims.
 
         In one trip, if the keys turn out to be what they were the last time; a request whose key
         is not is counted once more, as what it is now.
         """
+        claims = [one for one in questions if isinstance(one, Claim)]
+        arrivals = [one for one in questions if not isinstance(one, Claim)]
         publics = sorted({public for public, _ in arrivals if public is not None})
         known = {public: self._known[public][1] for public in publics if public in self._known}
         counts = _Counts(arrivals, known if len(known) == len(publics) else None)
-        found, *taken = self._ask(
-            session, until, (self._finding, {"publics": publics}), *self._takes_of(counts)
+        looks = [(self._standing_of, {"slots": list({claim.slot for claim in claims})})] if claims else []
+        # The counts last: nobody else waits for their locks while we look.
+        found, *rest = self._ask(
+            session, until, (self._finding, {"publics": publics}), *looks, *self._takes_of(counts)
         )
+        stands, taken = self._stands(claims, rest[: len(looks)]), rest[len(looks) :]
         keys = self._keys_in(found)
         if counts.keys is None or any(keys.get(public) is not key for public, key in known.items()):
             counts = _Counts(arrivals, keys)
             taken = self._ask(session, until, *self._takes_of(counts)) if counts.asked else []
-        return counts.outcomes(taken)
+        outcomes = iter(counts.outcomes(taken))
+        return [next(stands) if isinstance(one, Claim) else next(outcomes) for one in questions]
+
+    def _stands(self, claims: Sequence[Claim], found: Sequence[PGresult]) -> Iterator[Outcome]:
+        """What stands against each of the claims."""
+        rows = (typed(row, _KINDS_OF_STANDING) for result in found for row in rows_of(result))
+        standing = {slot: row for slot, *row in rows}
+        for claim in claims:
+            yield self._against(claim, *standing[claim.slot]) if claim.slot in standing else None, None
 
     def _keys_in(self, found: PGresult) -> dict[str, StoredKey]:
         """Keys by their public parts: the same objects, as long as nothing about them changes."""
@@ -448,7 +491,9 @@ class PostgresStore(SQLStore):
     def _takes_of(self, counts: _Counts) -> list[tuple[Prepared, dict[str, Any]]]:
         takes = []
         for (subject, limits), many in counts.asked:
-            values: dict[str, Any] = {"subject": subject, "many": many}
+            first = min(many, *(limit.span // limit.interval for limit in limits))
+            filled = first * max(limit.interval for limit in limits)
+            values: dict[str, Any] = {"subject": subject, "many": many, "first": first, "filled": filled}
             for n, limit in enumerate(limits):
                 values[f"interval{n}"], values[f"span{n}"] = limit.interval, limit.span
             takes.append((self._taking(len(limits)), values))
@@ -479,17 +524,8 @@ class PostgresStore(SQLStore):
 
     async def look_up(self, wanted: Claim, /) -> Claimed | None:
         """See `TransactionalStore.look_up`."""
-        stands: Claimed | None = await self._sought.ask(wanted)
+        stands: Claimed | None = await self._questions.ask(wanted)
         return stands
-
-    def _look_up_all(self, session: Session, until: float, all_wanted: Sequence[Claim]) -> list[Outcome]:
-        slots = list({wanted.slot for wanted in all_wanted})
-        (found,) = self._ask(session, until, (self._standing_of, {"slots": slots}))
-        standing = {slot: row for slot, *row in (typed(row, _KINDS_OF_STANDING) for row in rows_of(found))}
-        return [
-            (self._against(wanted, *standing[wanted.slot]) if wanted.slot in standing else None, None)
-            for wanted in all_wanted
-        ]
 
     def _claim_all(self, session: Session, until: float, all_wanted: Sequence[Wanted]) -> list[Outcome]:
         """Ask for claims: a trip for all that are free, and one for all that are not."""
@@ -654,9 +690,8 @@ class PostgresStore(SQLStore):
         self._reading = threading.Lock()
         self._pool.forked()
         self._quick.forked()
-        self._arrivals.forked()
+        self._questions.forked()
         self._wanted.forked()
-        self._sought.forked()
 
 
 _stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
@@ -714,10 +749,11 @@ class _Counts:
     def __init__(self, arrivals: Sequence[Arrival], keys: Mapping[str, StoredKey] | None) -> None:
         self.keys = keys
         self.asked: list[tuple[Counted, int]] = []
+        self._outcomes: list[Outcome] = []
         if keys is None:
             return
         found = [None if public is None else keys.get(public) for public, _ in arrivals]
-        self._outcomes: list[Outcome] = [((key, None), None) for key in found]
+        self._outcomes = [((key, None), None) for key in found]
         self._groups: dict[Counted, list[int]] = {}
         for n, (_, counting) in enumerate(arrivals):
             try:

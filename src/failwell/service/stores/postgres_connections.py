@@ -18,7 +18,7 @@ from greenlet import getcurrent
 
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, FencedError, StoreBusyError
-from failwell.service.stores.switching import aside, is_switching, pause, waited_at, waited_for
+from failwell.service.stores.switching import Watch, aside, is_switching, pause, waited_for
 from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ def _connection_class() -> type[Connection]:
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             self.cursor_factory = LentCursor
+            self.watch = Watch()
 
         def __enter__(self) -> NoReturn:
             raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
@@ -180,6 +181,7 @@ def _connection_class() -> type[Connection]:
         def close(self) -> None:
             if self.lent_to is getcurrent():
                 raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
+            self.watch.end()
             super().close()
 
         def wait(self, gen: Any, *arguments: Any, **named: Any) -> Any:
@@ -188,7 +190,7 @@ def _connection_class() -> type[Connection]:
             if arguments or named:  # to look up now and then, or for so long
                 return waited_for(waiting.wait_async(gen, self.pgconn.socket, *arguments, **named))
             try:
-                return waited_at(self.pgconn.socket, gen)
+                return self.watch.waited(self.pgconn.socket, gen)
             except OSError as exc:
                 raise psycopg.OperationalError("the socket of the connection is closed") from exc
 
@@ -263,14 +265,21 @@ def _literal(value: bytes | str | float | list[Any] | None) -> str:
     match value:
         case None:
             return "NULL"
-        case bytes():
-            return f"decode('{value.hex()}', 'hex')"
+        case str() | bytes():
+            return _quoted(value if isinstance(value, str) else f"\\x{value.hex()}")
         case list():
-            # An empty one would be of no type.
-            return "'{}'" if not value else f"ARRAY[{', '.join(map(_literal, value))}]"
-        case str():
-            return f"convert_from(decode('{value.encode().hex()}', 'hex'), 'UTF8')"
+            return _quoted(f"{{{','.join(map(_element, value))}}}")
     return repr(value)
+
+
+def _quoted(text: str) -> str:
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _element(value: bytes | str) -> str:
+    """A value within an array."""
+    text = value if isinstance(value, str) else f"\\x{value.hex()}"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def rows_of(result: PGresult) -> list[Row]:
@@ -339,6 +348,7 @@ class Session:
         """The connection, outside any transaction."""
         self._fresh = self._db is None or self._db.closed
         if self._db is None or self._db.closed:
+            self.drop()
             self._db, self.backend, self._lasting = aside(
                 lambda: self._connector.opened(until, settings=self._settings)
             )
@@ -347,7 +357,7 @@ class Session:
         return self._db
 
     @property
-    def _own(self) -> Connection:
+    def _own(self) -> Any:
         assert self._db is not None
         return self._db
 
@@ -479,6 +489,11 @@ class Session:
         if not isinstance(exc, self._connector.psycopg.Error):
             return False
         return self._db is None or self._db.closed or exc.sqlstate in _ENDED
+
+    def rest(self) -> None:
+        """Leave the event loop alone, until it is used again, by whichever loop."""
+        if self._db is not None:
+            self._own.watch.end()
 
     def drop(self) -> None:
         """Let go of the connection."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from failwell.service.stores.base import FROM_WITHIN, StoreBusyError
 from failwell.service.stores.postgres_connections import Session
-from failwell.service.stores.switching import carried_out
+from failwell.service.stores.switching import carried_out, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,7 +58,7 @@ class Pool:
         self._connector = connector
         self._settings = settings
         self._most = most
-        self._patience = patience
+        self.patience = patience
         self.closed = False
         self.forked()
 
@@ -94,7 +94,7 @@ class Pool:
         return task
 
     async def _carry_out(self, work: Callable[[Session, float], T]) -> T:
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + self.patience
         session = self._next_free() or await self._wait_for_one()
         try:
             return await carried_out(self._carried, work, session, until)
@@ -118,8 +118,8 @@ class Pool:
         """
         if any(session.is_lent_here for session in self._sessions):
             raise RuntimeError(FROM_WITHIN)
-        until = time.monotonic() + self._patience
-        if not self._one_at_a_time.acquire(timeout=self._patience):
+        until = time.monotonic() + self.patience
+        if not self._one_at_a_time.acquire(timeout=self.patience):
             raise StoreBusyError(NOT_FREE)
         try:
             if self.closed:
@@ -134,11 +134,12 @@ class Pool:
                 return self._free.pop()
             if len(self._sessions) > self._most:  # one is the blocking one
                 return None
-            session = Session(self._connector, settings=self._settings, more=self._is_waited_for)
+            session = Session(self._connector, settings=self._settings, more=self.is_waited_for)
             self._sessions.append(session)
             return session
 
-    def _is_waited_for(self) -> bool:
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a session."""
         return bool(self._waiting)
 
     async def _wait_for_one(self) -> Session:
@@ -146,11 +147,12 @@ class Pool:
         waiting = _Waiting(loop, loop.create_future())
         with self._lock:
             self._waiting.append(waiting)
-        timer = loop.call_later(self._patience, waiting.give_up)
+        timer = loop.call_later(self.patience, waiting.give_up)
         try:
             return await waiting.future
         except asyncio.CancelledError:
-            waiting.future.cancel()
+            if not waiting.future.cancel() and waiting.future.exception() is None:
+                self._release(waiting.future.result())
             raise
         finally:
             timer.cancel()
@@ -161,6 +163,7 @@ class Pool:
                 waiting = self._waiting.popleft()
                 if waiting.take(session, self._release):
                     return
+            session.rest()
             if not self.closed:
                 self._free.append(session)
                 return
@@ -212,6 +215,7 @@ class _Waiting:
             else:
                 self.future.set_result(session)
 
+        session.rest()
         try:
             self.loop.call_soon_threadsafe(hand_over)
         except RuntimeError:  # the loop was closed
@@ -264,14 +268,26 @@ class Batch(Generic[Item]):
             task.add_done_callback(self._ended)
 
     def _work(self, session: Session, until: float) -> None:
+        while batch := self._next_here():
+            outcomes: Sequence[Outcome]
+            try:
+                outcomes = self._carry_out(session, until, [item for item, _, _ in batch])
+            except BaseException as exc:  # noqa: BLE001  # it belongs to those who asked
+                outcomes = [(None, exc)] * len(batch)
+            _tell_all(batch, outcomes)
+            # Who was told may have another question, and so there is a next time at once.
+            turn()
+            if self._pool.is_waited_for():
+                return
+            until = time.monotonic() + self._pool.patience
+
+    def _next_here(self) -> list[_Asking]:
+        """What this event loop asks for now; nothing if it is another's turn."""
         with self._lock:
+            if not self._waiting or self._waiting[0][1] is not asyncio.get_running_loop():
+                return []
             batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-        outcomes: Sequence[Outcome]
-        try:
-            outcomes = self._carry_out(session, until, [item for item, _, _ in batch])
-        except BaseException as exc:  # noqa: BLE001  # it belongs to those who asked
-            outcomes = [(None, exc)] * len(batch)
-        _tell_all(batch, outcomes)
+            return batch
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._end(asyncio.CancelledError() if task.cancelled() else task.exception())

@@ -294,40 +294,6 @@ WHERE tenant = :tenant AND unit = :unit AND seq > :after ORDER BY seq LIMIT :mos
 """
 
 
-def _take_of(number: int) -> str:
-    """
-    The statement that counts `:many` requests of a subject against `number` limits at once.
-
-    As many of them are let through as each limit has room for, as if they had come one after
-    the other: a request that one limit refuses counts against none.
-
-    Expressions on the right see the row as it was. The least of the number and the window's end
-    forgives a clock that was set back: nobody is locked out for longer than a window.
-    """
-    now = "CAST({now} * 1000000 AS BIGINT)"
-    kept = [f"{{least}}(coalesce(f.tat{n}, {now}), {now} + :span{n})" for n in range(number)]
-    base = [f"{{greatest}}({kept[n]}, {now})" for n in range(number)]
-    room = ", ".join(f"({now} + :span{n} - {base[n]}) / :interval{n}" for n in range(number))
-    some = f"{{least}}(:many, {room})"
-    at_first = "{least}(:many, " + ", ".join(f":span{n} / :interval{n}" for n in range(number)) + ")"
-    tats = [f"tat{n}" for n in range(number)]
-    first = [f"{now} + :interval{n} * {at_first}" for n in range(number)]
-    # Of one value alone, SQLite's "min" and "max" are something else.
-    first_end = first[0] if number == 1 else f"{{greatest}}({', '.join(first)})"
-    after = [
-        f"CASE WHEN {some} > 0 THEN {base[n]} + :interval{n} * {some} ELSE {kept[n]} END"
-        for n in range(number)
-    ]
-    end = after[0] if number == 1 else f"{{greatest}}({', '.join(after)})"
-    return (
-        f"INSERT INTO failwell_limits AS f (subject, taken, ends, {', '.join(tats)}) "  # noqa: S608  # values are bound
-        f"VALUES (:subject, {at_first}, {first_end}, {', '.join(first)}) "
-        f"ON CONFLICT (subject) DO UPDATE SET taken = {some}, ends = {end}, "
-        + ", ".join(f"{tat} = {value}" for tat, value in zip(tats, after, strict=True))
-        + f" RETURNING taken, {now}, {', '.join(tats)}"
-    )
-
-
 class SQLStore(ABC):
     """
     Keys, limits, records and accounts in a database that speaks SQL.

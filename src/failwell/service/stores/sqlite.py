@@ -29,7 +29,7 @@ import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from contextvars import copy_context
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from failwell.errors import ConfigurationError
@@ -689,7 +689,8 @@ class _Writer:
 
 def _in_context(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
     """`work` with the context variables of who asks for it, wherever it is carried out."""
-    return partial(copy_context().run, work)
+    context = copy_context()
+    return lambda db: context.run(work, db)
 
 
 def _send_home(jobs: Iterable[_Job]) -> None:

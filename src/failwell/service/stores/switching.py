@@ -96,32 +96,79 @@ def waited_for(awaitable: Awaitable[T]) -> T:
     return future.result()
 
 
-def waited_at(socket: int, steps: Generator[int, int, T]) -> T:
-    """
-    What `steps` return, which wait at a socket; only for code for which `is_switching`.
-
-    Args:
-        socket: Its number.
-        steps: They yield what they wait for, and are told what is there.
-    """
+def turn() -> None:
+    """Let those go first who have something to do on the loop; only for code for which `is_switching`."""
     current = _current()
-    loop, found = current.loop, 0
-    try:
-        while True:
-            wanted = steps.send(found) if found else next(steps)
+    current.loop.call_soon(current.switch)
+    _leave(current)
+
+
+class Watch:
+    """
+    A socket that an event loop watches.
+
+    It does so from when somebody waits there until `end`, since to begin and to end costs more
+    than to wait. `end` goes before the socket is closed, or its number would be watched when it
+    is another's.
+    """
+
+    __slots__ = ("_loop", "_socket", "_waiting")
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket = -1
+        self._waiting: _Switching | None = None
+
+    def waited(self, socket: int, steps: Generator[int, int, T]) -> T:
+        """
+        What `steps` return, which wait at the socket; only for code for which `is_switching`.
+
+        Args:
+            socket: Its number.
+            steps: They yield what they wait for, and are told what is there.
+        """
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send(self._found(socket, wanted))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        except BaseException:
+            self.end()
+            raise
+
+    def _found(self, socket: int, wanted: int) -> int:
+        current = _current()
+        loop = current.loop
+        if loop is not self._loop or socket != self._socket:
+            self.end()
+            loop.add_reader(socket, self._readable)
+            self._loop, self._socket = loop, socket
+        if wanted & WRITABLE:
+            loop.add_writer(socket, current.switch, WRITABLE)
+        self._waiting = current
+        try:
+            found: int = _leave(current)
+        finally:
+            self._waiting = None
             if wanted & WRITABLE:
-                loop.add_writer(socket, current.switch, WRITABLE)
-            if wanted & READABLE:
-                loop.add_reader(socket, current.switch, READABLE)
-            try:
-                found = _leave(current)
-            finally:
-                loop.remove_reader(socket)
-                if wanted & WRITABLE:
-                    loop.remove_writer(socket)
-    except StopIteration as end:
-        result: T = end.value
-        return result
+                loop.remove_writer(socket)
+        return found
+
+    def _readable(self) -> None:
+        if self._waiting is None:
+            # Nobody asked: the server ends the connection, most likely, as the next one finds out.
+            self.end()
+        else:
+            self._waiting.switch(READABLE)
+
+    def end(self) -> None:
+        """Watch no longer. On the loop's thread."""
+        if self._loop is not None:
+            loop, self._loop = self._loop, None
+            if not loop.is_closed():
+                loop.remove_reader(self._socket)
 
 
 def pause(seconds: float) -> None:
