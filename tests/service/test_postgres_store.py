@@ -917,10 +917,8 @@ def test_what_ended_is_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> N
 # --- many at once ---
 
 
-@pytest.mark.parametrize("pipelines", [True, False])
-def test_requests_that_come_together_are_let_in_one_by_one(store: PostgresStore, pipelines: bool) -> None:
+def test_requests_that_come_together_are_let_in_one_by_one(store: PostgresStore) -> None:
     """Whoever shares a trip is told what it would have been told alone."""
-    store._connector.pipelines = pipelines
     keys = [KEYS.new() for _ in range(3)]
     store.add_keys([stored(key, KEYS, tenant=key, limit=LIMITS) for key in keys])
     publics = [KEYS.public_part(key) for key in keys]

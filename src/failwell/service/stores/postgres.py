@@ -243,7 +243,8 @@ class PostgresStore(SQLStore):
         self._connector = Connector(url, patience)
         self._reader: Connection | None = None
         self._reading = threading.Lock()
-        self._pool = Pool(self._connector, connections, patience)
+        self._looking = 0
+        self._pool = Pool(self._connector, connections, patience, expects=self._is_looking)
         # What waits for no disk and no lock of an effect does not wait behind those that do.
         self._quick = Pool(self._connector, 1, patience, settings=_BY_INDEX)
         self._questions: Batch[Question] = Batch(self._quick, self._answered)
@@ -333,6 +334,8 @@ class PostgresStore(SQLStore):
 
     def _ask(self, session: Session, until: float, *calls: tuple[Prepared, dict[str, Any]]) -> list[PGresult]:
         """The results of statements that are carried out in one trip, all or none; it may be repeated."""
+        if not calls:
+            return []
         timed = [(statement, self._facts(values)) for statement, values in calls]
         tries = 0
         while True:
@@ -455,16 +458,17 @@ class PostgresStore(SQLStore):
         publics = sorted({public for public, _ in arrivals if public is not None})
         known = {public: self._known[public][1] for public in publics if public in self._known}
         counts = _Counts(arrivals, known if len(known) == len(publics) else None)
-        looks = [(self._standing_of, {"slots": list({claim.slot for claim in claims})})] if claims else []
+        slots = list({claim.slot for claim in claims})
+        finds = [(self._finding, {"publics": publics})] if publics else []
+        looks = [(self._standing_of, {"slots": slots})] if slots else []
         # The counts last: nobody else waits for their locks while we look.
-        found, *rest = self._ask(
-            session, until, (self._finding, {"publics": publics}), *looks, *self._takes_of(counts)
-        )
+        results = self._ask(session, until, *finds, *looks, *self._takes_of(counts))
+        found, rest = results[: len(finds)], results[len(finds) :]
         stands, taken = self._stands(claims, rest[: len(looks)]), rest[len(looks) :]
         keys = self._keys_in(found)
         if counts.keys is None or any(keys.get(public) is not key for public, key in known.items()):
             counts = _Counts(arrivals, keys)
-            taken = self._ask(session, until, *self._takes_of(counts)) if counts.asked else []
+            taken = self._ask(session, until, *self._takes_of(counts))
         outcomes = iter(counts.outcomes(taken))
         return [next(stands) if isinstance(one, Claim) else next(outcomes) for one in questions]
 
@@ -475,12 +479,12 @@ class PostgresStore(SQLStore):
         for claim in claims:
             yield self._against(claim, *standing[claim.slot]) if claim.slot in standing else None, None
 
-    def _keys_in(self, found: PGresult) -> dict[str, StoredKey]:
+    def _keys_in(self, found: Sequence[PGresult]) -> dict[str, StoredKey]:
         """Keys by their public parts: the same objects, as long as nothing about them changes."""
         keys: dict[str, StoredKey] = {}
         if len(self._known) > MOST_KEYS:
             self._known.clear()
-        for row in rows_of(found):
+        for row in (row for result in found for row in rows_of(result)):
             assert row[0] is not None
             public = row[0].decode()
             if public not in self._known or self._known[public][0] != row:
@@ -524,8 +528,16 @@ class PostgresStore(SQLStore):
 
     async def look_up(self, wanted: Claim, /) -> Claimed | None:
         """See `TransactionalStore.look_up`."""
-        stands: Claimed | None = await self._questions.ask(wanted)
+        self._looking += 1
+        try:
+            stands: Claimed | None = await self._questions.ask(wanted)
+        finally:
+            self._looking -= 1
         return stands
+
+    def _is_looking(self) -> bool:
+        # Most of those who look whether something stands against them will find nothing, and commit.
+        return self._looking > 0
 
     def _claim_all(self, session: Session, until: float, all_wanted: Sequence[Wanted]) -> list[Outcome]:
         """Ask for claims: a trip for all that are free, and one for all that are not."""

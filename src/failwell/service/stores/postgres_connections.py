@@ -12,6 +12,7 @@ import math
 import re
 import time
 from functools import lru_cache
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenlet import getcurrent
@@ -70,7 +71,6 @@ class Connector:
 
     Attributes:
         ahead: Seconds that the clock of the database is ahead of ours.
-        pipelines: Whether several statements can be sent before the first is answered.
     """
 
     def __init__(self, url: str, patience: float) -> None:
@@ -82,7 +82,6 @@ class Connector:
         self.psycopg = psycopg
         self._connection = _connection_class()
         self.ahead = 0.0
-        self.pipelines = psycopg.capabilities.has_pipeline()
         try:
             given = conninfo_to_dict(url)
         except (psycopg.ProgrammingError, UnicodeError):
@@ -257,29 +256,30 @@ class Prepared:
 
     def call(self, values: Mapping[str, Any]) -> str:
         """What carries it out."""
-        return f"EXECUTE {self.name} ({', '.join(_literal(values[name]) for name in self._names)})"
-
-
-def _literal(value: bytes | str | float | list[Any] | None) -> str:
-    """A value within a statement, whatever the settings of the connection say about strings."""
-    match value:
-        case None:
-            return "NULL"
-        case str() | bytes():
-            return _quoted(value if isinstance(value, str) else f"\\x{value.hex()}")
-        case list():
-            return _quoted(f"{{{','.join(map(_element, value))}}}")
-    return repr(value)
+        literals = [_LITERALS[type(value := values[name])](value) for name in self._names]
+        return f"EXECUTE {self.name} ({', '.join(literals)})"
 
 
 def _quoted(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _element(value: bytes | str) -> str:
-    """A value within an array."""
-    text = value if isinstance(value, str) else f"\\x{value.hex()}"
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _array(values: list[Any]) -> str:
+    texts = [value if isinstance(value, str) else f"\\x{value.hex()}" for value in values]
+    return _quoted(
+        "{" + ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts) + "}"
+    )
+
+
+# A value within a statement, by its type: whatever the settings of the connection say about strings.
+_LITERALS: dict[type, Callable[[Any], str]] = {
+    NoneType: lambda _: "NULL",
+    bytes: lambda value: f"E'\\\\x{value.hex()}'",
+    str: _quoted,
+    list: _array,
+    int: repr,
+    float: repr,
+}
 
 
 def rows_of(result: PGresult) -> list[Row]:
@@ -321,8 +321,8 @@ class Session:
         connector: Opens it.
         settings: Further statements that set it up.
         db: A connection of that connector, to begin with.
-        more: Whether somebody waits for the session: then a transaction begins in the trip in
-            which another one ends.
+        more: Whether there will soon be another transaction: then it begins in the trip in
+            which the one before ends.
     """
 
     def __init__(
@@ -475,7 +475,7 @@ class Session:
                 transaction was ended.
         """
         psycopg = self._connector.psycopg
-        status = self._own.info.transaction_status
+        status = self._own.pgconn.transaction_status
         if status == psycopg.pq.TransactionStatus.INTRANS:
             return
         if status == psycopg.pq.TransactionStatus.INERROR:

@@ -15,11 +15,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from failwell.service.stores.base import FROM_WITHIN, StoreBusyError
-from failwell.service.stores.postgres_connections import Session
+from failwell.service.stores.postgres_connections import BEGUN_BEFORE, Session
 from failwell.service.stores.switching import carried_out, turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from typing import TypeAlias
 
     from failwell.service.stores.postgres_connections import Connector
@@ -52,11 +52,21 @@ class Pool:
         most: How many sessions at most.
         patience: Seconds a job waits for one before `StoreBusyError`.
         settings: Statements that set each connection up.
+        expects: Whether there will soon be work for which a transaction may as well be begun.
     """
 
-    def __init__(self, connector: Connector, most: int, patience: float, *, settings: str = "") -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        most: int,
+        patience: float,
+        *,
+        settings: str = "",
+        expects: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._connector = connector
         self._settings = settings
+        self._expects = expects
         self._most = most
         self.patience = patience
         self.closed = False
@@ -88,7 +98,10 @@ class Pool:
         """The task in which `work` is carried out."""
         if self.closed:
             raise StoreBusyError("the store is closed")
-        task = asyncio.get_running_loop().create_task(self._carry_out(work))
+        return self._start(self._carry_out(work))
+
+    def _start(self, job: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -97,17 +110,9 @@ class Pool:
         until = time.monotonic() + self.patience
         session = self._next_free() or await self._wait_for_one()
         try:
-            return await carried_out(self._carried, work, session, until)
+            return await carried_out(work, session, until)
         finally:
             self._release(session)
-
-    def _carried(self, work: Callable[[Session, float], T], session: Session, until: float) -> T:
-        try:
-            return work(session, until)
-        finally:
-            if session.begun is not None and not self._waiting:
-                with suppress(Exception):  # who has it next finds out
-                    session.end()
 
     def run_blocking(self, work: Callable[[Session, float], T]) -> T:
         """
@@ -134,13 +139,16 @@ class Pool:
                 return self._free.pop()
             if len(self._sessions) > self._most:  # one is the blocking one
                 return None
-            session = Session(self._connector, settings=self._settings, more=self.is_waited_for)
+            session = Session(self._connector, settings=self._settings, more=self._will_be_used)
             self._sessions.append(session)
             return session
 
     def is_waited_for(self) -> bool:
         """Whether somebody waits for a session."""
         return bool(self._waiting)
+
+    def _will_be_used(self) -> bool:
+        return self.is_waited_for() or self._expects()
 
     async def _wait_for_one(self) -> Session:
         loop = asyncio.get_running_loop()
@@ -166,8 +174,27 @@ class Pool:
             session.rest()
             if not self.closed:
                 self._free.append(session)
+                if session.begun is not None:
+                    asyncio.get_running_loop().call_later(
+                        BEGUN_BEFORE, self._end_unused, session, session.begun
+                    )
                 return
         session.drop()
+
+    def _end_unused(self, session: Session, begun: float) -> None:
+        """End a transaction that was begun for somebody who did not come."""
+        with self._lock:
+            if session.begun != begun or session not in self._free:
+                return
+            self._free.remove(session)
+        self._start(self._end(session))
+
+    async def _end(self, session: Session) -> None:
+        try:
+            with suppress(Exception):  # who has it next finds out
+                await carried_out(session.end)
+        finally:
+            self._release(session)
 
     async def aclose(self) -> None:
         """Finish what was begun, and close the connections."""
