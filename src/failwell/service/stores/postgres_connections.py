@@ -71,6 +71,8 @@ class Connector:
 
     Attributes:
         ahead: Seconds that the clock of the database is ahead of ours.
+        execute: Takes libpq's connection; the steps to the results of what was sent.
+        successes: What the status of a result is that is no error.
     """
 
     def __init__(self, url: str, patience: float) -> None:
@@ -80,6 +82,8 @@ class Connector:
         except ImportError as exc:
             raise ConfigurationError('PostgreSQL needs psycopg: pip install "failwell[postgres]"') from exc
         self.psycopg = psycopg
+        self.execute = psycopg.generators.execute
+        self.successes = (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK)
         self._connection = _connection_class()
         self.ahead = 0.0
         try:
@@ -458,12 +462,12 @@ class Session:
     def _say(self, statements: str) -> list[PGresult]:
         """The results of one or several statements."""
         # Past the cursors and prepared statements of psycopg: there is nothing in it for them.
-        psycopg, db = self._connector.psycopg, self._own
+        db = self._own
         db.pgconn.send_query(statements.encode())
-        results: list[PGresult] = db.wait(psycopg.generators.execute(db.pgconn))
-        if results[-1].status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
+        results: list[PGresult] = db.wait(self._connector.execute(db.pgconn))
+        if results[-1].status not in self._connector.successes:
             # None comes after the first that failed.
-            raise psycopg.errors.error_from_result(results[-1])
+            raise self._connector.psycopg.errors.error_from_result(results[-1])
         return results
 
     def ready_to_commit(self) -> None:

@@ -43,18 +43,21 @@ class _Switching(greenlet):
         self.gr_context = copy_context()
 
     def _carry_out(self, *arguments: Any) -> None:
+        result: Any = None
+        error: BaseException | None = None
         try:
             result = self._work(*arguments)
         except StopIteration as exc:
-            self._failed(RuntimeError("the work raised StopIteration"), exc)
+            error = RuntimeError("the work raised StopIteration")
+            error.__cause__ = exc
         except BaseException as exc:  # noqa: BLE001  # it belongs to who waits
-            self._failed(exc, exc.__cause__)
-        else:
+            error = exc
+        if self.end.done():  # who waited is cancelled, and will be told so instead
+            return
+        if error is None:
             self.end.set_result(result)
-
-    def _failed(self, exc: BaseException, cause: BaseException | None) -> None:
-        exc.__cause__ = cause
-        self.end.set_exception(exc)
+        else:
+            self.end.set_exception(error)
 
 
 def is_switching() -> bool:
@@ -84,23 +87,34 @@ async def carried_out(work: Callable[..., T], *arguments: Any) -> T:
 
 def waited_for(awaitable: Awaitable[T]) -> T:
     """The result of `awaitable`; only for code for which `is_switching`."""
-    current = _current()
+    current, waiting = _current(), True
     future = asyncio.ensure_future(awaitable)
-    future.add_done_callback(current.switch)
+
+    def come_back(_: object) -> None:
+        # Or it was cancelled meanwhile, and may be at something else by now.
+        if waiting:
+            current.switch()
+
+    future.add_done_callback(come_back)
     try:
         _leave(current)
     except BaseException:
-        future.remove_done_callback(current.switch)
         future.cancel()
         raise
+    finally:
+        waiting = False
     return future.result()
 
 
 def turn() -> None:
     """Let those go first who have something to do on the loop; only for code for which `is_switching`."""
     current = _current()
-    current.loop.call_soon(current.switch)
-    _leave(current)
+    back = current.loop.call_soon(current.switch)
+    try:
+        _leave(current)
+    except BaseException:
+        back.cancel()
+        raise
 
 
 class Watch:
@@ -127,41 +141,39 @@ class Watch:
             socket: Its number.
             steps: They yield what they wait for, and are told what is there.
         """
+        current = _current()
         try:
             wanted = next(steps)
+            if current.loop is not self._loop or socket != self._socket:
+                self._begin(current.loop, socket)
             while True:
-                wanted = steps.send(self._found(socket, wanted))
+                self._waiting = current
+                if wanted & WRITABLE:
+                    current.loop.add_writer(socket, self._call, WRITABLE)
+                found = _leave(current)
+                if wanted & WRITABLE:
+                    current.loop.remove_writer(socket)
+                wanted = steps.send(found)
         except StopIteration as end:
             result: T = end.value
             return result
         except BaseException:
+            self._waiting = None
             self.end()
             raise
 
-    def _found(self, socket: int, wanted: int) -> int:
-        current = _current()
-        loop = current.loop
-        if loop is not self._loop or socket != self._socket:
-            self.end()
-            loop.add_reader(socket, self._readable)
-            self._loop, self._socket = loop, socket
-        if wanted & WRITABLE:
-            loop.add_writer(socket, current.switch, WRITABLE)
-        self._waiting = current
-        try:
-            found: int = _leave(current)
-        finally:
-            self._waiting = None
-            if wanted & WRITABLE:
-                loop.remove_writer(socket)
-        return found
+    def _begin(self, loop: asyncio.AbstractEventLoop, socket: int) -> None:
+        self.end()
+        loop.add_reader(socket, self._call, READABLE)
+        self._loop, self._socket = loop, socket
 
-    def _readable(self) -> None:
-        if self._waiting is None:
+    def _call(self, found: int) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
             # Nobody asked: the server ends the connection, most likely, as the next one finds out.
             self.end()
         else:
-            self._waiting.switch(READABLE)
+            waiting.switch(found)
 
     def end(self) -> None:
         """Watch no longer. On the loop's thread."""
@@ -169,6 +181,7 @@ class Watch:
             loop, self._loop = self._loop, None
             if not loop.is_closed():
                 loop.remove_reader(self._socket)
+                loop.remove_writer(self._socket)
 
 
 def pause(seconds: float) -> None:
