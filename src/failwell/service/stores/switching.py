@@ -168,11 +168,17 @@ class Watch:
         self._loop, self._socket = loop, socket
 
     def _call(self, found: int) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is None:
+        if self._waiting is None or self._loop is None:
             # Nobody asked: the server ends the connection, most likely, as the next one finds out.
             self.end()
         else:
+            # Not at once: to switch costs as much more as there is on the stack here than there was
+            # where the work began, and that is a lot where libuv looks at its sockets.
+            self._loop.call_soon(self._come_back, found)
+
+    def _come_back(self, found: int) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
             waiting.switch(found)
 
     def end(self) -> None:
