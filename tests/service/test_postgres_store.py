@@ -13,6 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from postgres_server import fresh_database, postgres_server, shared_server
 
 from failwell.answer import Answer
@@ -27,9 +29,18 @@ from failwell.service import (
     stored,
 )
 from failwell.service.idempotency import Claim, InFlight, Mismatch, Recorded, Unsettled
-from failwell.service.stores import postgres
+from failwell.service.stores import postgres, postgres_pool
 from failwell.service.stores.postgres import PostgresStore, storable
-from failwell.service.stores.postgres_connections import MOST_TRIES, Session
+from failwell.service.stores.postgres_connections import (
+    MOST_TRIES,
+    Connector,
+    Prepared,
+    Session,
+    as_bytes,
+    as_text,
+    rows_of,
+    typed,
+)
 from failwell.service.stores.switching import pause, waited_for
 
 if TYPE_CHECKING:
@@ -1108,3 +1119,128 @@ def test_a_look_whose_connection_is_lost_is_done_again(store: PostgresStore) -> 
 
     assert asyncio.run(later()) == 1
     assert len(set(seen)) == len(seen) == 2
+
+
+# --- what goes along, or ahead ---
+
+
+def transactions_open(url: str) -> int:
+    ((number,),) = shared_server().execute(
+        "SELECT count(*) FROM pg_stat_activity "
+        f"WHERE datname = '{url.rpartition('/')[2]}' AND state = 'idle in transaction'"
+    )
+    return int(number)
+
+
+def test_a_transaction_that_was_begun_for_nobody_is_ended(url: str, store: PostgresStore) -> None:
+    store._pool._expects = lambda: True
+
+    async def commit_and_wait() -> list[int]:
+        await store.write(insert)
+        seen = [transactions_open(url)]
+        async with asyncio.timeout(5.0):  # long before the server itself would end it
+            while transactions_open(url):
+                await asyncio.sleep(0.005)
+        return [*seen, transactions_open(url)]
+
+    assert asyncio.run(commit_and_wait()) == [1, 0]
+    assert count(store) == 1
+
+
+def test_a_transaction_that_was_begun_ahead_is_the_next_ones(store: PostgresStore) -> None:
+    said: list[str] = []
+
+    def listening(say: Callable[[Session, str], Any]) -> Callable[[Session, str], Any]:
+        def say_and_tell(session: Session, statements: str) -> Any:
+            said.append(statements)
+            return say(session, statements)
+
+        return say_and_tell
+
+    async def commit_twice() -> None:
+        await store.commit(a_claim(b"one"), insert, keep=100.0)
+        said.clear()
+        await store.commit(a_claim(b"two"), insert, keep=100.0)
+
+    store._pool._expects = lambda: True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_say", listening(Session._say))
+        asyncio.run(commit_twice())
+
+    assert len(said) == 1
+    assert said[0].endswith("; COMMIT; BEGIN")
+    assert count(store) == 2
+
+
+def test_a_session_that_is_handed_to_somebody_who_goes_away_is_not_lost(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PostgresStore(url, schema=SCHEMA, connections=1, patience=2.0)
+    take = postgres_pool._Waiting.take
+
+    def take_and_cancel(waiting: Any, *arguments: Any) -> bool:
+        taken = take(waiting, *arguments)
+        for task in store._pool._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        return taken
+
+    async def hand_over() -> None:
+        held = Held()
+        holder = await held.at(store)
+        waiter = asyncio.create_task(store.write(insert))
+        while not store._pool._waiting:
+            await asyncio.sleep(0)
+        monkeypatch.setattr(postgres_pool._Waiting, "take", take_and_cancel)
+        held.go_on.set()
+        await holder
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+
+    asyncio.run(hand_over())
+    monkeypatch.undo()
+
+    assert commit(store, None, insert) == ANSWER
+    assert count(store) == 2
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def odd_session() -> Iterator[Session]:
+    """One whose strings are what they were before they followed the standard."""
+    session = Session(Connector(fresh_database(), 30.0), settings="SET standard_conforming_strings = off")
+    session.connection(time.monotonic() + 30.0)
+    yield session
+    session.drop()
+
+
+@given(
+    st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])),
+    st.sampled_from(["", "'", "\\", "\\'; DROP TABLE things; --", '"', "{}", ",", "$1"]),
+    st.binary(),
+)
+def test_a_value_within_a_statement_is_that_value(
+    odd_session: Session, text: str, end: str, binary: bytes
+) -> None:
+    """Whatever it holds: quotes, backslashes, what looks like SQL."""
+    text += end
+    values = {"text": text, "binary": binary, "texts": [text, "b"], "binaries": [b"", binary], "none": None}
+    statement = Prepared(
+        "value_test",
+        "SELECT %(text)s, %(binary)s, (%(texts)s)[1], (%(texts)s)[2], (%(binaries)s)[2], %(none)s",
+        {"text": "TEXT", "binary": "BYTEA", "texts": "TEXT[]", "binaries": "BYTEA[]", "none": "TEXT"},
+    )
+    (result,) = odd_session.ask([(statement, values)])
+    (row,) = rows_of(result)
+
+    kinds = (as_text, as_bytes, as_text, as_text, as_bytes, as_text)
+    assert typed(row, kinds) == [text, binary, text, "b", binary, None]
+
+
+def test_who_looks_up_now_and_then_in_an_effect_is_woken_when_it_wants(store: PostgresStore) -> None:
+    """psycopg's own timeouts hold in an effect, such as for notifications that do not come."""
+
+    def listen(db: Connection[Any]) -> list[Any]:
+        return list(db.notifies(timeout=0.05))
+
+    assert asyncio.run(store.write(listen)) == []

@@ -109,12 +109,8 @@ def waited_for(awaitable: Awaitable[T]) -> T:
 def turn() -> None:
     """Let those go first who have something to do on the loop; only for code for which `is_switching`."""
     current = _current()
-    back = current.loop.call_soon(current.switch)
-    try:
-        _leave(current)
-    except BaseException:
-        back.cancel()
-        raise
+    current.loop.call_soon(current.switch)
+    _leave(current)
 
 
 class Watch:
