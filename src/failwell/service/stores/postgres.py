@@ -700,6 +700,7 @@ class PostgresStore(SQLStore):
         # The connections are the parent's.
         self._reader, self._of_parent = None, self._reader
         self._reading = threading.Lock()
+        self._looking = 0
         self._pool.forked()
         self._quick.forked()
         self._questions.forked()

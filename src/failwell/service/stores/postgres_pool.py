@@ -297,13 +297,20 @@ class Batch(Generic[Item]):
     def _work(self, session: Session, until: float) -> None:
         while batch := self._next_here():
             outcomes: Sequence[Outcome]
+            broken_off = False
             try:
                 outcomes = self._carry_out(session, until, [item for item, _, _ in batch])
             except BaseException as exc:  # noqa: BLE001  # it belongs to those who asked
                 outcomes = [(None, exc)] * len(batch)
+                broken_off = not isinstance(exc, Exception)
             _tell_all(batch, outcomes)
+            if broken_off:
+                return
             # Who was told may have another question, and so there is a next time at once.
-            turn()
+            try:
+                turn()
+            except asyncio.CancelledError:
+                return  # this loop is to end; who waits on another makes a trip of its own
             if self._pool.is_waited_for():
                 return
             until = time.monotonic() + self._pool.patience
@@ -311,6 +318,8 @@ class Batch(Generic[Item]):
     def _next_here(self) -> list[_Asking]:
         """What this event loop asks for now; nothing if it is another's turn."""
         with self._lock:
+            # Who was cancelled asks for nothing any more.
+            self._waiting = [asking for asking in self._waiting if not asking[2].done()]
             if not self._waiting or self._waiting[0][1] is not asyncio.get_running_loop():
                 return []
             batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
