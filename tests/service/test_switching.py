@@ -140,6 +140,19 @@ def test_what_blocks_is_done_aside() -> None:
 # --- at a socket ---
 
 
+def uvloops() -> asyncio.AbstractEventLoop:
+    """It looks at sockets where the stack is deep."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloops])
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
@@ -171,7 +184,9 @@ def sent(ours: socket.socket, content: bytes) -> Generator[int, int, None]:
             assert found
 
 
-def test_several_answers_are_waited_for_at_one_socket(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_several_answers_are_waited_for_at_one_socket(
+    runner: asyncio.Runner, pair: tuple[socket.socket, socket.socket]
+) -> None:
     ours, theirs = pair
     watch = Watch()
 
@@ -186,10 +201,39 @@ def test_several_answers_are_waited_for_at_one_socket(pair: tuple[socket.socket,
             await asyncio.sleep(0.001)
         return await task
 
-    assert asyncio.run(answer()) == [b"one", b"two", b"three"]
+    assert runner.run(answer()) == [b"one", b"two", b"three"]
 
 
-def test_what_is_larger_than_a_socket_takes_is_sent_whole(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_socket_is_watched_from_work_to_work(
+    runner: asyncio.Runner, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    watch = Watch()
+    begun: list[int] = []
+    begin = Watch._begin
+
+    def begin_and_tell(watch: Watch, loop: asyncio.AbstractEventLoop, number: int) -> None:
+        begun.append(number)
+        begin(watch, loop, number)
+
+    async def ask_three_times() -> list[bytes]:
+        told = []
+        for word in (b"one", b"two", b"three"):
+            task = asyncio.create_task(carried_out(lambda: watch.waited(ours.fileno(), received(ours))))
+            await asyncio.sleep(0.001)
+            theirs.send(word)
+            told.append(await task)
+        return told
+
+    monkeypatch.setattr(Watch, "_begin", begin_and_tell)
+
+    assert runner.run(ask_three_times()) == [b"one", b"two", b"three"]
+    assert begun == [ours.fileno()]
+
+
+def test_what_is_larger_than_a_socket_takes_is_sent_whole(
+    runner: asyncio.Runner, pair: tuple[socket.socket, socket.socket]
+) -> None:
     ours, theirs = pair
     watch = Watch()
     content = bytes(range(256)) * 20_000
@@ -206,7 +250,7 @@ def test_what_is_larger_than_a_socket_takes_is_sent_whole(pair: tuple[socket.soc
         await task
         watch.end()
 
-    asyncio.run(drain())
+    runner.run(drain())
 
     assert bytes(arrived) == content
 

@@ -58,6 +58,8 @@ _ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 # Seconds that a transaction may have been begun before there was anything to do in it.
 BEGUN_BEFORE = 0.01
 
+# Seconds after which who waits for the server, but only for so long, looks at the clock.
+WAKE = 0.1
 
 _ABOUT = f"""
 SELECT current_setting('synchronous_commit'), {NOW}, pid, date_part('epoch', backend_start)
@@ -187,15 +189,19 @@ def _connection_class() -> type[Connection]:
             self.watch.end()
             super().close()
 
-        def wait(self, gen: Any, *arguments: Any, **named: Any) -> Any:
+        def wait(self, gen: Any, interval: float = WAKE, timeout: float | None = None) -> Any:
             if not is_switching():
-                return super().wait(gen, *arguments, **named)
-            if arguments or named:  # to look up now and then, or for so long
-                return waited_for(waiting.wait_async(gen, self.pgconn.socket, *arguments, **named))
+                return super().wait(gen, interval, timeout)
+            if timeout is not None:
+                self.watch.end()
+                return waited_for(waiting.wait_async(gen, self.pgconn.socket, interval, timeout))
             try:
                 return self.watch.waited(self.pgconn.socket, gen)
             except OSError as exc:
                 raise psycopg.OperationalError("the socket of the connection is closed") from exc
+            finally:
+                if self.closed:
+                    self.watch.end()
 
     return SwitchingConnection
 

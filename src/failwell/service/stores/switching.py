@@ -167,9 +167,12 @@ class Watch:
         if self._waiting is None or self._loop is None:
             # Nobody asked: the server ends the connection, most likely, as the next one finds out.
             self.end()
+        elif isinstance(self._loop, asyncio.BaseEventLoop):
+            self._come_back(found)
         else:
-            # Not at once: to switch costs as much more as there is on the stack here than there was
-            # where the work began, and that is a lot where libuv looks at its sockets.
+            # To switch costs as much more as there is on the stack than there was where the work
+            # began, and that is a lot where uvloop looks at its sockets, though not where it calls
+            # what is to be called soon.
             self._loop.call_soon(self._come_back, found)
 
     def _come_back(self, found: int) -> None:
