@@ -1244,3 +1244,34 @@ def test_who_looks_up_now_and_then_in_an_effect_is_woken_when_it_wants(store: Po
         return list(db.notifies(timeout=0.05))
 
     assert asyncio.run(store.write(listen)) == []
+
+
+COMMITS_SLOWLY = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON things DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION wait();
+"""
+
+
+def test_a_loop_that_ends_within_a_commit_leaves_no_connection_in_the_middle_of_it(url: str) -> None:
+    name = url.rpartition("/")[2]
+    store = PostgresStore(url, schema=SCHEMA + COMMITS_SLOWLY, connections=1)
+
+    def is_committing() -> bool:
+        ((number,),) = shared_server().execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            f"WHERE query LIKE 'COMMIT%' AND state = 'active' AND datname = '{name}'"
+        )
+        return bool(number)
+
+    async def leave_within_the_commit() -> None:
+        left = asyncio.create_task(store.write(insert))
+        async with asyncio.timeout(20.0):
+            while not is_committing():
+                await asyncio.sleep(0.001)
+        assert not left.done()
+
+    asyncio.run(leave_within_the_commit())
+
+    assert commit(store, None, lambda db: ANSWER) == ANSWER
+    store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from failwell.service.holding import Holding
 from failwell.service.idempotency import Claim
 from failwell.service.stores.base import StoreBusyError
 from failwell.service.stores.postgres_pool import Batch, Pool, _tell, _tell_all, _Waiting
-from failwell.service.stores.switching import carried_out, is_switching, waited_for
+from failwell.service.stores.switching import carried_out, is_switching, turn, waited_for
+
+OF_REQUEST: ContextVar[str] = ContextVar("OF_REQUEST", default="nobody's")
 
 
 class NoConnector:
@@ -57,6 +60,38 @@ def test_what_is_waited_for_raises_where_it_is_waited_for() -> None:
     assert asyncio.run(carried_out(work, "then")) == "went on"
     assert seen == ["then"]
     assert not is_switching()
+
+
+def test_work_has_the_context_of_who_asks_for_it() -> None:
+    def work() -> tuple[str, str]:
+        before = OF_REQUEST.get()
+        turn()
+        return before, OF_REQUEST.get()
+
+    async def ask(name: str) -> tuple[str, str]:
+        OF_REQUEST.set(name)
+        return await carried_out(work)
+
+    async def two() -> list[tuple[str, str]]:
+        return [*await asyncio.gather(ask("first"), ask("second"))]
+
+    assert asyncio.run(two()) == [("first", "first"), ("second", "second")]
+
+
+def test_a_turn_lets_those_go_first_who_have_something_to_do() -> None:
+    async def take_turns() -> list[str]:
+        told: list[str] = []
+
+        def work() -> None:
+            told.append("before")
+            turn()
+            told.append("after")
+
+        asyncio.get_running_loop().call_soon(told.append, "other")
+        await carried_out(work)
+        return told
+
+    assert asyncio.run(take_turns()) == ["before", "other", "after"]
 
 
 def test_a_cancelled_wait_ends_the_work() -> None:
@@ -145,10 +180,15 @@ def test_a_session_does_not_go_to_a_loop_that_is_closed() -> None:
 class OneTask:
     """A pool that carries out each job as a task of the loop that begins it."""
 
+    patience = 5.0
+
+    def is_waited_for(self) -> bool:
+        return False
+
     def start(self, work: Any) -> asyncio.Task[None]:
         async def carry_out() -> None:
             await asyncio.sleep(0)
-            work(None, 0.0)
+            await carried_out(work, None, 0.0)
 
         return asyncio.get_running_loop().create_task(carry_out())
 

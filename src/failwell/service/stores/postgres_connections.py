@@ -19,7 +19,7 @@ from greenlet import getcurrent
 
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, FencedError, StoreBusyError
-from failwell.service.stores.switching import Watch, aside, is_switching, pause, waited_for
+from failwell.service.stores.switching import aside, is_switching, pause, waited_for
 from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _ENDED = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 # Seconds that a transaction may have been begun before there was anything to do in it.
 BEGUN_BEFORE = 0.01
 
-# Seconds after which who waits for the server, but only for so long, looks at the clock.
+# Seconds after which who waits for the server looks up for a moment, as psycopg does.
 WAKE = 0.1
 
 _ABOUT = f"""
@@ -172,7 +172,6 @@ def _connection_class() -> type[Connection]:
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             self.cursor_factory = LentCursor
-            self.watch = Watch()
 
         def __enter__(self) -> NoReturn:
             raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
@@ -186,22 +185,20 @@ def _connection_class() -> type[Connection]:
         def close(self) -> None:
             if self.lent_to is getcurrent():
                 raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
-            self.watch.end()
             super().close()
 
-        def wait(self, gen: Any, interval: float = WAKE, timeout: float | None = None) -> Any:
+        def wait(self, gen: Any, interval: float = WAKE, *arguments: Any, **named: Any) -> Any:
             if not is_switching():
-                return super().wait(gen, interval, timeout)
-            if timeout is not None:
-                self.watch.end()
-                return waited_for(waiting.wait_async(gen, self.pgconn.socket, interval, timeout))
+                return super().wait(gen, interval, *arguments, **named)
+            waiter = waiting.wait_async(gen, self.pgconn.socket, interval, *arguments, **named)
             try:
-                return self.watch.waited(self.pgconn.socket, gen)
-            except OSError as exc:
-                raise psycopg.OperationalError("the socket of the connection is closed") from exc
-            finally:
-                if self.closed:
-                    self.watch.end()
+                return waited_for(waiter)
+            except Exception:
+                raise
+            except BaseException:
+                # Cancelled: nobody knows how much the server has answered.
+                super().close()
+                raise
 
     return SwitchingConnection
 
@@ -358,7 +355,6 @@ class Session:
         """The connection, outside any transaction."""
         self._fresh = self._db is None or self._db.closed
         if self._db is None or self._db.closed:
-            self.drop()
             self._db, self.backend, self._lasting = aside(
                 lambda: self._connector.opened(until, settings=self._settings)
             )
@@ -499,11 +495,6 @@ class Session:
         if not isinstance(exc, self._connector.psycopg.Error):
             return False
         return self._db is None or self._db.closed or exc.sqlstate in _ENDED
-
-    def rest(self) -> None:
-        """Leave the event loop alone, until it is used again, by whichever loop."""
-        if self._db is not None:
-            self._own.watch.end()
 
     def drop(self) -> None:
         """Let go of the connection."""

@@ -19,7 +19,7 @@ from failwell.service.stores.postgres_connections import BEGUN_BEFORE, Session
 from failwell.service.stores.switching import carried_out, turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
     from failwell.service.stores.postgres_connections import Connector
@@ -98,10 +98,7 @@ class Pool:
         """The task in which `work` is carried out."""
         if self.closed:
             raise StoreBusyError("the store is closed")
-        return self._start(self._carry_out(work))
-
-    def _start(self, job: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(job)
+        task = asyncio.get_running_loop().create_task(self._carry_out(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -171,7 +168,6 @@ class Pool:
                 waiting = self._waiting.popleft()
                 if waiting.take(session, self._release):
                     return
-            session.rest()
             if not self.closed:
                 self._free.append(session)
                 if session.begun is not None:
@@ -183,16 +179,19 @@ class Pool:
 
     def _end_unused(self, session: Session, begun: float) -> None:
         """End a transaction that was begun for somebody who did not come."""
+        if session.begun == begun:
+            # In a thread: a task that begins while the loop is being ended is never ended itself.
+            with suppress(RuntimeError):
+                asyncio.get_running_loop().run_in_executor(None, self._end, session, begun)
+
+    def _end(self, session: Session, begun: float) -> None:
         with self._lock:
             if session.begun != begun or session not in self._free:
                 return
             self._free.remove(session)
-        self._start(self._end(session))
-
-    async def _end(self, session: Session) -> None:
         try:
             with suppress(Exception):  # who has it next finds out
-                await carried_out(session.end)
+                session.end()
         finally:
             self._release(session)
 
@@ -242,7 +241,6 @@ class _Waiting:
             else:
                 self.future.set_result(session)
 
-        session.rest()
         try:
             self.loop.call_soon_threadsafe(hand_over)
         except RuntimeError:  # the loop was closed
