@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -1244,6 +1245,13 @@ def test_who_looks_up_now_and_then_in_an_effect_is_woken_when_it_wants(store: Po
         return list(db.notifies(timeout=0.05))
 
     assert asyncio.run(store.write(listen)) == []
+
+
+def test_a_record_may_have_a_status_by_its_name(store: PostgresStore) -> None:
+    made = Answer(HTTPStatus.CREATED, {}, b"made")
+
+    assert commit(store, a_claim(), lambda db: made) == made
+    assert claimed(store, a_claim(token=b"later")) == Recorded(Answer(201, {}, b"made"), "req_1")
 
 
 COMMITS_SLOWLY = """

@@ -263,8 +263,15 @@ class Prepared:
 
     def call(self, values: Mapping[str, Any]) -> str:
         """What carries it out."""
-        literals = [_LITERALS[type(value := values[name])](value) for name in self._names]
-        return f"EXECUTE {self.name} ({', '.join(literals)})"
+        return f"EXECUTE {self.name} ({', '.join([_literal(values[name]) for name in self._names])})"
+
+
+def _literal(value: Any) -> str:
+    """A value within a statement, whatever the settings of the connection say about strings."""
+    write = _LITERALS.get(type(value))
+    if write is None:  # such as an HTTPStatus
+        write = next(write for kind, write in _LITERALS.items() if isinstance(value, kind))
+    return write(value)
 
 
 def _quoted(text: str) -> str:
@@ -278,13 +285,12 @@ def _array(values: list[Any]) -> str:
     )
 
 
-# A value within a statement, by its type: whatever the settings of the connection say about strings.
 _LITERALS: dict[type, Callable[[Any], str]] = {
     NoneType: lambda _: "NULL",
     bytes: lambda value: f"E'\\\\x{value.hex()}'",
     str: _quoted,
     list: _array,
-    int: repr,
+    int: lambda value: repr(int(value)),
     float: repr,
 }
 
