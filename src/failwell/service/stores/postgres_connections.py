@@ -80,11 +80,12 @@ class Connector:
     def __init__(self, url: str, patience: float) -> None:
         try:
             import psycopg
+            from psycopg import generators
             from psycopg.conninfo import conninfo_to_dict
         except ImportError as exc:
             raise ConfigurationError('PostgreSQL needs psycopg: pip install "failwell[postgres]"') from exc
         self.psycopg = psycopg
-        self.execute = psycopg.generators.execute
+        self.execute = generators.execute
         self.successes = (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK)
         self._connection = _connection_class()
         self.ahead = 0.0
