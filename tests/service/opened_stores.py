@@ -49,6 +49,17 @@ def opens_redis(url: str, clock: Clock, **settings: Any) -> Any:
     return RedisStore(url, clock=clock, patience=30.0, **settings)
 
 
+# Those whose effects and records are one: SQLite, where commits wait for the disk and where not.
+TRANSACTIONAL = ("sqlite", "sqlite that does not wait", "postgresql")
+
+
+def transactional(kind: str, folder: Path, *, schema: str = "") -> Any:
+    """One of `TRANSACTIONAL` on a new, empty database."""
+    if kind == "postgresql":
+        return opens_postgres(fresh_database(), None, schema=schema)
+    return SQLiteStore(folder / "s.db", schema=schema, durable=kind == "sqlite")
+
+
 def fresh(kind: str) -> OpenStore:
     """What opens a store of this kind on a new, empty database; skips where its server is missing."""
     match kind:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres_server import fresh_database
+from opened_stores import TRANSACTIONAL, transactional
 from service_world import KEYS
 
 from failwell.answer import Answer
@@ -17,18 +17,11 @@ from failwell.service import SQLiteStore, stored
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS things (name TEXT)"
 ANSWER = Answer(201, {}, b"made")
-SQLITE = ("sqlite", "sqlite that does not wait")
 
 
-@pytest.fixture(params=[*SQLITE, "postgresql"])
+@pytest.fixture(params=TRANSACTIONAL)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    if request.param in SQLITE:
-        made: Any = SQLiteStore(tmp_path / "s.db", schema=SCHEMA, durable=request.param == "sqlite")
-    else:
-        url = fresh_database()
-        from failwell.service.stores.postgres import PostgresStore
-
-        made = PostgresStore(url, schema=SCHEMA, patience=30.0)
+    made = transactional(request.param, tmp_path, schema=SCHEMA)
     yield made
     made.close()
 

@@ -10,23 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres_server import fresh_database
+from opened_stores import TRANSACTIONAL, transactional
 
 from failwell.answer import Answer
-from failwell.service import SQLiteStore
 
 OF_REQUEST: ContextVar[str] = ContextVar("OF_REQUEST", default="nobody's")
 
 
-@pytest.fixture(params=["sqlite", "sqlite that does not wait", "postgresql"])
+@pytest.fixture(params=TRANSACTIONAL)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    if request.param == "postgresql":
-        url = fresh_database()
-        from failwell.service.stores.postgres import PostgresStore
-
-        made: Any = PostgresStore(url)
-    else:
-        made = SQLiteStore(tmp_path / "s.db", durable=request.param == "sqlite")
+    made = transactional(request.param, tmp_path)
     yield made
     made.close()
 

@@ -120,12 +120,13 @@ DELETE FROM failwell_idempotency WHERE slot IN (
     ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
 )
 """
-_FORGET_LIMITS = """
+_MICROSECONDS_NOW = "CAST({now} * 1000000 AS BIGINT)"
+_FORGET_LIMITS = f"""
 DELETE FROM failwell_limits WHERE subject IN (
-    SELECT subject FROM failwell_limits WHERE ends <= CAST({now} * 1000000 AS BIGINT)
+    SELECT subject FROM failwell_limits WHERE ends <= {_MICROSECONDS_NOW}
     LIMIT 10000 FOR UPDATE SKIP LOCKED
 )
-"""
+"""  # noqa: S608  # a constant of ours
 TAKES_BETWEEN = 5000
 CLAIMS_BETWEEN = 500
 
@@ -133,8 +134,6 @@ _READ_ONLY = "SET default_transaction_read_only = on"
 
 # For statements of ours alone, which are planned once: by index, however small a table was then.
 _BY_INDEX = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
-
-NOW_IN_MICROSECONDS = "CAST({now} * 1000000 AS BIGINT)"
 
 # How many keys are remembered, to be compared with what they are.
 MOST_KEYS = 4096
@@ -184,14 +183,14 @@ def _take_of(number: int) -> str:
     room = ", ".join(f"({now} + :span{n} - {begun[n]}) / :interval{n}" for n in range(number))
     some = f"{{least}}(:many, {room})"
     tats = ", ".join(f"tat{n}" for n in range(number))
-    first = ", ".join(f"{NOW_IN_MICROSECONDS} + :interval{n} * :first" for n in range(number))
+    first = ", ".join(f"{_MICROSECONDS_NOW} + :interval{n} * :first" for n in range(number))
     after = [f"{begun[n]} + :interval{n} * {some}" for n in range(number)]
     return (
         f"INSERT INTO failwell_limits AS f (subject, taken, ends, {tats}) "  # noqa: S608  # values are bound
-        f"VALUES (:subject, :first, {NOW_IN_MICROSECONDS} + :filled, {first}) "
+        f"VALUES (:subject, :first, {_MICROSECONDS_NOW} + :filled, {first}) "
         f"ON CONFLICT (subject) DO UPDATE SET taken = {some}, ends = {{greatest}}({', '.join(after)}), "
         + ", ".join(f"tat{n} = {value}" for n, value in enumerate(after))
-        + f" RETURNING taken, {NOW_IN_MICROSECONDS}, {tats}"
+        + f" RETURNING taken, {_MICROSECONDS_NOW}, {tats}"
     )
 
 
