@@ -823,6 +823,71 @@ def test_a_caller_that_goes_away_does_not_undo_its_transaction(store: PostgresSt
     asyncio.run(leave_and_stay_a_little())
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_more_than_a_socket_takes_at_once_goes_through_it(store: PostgresStore, loop: str) -> None:
+    """In both directions, and by COPY."""
+    if loop == "uvloop":
+        factory = pytest.importorskip("uvloop", reason="uvloop is not installed").new_event_loop
+    else:
+        factory = asyncio.new_event_loop
+    long = "x" * 20_000_000
+
+    def exchange(db: Connection[Any]) -> list[int]:
+        ((back,),) = db.execute("SELECT %s::text", (long,)).fetchall()
+        with db.cursor() as cursor, cursor.copy("COPY (SELECT repeat('y', 20000000)) TO STDOUT") as copy:
+            copied = sum(len(piece) for piece in copy)
+        with db.cursor() as cursor, cursor.copy("COPY things (name) FROM STDIN") as copy:
+            before = ticks
+            for n in range(200_000):
+                copy.write_row((f"thing {n}",))
+        return [len(back), copied, ticks - before]
+
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    async def run() -> list[int]:
+        ticking = asyncio.create_task(tick())
+        try:
+            return await asyncio.wait_for(store.write(exchange), 60)
+        finally:
+            ticking.cancel()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        there_and_back, copied, turns_of_others = runner.run(run())
+
+    # What seldom waits for the server lets others go on nevertheless.
+    assert turns_of_others > 10
+    assert there_and_back == len(long)
+    assert copied == len(long) + 1
+    assert count(store) == 200_000
+
+
+def test_a_connection_that_is_closed_elsewhere_keeps_nobody_waiting(store: PostgresStore) -> None:
+    """The system tells nobody of a socket that the process itself closes."""
+    tries: list[Connection[Any]] = []
+
+    def work(db: Connection[Any]) -> None:
+        tries.append(db)
+        if len(tries) == 1:
+            threading.Timer(0.05, db.close).start()
+            db.execute("SELECT pg_sleep(600)")
+        insert(db)
+
+    async def run() -> None:
+        await store.write(lambda db: None)  # it is tried again only on a connection that was good before
+        await asyncio.wait_for(store.write(work), 20)
+
+    asyncio.run(run())
+
+    assert len(tries) == 2
+    assert count(store) == 1
+
+
 def test_a_loop_that_ends_undoes_what_was_under_way(store: PostgresStore) -> None:
     """And leaves the store as good as it was."""
     asyncio.run(Held().left_at(store))

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import socket
 import threading
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
+from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 
 import pytest
+from greenlet import getcurrent
 
 from failwell.service.holding import Holding
 from failwell.service.idempotency import Claim
 from failwell.service.stores.base import StoreBusyError
 from failwell.service.stores.postgres_pool import Batch, Pool, _tell, _tell_all, _Waiting
-from failwell.service.stores.switching import carried_out, is_switching, turn, waited_for
+from failwell.service.stores.switching import (
+    CAN_WATCH,
+    carried_out,
+    is_switching,
+    ready,
+    turn,
+    waited_for,
+)
 
 OF_REQUEST: ContextVar[str] = ContextVar("OF_REQUEST", default="nobody's")
+OF_REQUEST_ITSELF: ContextVar[Any] = ContextVar("OF_REQUEST_ITSELF")
 
 
 class NoConnector:
@@ -113,6 +128,254 @@ def test_a_cancelled_wait_ends_the_work() -> None:
     asyncio.run(cancelled())
 
     assert ended == ["cleaned up"]
+
+
+class Asked:
+    """What a work is given, and may be let go of after it."""
+
+
+async def beside_other_work(work: Any) -> Any:
+    """What `work` comes to, while something else is being done all the time."""
+    gate = asyncio.Event()
+    other = asyncio.create_task(carried_out(lambda: waited_for(gate.wait())))
+    await asyncio.sleep(0)
+    try:
+        return await work
+    finally:
+        gate.set()
+        await other
+
+
+def test_a_greenlet_does_one_work_after_another() -> None:
+    """A new one asks the system for memory."""
+
+    async def where() -> list[Any]:
+        return [await carried_out(getcurrent) for _ in range(3)]
+
+    first, *others = asyncio.run(beside_other_work(where()))
+
+    assert all(other is first for other in others)
+
+
+def test_a_work_that_fails_keeps_no_greenlet_from_the_next() -> None:
+    def fails() -> None:
+        seen.append(getcurrent())
+        raise LookupError("no")
+
+    async def run() -> Any:
+        with pytest.raises(LookupError, match="no"):
+            await carried_out(fails)
+        return await carried_out(getcurrent)
+
+    seen: list[Any] = []
+    assert asyncio.run(beside_other_work(run())) is seen[0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_greenlet_without_work_keeps_nothing_of_the_last(fails: bool) -> None:
+    """Neither what it was given, nor what came of it, nor the context: they may be large, or secret."""
+    given: list[weakref.ref[Any]] = []
+
+    def work(asked: Asked) -> Asked:
+        OF_REQUEST_ITSELF.set(made := Asked())
+        given.extend(map(weakref.ref, (asked, made, result := Asked())))
+        if fails:
+            raise LookupError(result)
+        return result
+
+    async def run() -> None:
+        with suppress(LookupError):
+            await carried_out(work, Asked())
+
+    async def look() -> list[Any]:
+        await run()
+        gc.collect()
+        return [kept() for kept in given]
+
+    assert asyncio.run(beside_other_work(look())) == [None, None, None]
+
+
+def test_no_greenlet_is_kept_without_work() -> None:
+    """Nor by a thread that ends: it could not be ended any more."""
+
+    async def several() -> list[Any]:
+        return [weakref.ref(one) for one in await asyncio.gather(*[carried_out(where) for _ in range(10)])]
+
+    def where() -> Any:
+        turn()
+        return getcurrent()
+
+    kept = [*asyncio.run(several()), *on_another_thread(lambda: asyncio.run(several()))]
+    gc.collect()
+
+    assert [one() for one in kept] == [None] * 20
+
+
+def test_work_that_nobody_comes_back_to_is_ended() -> None:
+    ended: list[str] = []
+
+    def work() -> None:
+        try:
+            waited_for(asyncio.sleep(600))
+        finally:
+            ended.append("cleaned up")
+
+    waits = carried_out(work)
+    loop = asyncio.new_event_loop()
+    loop.call_soon(waits.send, None)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    waits.close()
+
+    assert ended == ["cleaned up"]
+
+
+# --- waiting for a socket ---
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far:
+        yield near, far
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def loops() -> list[Any]:
+    return [asyncio.new_event_loop, pytest.param(_uvloop, id="uvloop")]
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    made: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return made
+
+
+def run_on(new_loop: Callable[[], asyncio.AbstractEventLoop], work: Any) -> Any:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(asyncio.wait_for(work, 10))
+
+
+watching = pytest.mark.skipif(not CAN_WATCH, reason="this system has no epoll")
+
+
+@watching
+@pytest.mark.parametrize("new_loop", loops())
+def test_a_socket_is_ready_once_there_is_something_to_read(new_loop: Any, pair: Pair) -> None:
+    near, far = pair
+
+    async def run() -> list[int]:
+        told = []
+        for _ in range(3):
+            waits = ready(near.fileno(), EVENT_READ)
+            await asyncio.sleep(0.01)
+            assert not waits.done()
+            far.send(b"x")
+            told.append(await waits)
+            near.recv(10)
+        return told
+
+    assert run_on(new_loop, run()) == [EVENT_READ] * 3
+
+
+@watching
+@pytest.mark.parametrize("new_loop", loops())
+def test_what_came_before_somebody_waits_is_not_missed(new_loop: Any, pair: Pair) -> None:
+    near, far = pair
+
+    async def run() -> int:
+        far.send(b"x")
+        first = await ready(near.fileno(), EVENT_READ)
+        await asyncio.sleep(0.01)  # it is left where it is
+        return first | await ready(near.fileno(), EVENT_READ)
+
+    assert run_on(new_loop, run()) == EVENT_READ
+
+
+@watching
+def test_a_socket_may_be_ready_for_writing_and_for_both(pair: Pair) -> None:
+    near, far = pair
+
+    async def run() -> list[int]:
+        far.send(b"x")
+        return [await ready(near.fileno(), EVENT_WRITE), await ready(near.fileno(), EVENT_READ | EVENT_WRITE)]
+
+    assert run_on(asyncio.new_event_loop, run()) == [EVENT_WRITE, EVENT_READ | EVENT_WRITE]
+
+
+@watching
+@pytest.mark.parametrize("new_loop", loops())
+def test_a_lost_socket_is_ready(new_loop: Any, pair: Pair) -> None:
+    """Who reads or writes finds out."""
+    near, far = pair
+
+    async def run() -> int:
+        waits = ready(near.fileno(), EVENT_READ)
+        far.close()
+        return await waits
+
+    assert run_on(new_loop, run()) & EVENT_READ
+
+
+@watching
+@pytest.mark.parametrize("new_loop", loops())
+def test_a_number_that_comes_again_is_the_new_socket(new_loop: Any) -> None:
+    """As when a connection is lost, and the next one is given its number."""
+
+    async def run() -> None:
+        for _ in range(5):
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            waits = ready(near.fileno(), EVENT_READ)
+            far.send(b"x")
+            assert await waits == EVENT_READ
+            numbers.add(near.fileno())
+            abandoned = ready(near.fileno(), EVENT_WRITE)
+            abandoned.cancel()
+            near.close()
+            far.close()
+
+    numbers: set[int] = set()
+    run_on(new_loop, run())
+    assert len(numbers) < 5
+
+
+@watching
+def test_a_socket_that_is_none_is_said_to_be_none(pair: Pair) -> None:
+    near, far = pair
+    far.send(b"x")
+
+    async def run() -> None:
+        number = near.fileno()
+        await ready(number, EVENT_READ)
+        near.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            ready(number, EVENT_READ)
+
+    run_on(asyncio.new_event_loop, run())
+
+
+@watching
+def test_a_loop_takes_what_it_watches_with_it(pair: Pair) -> None:
+    """One descriptor for each loop, and none is left over."""
+    near, far = pair
+    far.send(b"x")
+
+    async def run() -> int:
+        return await ready(near.fileno(), EVENT_READ)
+
+    run_on(asyncio.new_event_loop, run())
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        assert run_on(asyncio.new_event_loop, run()) == EVENT_READ
+    gc.collect()
+
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 # --- waiting for a session ---

@@ -8,10 +8,13 @@ while it waits for the server.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
+from contextlib import suppress
 from functools import lru_cache
+from selectors import EVENT_READ
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +22,7 @@ from greenlet import getcurrent
 
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, FencedError, StoreBusyError
-from failwell.service.stores.switching import aside, is_switching, pause, waited_for
+from failwell.service.stores.switching import CAN_WATCH, aside, is_switching, pause, ready, waited_for
 from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
@@ -169,6 +172,8 @@ def _connection_class() -> type[Connection]:
     class SwitchingConnection(psycopg.Connection[Any]):
         # Where somebody works in it now.
         lent_to: greenlet | None = None
+        # Until the server answers.
+        waits: asyncio.Future[int] | None = None
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
@@ -187,12 +192,19 @@ def _connection_class() -> type[Connection]:
             if self.lent_to is getcurrent():
                 raise psycopg.ProgrammingError(NOT_YOURS_TO_END)
             super().close()
+            if (waits := self.waits) is not None:
+                # The system forgets the socket, and tells nobody.
+                with suppress(RuntimeError):
+                    waits.get_loop().call_soon_threadsafe(_wake, waits)
 
-        def wait(self, gen: Any, interval: float = WAKE, *arguments: Any, **named: Any) -> Any:
+        def wait(self, gen: Any, interval: float = 0.0, timeout: float | None = None) -> Any:
+            limits = {} if timeout is None else {"timeout": timeout}
             if not is_switching():
-                return super().wait(gen, interval, *arguments, **named)
-            waiter = waiting.wait_async(gen, self.pgconn.socket, interval, *arguments, **named)
+                return super().wait(gen, interval or WAKE, **limits)
             try:
+                if CAN_WATCH and not interval and not limits:
+                    return self._wait_for(gen)
+                waiter = waiting.wait_async(gen, self.pgconn.socket, interval or WAKE, **limits)
                 return waited_for(waiter)
             except Exception:
                 raise
@@ -201,7 +213,26 @@ def _connection_class() -> type[Connection]:
                 super().close()
                 raise
 
+        def _wait_for(self, gen: Any) -> Any:
+            """What psycopg's steps come to; each says what it waits for, in the words of `selectors`."""
+            try:
+                wanted = next(gen)
+                while True:
+                    self.waits = ready(self.pgconn.socket, wanted)
+                    wanted = gen.send(waited_for(self.waits))
+            except StopIteration as end:
+                return end.value
+            except OSError as exc:
+                raise psycopg.OperationalError("the connection is closed") from exc
+            finally:
+                self.waits = None
+
     return SwitchingConnection
+
+
+def _wake(waits: asyncio.Future[int]) -> None:
+    if not waits.done():
+        waits.set_result(EVENT_READ)
 
 
 # What a statement may hold that looks like another one: texts, names, comments.

@@ -5,25 +5,106 @@ Wait on an event loop from within a synchronous function.
 waits, by `waited_for`, the greenlet is left and the loop goes on with others. So what is written
 with a synchronous library needs no thread: threads that take turns with the loop's own cost more
 than the work they do.
+
+What a wait costs is paid several times in each request. So a greenlet is used again for the next
+work, since a new one asks the system for memory and gives it back in the end. And sockets are
+watched by `ready`, since a loop that is told of a socket for each wait asks the system several
+times.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
+import threading
 import time
 from contextvars import copy_context
+from selectors import EVENT_READ, EVENT_WRITE
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 
+# What a greenlet hands over instead of something to wait for, when its work is done.
+_DONE = object()
+
 
 class _Switching(greenlet):
-    """A greenlet that hands what it waits for to its parent."""
+    """
+    A greenlet that hands what it waits for to its parent.
+
+    Attributes:
+        asked: The work, and what it is to be given. Not an argument of the greenlet's: it would
+            be kept as long as that.
+        returned: What it returned.
+        raised: What it raised; None if it did not.
+    """
+
+    asked: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+    returned: Any = None
+    raised: BaseException | None = None
+
+
+class _Greenlets:
+    """
+    Those of a thread, which are kept as long as there is work: a thread that ended cannot end them.
+
+    Attributes:
+        busy: How many are at work.
+        idle: The others.
+    """
+
+    __slots__ = ("busy", "idle")
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self.idle: list[_Switching] = []
+
+    def got(self) -> _Switching:
+        """One for a work."""
+        self.busy += 1
+        return self.idle.pop() if self.idle else _Switching(_do_one_after_another)
+
+    def let_go(self) -> None:
+        """Say that a work is done."""
+        self.busy -= 1
+        if not self.busy:
+            while self.idle:
+                self.idle.pop().throw()
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.greenlets = _Greenlets()
+
+
+_here = _Here()
+
+
+def _do_one_after_another() -> object:
+    """What a greenlet does: its work, and then what it is next asked for."""
+    itself, all_of_them = getcurrent(), _here.greenlets
+    assert isinstance(itself, _Switching)
+    while True:
+        assert itself.asked is not None
+        (work, arguments), itself.asked = itself.asked, None
+        try:
+            itself.returned = work(*arguments)
+        except GreenletExit:  # nobody will come back to it
+            raise
+        except BaseException as exc:  # noqa: BLE001  # it belongs to who asked for the work
+            itself.raised = exc
+        del work, arguments
+        if all_of_them.busy == 1:
+            return _DONE
+        all_of_them.idle.append(itself)
+        assert itself.parent is not None
+        itself.parent.switch(_DONE)
 
 
 def is_switching() -> bool:
@@ -37,18 +118,32 @@ async def carried_out(work: Callable[..., T], *arguments: Any) -> T:
 
     Cancelled, it is raised where the work waits.
     """
-    switching = _Switching(work)
-    switching.gr_context = copy_context()
-    # The parent is whoever runs us now, and whom we always come back to.
-    given: Any = switching.switch(*arguments)
-    while not switching.dead:
+    greenlets = _here.greenlets
+    switching = greenlets.got()
+    try:
+        # The parent is whoever runs us now, and whom we always come back to.
+        switching.parent = getcurrent()
+        switching.gr_context = copy_context()
+        switching.asked = work, arguments
+        given: Any = switching.switch()
+        while given is not _DONE:
+            try:
+                found = await given
+            except BaseException as exc:  # noqa: BLE001  # it belongs to who waits
+                given = switching.throw(exc)
+            else:
+                given = switching.switch(found)
+        result: T = switching.returned
+        raised = switching.raised
+        # It may be some time until there is more to do.
+        switching.returned = switching.raised = switching.gr_context = None
+    finally:
+        greenlets.let_go()
+    if raised is not None:
         try:
-            found = await given
-        except BaseException as exc:  # noqa: BLE001  # it belongs to who waits
-            given = switching.throw(exc)
-        else:
-            given = switching.switch(found)
-    result: T = given
+            raise raised
+        finally:
+            del raised
     return result
 
 
@@ -79,3 +174,70 @@ def aside(work: Callable[[], T]) -> T:
     if not is_switching():
         return work()
     return waited_for(asyncio.get_running_loop().run_in_executor(None, work))
+
+
+# Elsewhere there are the event loop's own means.
+CAN_WATCH = hasattr(select, "epoll")
+
+
+class _Watch:
+    """
+    Tells those who wait for sockets on an event loop.
+
+    The loop watches one descriptor, and behind that the system watches the sockets.
+
+    Args:
+        loop: The event loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._epoll = select.epoll()
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        loop.add_reader(self._epoll.fileno(), self._tell)
+
+    def watch(self, fileno: int, events: int, future: asyncio.Future[int]) -> None:
+        """Tell `future` as soon as the socket is ready for one of `events`, once."""
+        mask = select.EPOLLONESHOT
+        if events & EVENT_READ:
+            mask |= select.EPOLLIN
+        if events & EVENT_WRITE:
+            mask |= select.EPOLLOUT
+        try:
+            self._epoll.modify(fileno, mask)
+        except FileNotFoundError:
+            # New: the system forgets a socket that is closed, even if its number comes again.
+            self._epoll.register(fileno, mask)
+        self._waiting[fileno] = future
+
+    def _tell(self) -> None:
+        for fileno, mask in self._epoll.poll(0):
+            future = self._waiting.pop(fileno, None)
+            if future is None or future.done():
+                continue
+            # That it is lost counts as both: who reads or writes finds out.
+            readable = EVENT_READ if mask & ~select.EPOLLOUT else 0
+            writable = EVENT_WRITE if mask & ~select.EPOLLIN else 0
+            future.set_result(readable | writable)
+
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
+
+
+def ready(fileno: int, events: int) -> asyncio.Future[int]:
+    """
+    What a socket is ready for, as soon as it is ready for one of `events`; only if `CAN_WATCH`.
+
+    Args:
+        fileno: Of the socket. Nobody else may wait for it on this event loop.
+        events: `selectors.EVENT_READ`, `selectors.EVENT_WRITE` or both.
+
+    Raises:
+        OSError: there is no such socket.
+    """
+    loop = asyncio.get_running_loop()
+    watch = _watches.get(loop)
+    if watch is None:
+        watch = _watches[loop] = _Watch(loop)
+    future: asyncio.Future[int] = loop.create_future()
+    watch.watch(fileno, events, future)
+    return future
