@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -289,14 +289,20 @@ def missing(store: str) -> str:
     return ""
 
 
-def rows_of(times: dict[str, Time]) -> list[Row]:
+def compared(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How many times as long theirs takes: the median of the rounds, in each of which both have a turn."""
+    return median(their / our if our else 0.0 for our, their in zip(ours, theirs, strict=True))
+
+
+def rows_of(contenders: dict[str, Contender]) -> list[Row]:
     """The lines that compare two sides."""
     rows: list[Row] = []
 
-    def share(target: float, measure: str, ours: str, theirs: str) -> None:
-        if ours in times and theirs in times:
-            reached = 100 * times[theirs].wall / times[ours].wall
-            by_cpu = 100 * times[theirs].cpu / times[ours].cpu if times[ours].cpu else 0.0
+    def share(target: float, measure: str, our_name: str, their_name: str) -> None:
+        if our_name in contenders and their_name in contenders:
+            ours, theirs = contenders[our_name], contenders[their_name]
+            reached = 100 * compared(ours.walls, theirs.walls)
+            by_cpu = 100 * compared(ours.cpus, theirs.cpus)
             rows.append(Row(measure, target, False, reached, "%", f"{by_cpu:.0f} % by processor time"))
 
     ways = {"Endpoints": "failwell", "Starlette": "failwell around Starlette"}
@@ -314,8 +320,8 @@ def rows_of(times: dict[str, Time]) -> list[Row]:
             share(60, f"{measure} with a transaction", f"{at}, {ours}", f"{at}, plain, transaction")
     for group in GROUPS:
         first, again = f"{group.name}, failwell", f"{group.name}, failwell, replay"
-        if first in times and again in times:
-            reached = times[first].wall / times[again].wall
+        if first in contenders and again in contenders:
+            reached = compared(contenders[again].walls, contenders[first].walls)
             measure = f"replay, faster than the first execution, {group.name.removeprefix('POST, ')}"
             rows.append(Row(measure, 1, False, reached, "times"))
     return rows
@@ -369,7 +375,7 @@ def main() -> None:
             ):
                 contenders[f"{group.name}, {contender.side.name}"] = contender
     times = {name: contender.time() for name, contender in contenders.items()}
-    rows = rows_of(times)
+    rows = rows_of(contenders)
     tell(given, result, times, rows, report(result, contenders, rows))
 
 

@@ -33,7 +33,6 @@ What is recorded: a 2xx answer, and the 4xx answers the operation declares to be
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -109,7 +108,7 @@ def fingerprint_of(key: str, *parts: bytes) -> bytes:
     The idempotency key, of which the store has only a hash, seasons it: who reads the store
     cannot try bodies until one fits.
     """
-    return hmac.digest(key.encode("utf-8", "surrogateescape"), _told_apart(parts), "sha256")
+    return hashlib.sha256(_told_apart([key.encode("utf-8", "surrogateescape"), *parts])).digest()
 
 
 @dataclass(frozen=True, slots=True)
