@@ -22,7 +22,8 @@ from greenlet import getcurrent
 
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, FencedError, StoreBusyError
-from failwell.service.stores.switching import CAN_WATCH, aside, is_switching, pause, ready, waited_for
+from failwell.service.stores.sockets import CAN_WATCH, ready
+from failwell.service.stores.switching import aside, is_switching, pause, waited_for
 from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
