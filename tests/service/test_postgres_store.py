@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -1301,6 +1302,18 @@ def test_a_value_within_a_statement_is_that_value(
 
     kinds = (as_text, as_bytes, as_text, as_text, as_bytes, as_text)
     assert typed(row, kinds) == [text, binary, text, "b", binary, None]
+
+
+class Colour(str, Enum):
+    RED = "it's red"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(HTTPStatus.CREATED, "201"), (True, "1"), (Colour.RED, "E'it''s red'")],
+)
+def test_a_value_of_a_derived_type_is_written_as_what_it_is_derived_from(value: Any, written: str) -> None:
+    assert Prepared("name", "", {"value": ""}).call({"value": value}) == f"EXECUTE name ({written})"
 
 
 def test_who_looks_up_now_and_then_in_an_effect_is_woken_when_it_wants(store: PostgresStore) -> None:

@@ -296,19 +296,28 @@ class Prepared:
 
     def call(self, values: Mapping[str, Any]) -> str:
         """What carries it out."""
-        return f"EXECUTE {self.name} ({', '.join([_literal(values[name]) for name in self._names])})"
+        literals = []
+        for name in self._names:
+            value = values[name]
+            write = _LITERALS.get(type(value)) or _writer_of(value)
+            literals.append(write(value))
+        return f"EXECUTE {self.name} ({', '.join(literals)})"
 
 
-def _literal(value: Any) -> str:
-    """A value within a statement, whatever the settings of the connection say about strings."""
-    write = _LITERALS.get(type(value))
-    if write is None:  # such as an HTTPStatus
-        write = next(write for kind, write in _LITERALS.items() if isinstance(value, kind))
-    return write(value)
+# Values within a statement are written so that the settings of the connection do not matter.
+
+
+def _writer_of(value: Any) -> Callable[[Any], str]:
+    """How a value of a derived type is written, such as an HTTPStatus."""
+    return next(write for kind, write in _LITERALS.items() if isinstance(value, kind))
 
 
 def _quoted(text: str) -> str:
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "'" in text:
+        text = text.replace("'", "''")
+    return "E'" + text + "'"
 
 
 def _array(values: list[Any]) -> str:
@@ -323,8 +332,8 @@ _LITERALS: dict[type, Callable[[Any], str]] = {
     bytes: lambda value: f"E'\\\\x{value.hex()}'",
     str: _quoted,
     list: _array,
-    int: lambda value: repr(int(value)),
-    float: repr,
+    int: int.__repr__,  # of derived types, too
+    float: float.__repr__,
 }
 
 
