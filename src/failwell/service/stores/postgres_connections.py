@@ -23,7 +23,7 @@ from greenlet import getcurrent
 from failwell.errors import ConfigurationError
 from failwell.service.stores.base import ENDED, NOT_YOURS_TO_END, FencedError, StoreBusyError
 from failwell.service.stores.sockets import CAN_WATCH, ready
-from failwell.service.stores.switching import aside, is_switching, pause, waited_for
+from failwell.service.stores.switching import aside, is_switching, pause, turn, waited_for
 from failwell.service.stores.urls import has_ports
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ BEGUN_BEFORE = 0.01
 
 # Seconds after which who waits for the server looks up for a moment, as psycopg does.
 WAKE = 0.1
+
+# Seconds that the event loop stands still at most where the server need not be waited for, as in a
+# long COPY; as with psycopg, too.
+MOST_BUSY = 0.005
 
 _ABOUT = f"""
 SELECT current_setting('synchronous_commit'), {NOW}, pid, date_part('epoch', backend_start)
@@ -175,6 +179,8 @@ def _connection_class() -> type[Connection]:
         lent_to: greenlet | None = None
         # Until the server answers.
         waits: asyncio.Future[int] | None = None
+        # When the event loop last went on with others.
+        turned = 0.0
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
@@ -218,9 +224,17 @@ def _connection_class() -> type[Connection]:
             """What psycopg's steps come to; each says what it waits for, in the words of `selectors`."""
             try:
                 wanted = next(gen)
+            except StopIteration as end:
+                if time.monotonic() - self.turned > MOST_BUSY:
+                    turn()
+                    self.turned = time.monotonic()
+                return end.value
+            try:
                 while True:
                     self.waits = ready(self.pgconn.socket, wanted)
-                    wanted = gen.send(waited_for(self.waits))
+                    events = waited_for(self.waits)
+                    self.turned = time.monotonic()
+                    wanted = gen.send(events)
             except StopIteration as end:
                 return end.value
             except OSError as exc:
