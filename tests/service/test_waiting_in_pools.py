@@ -99,17 +99,18 @@ def test_a_turn_lets_those_go_first_who_have_something_to_do() -> None:
     assert asyncio.run(take_turns()) == ["before", "other", "after"]
 
 
+def wait_until_ended(ended: list[str]) -> None:
+    try:
+        waited_for(asyncio.Event().wait())
+    finally:
+        ended.append("cleaned up")
+
+
 def test_a_cancelled_wait_ends_the_work() -> None:
     ended: list[str] = []
 
-    def work() -> None:
-        try:
-            waited_for(asyncio.sleep(600))
-        finally:
-            ended.append("cleaned up")
-
     async def cancelled() -> None:
-        task = asyncio.create_task(carried_out(work))
+        task = asyncio.create_task(carried_out(wait_until_ended, ended))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -204,13 +205,7 @@ def test_no_greenlet_is_kept_without_work() -> None:
 def test_work_that_nobody_comes_back_to_is_ended() -> None:
     ended: list[str] = []
 
-    def work() -> None:
-        try:
-            waited_for(asyncio.sleep(600))
-        finally:
-            ended.append("cleaned up")
-
-    waits = carried_out(work)
+    waits = carried_out(wait_until_ended, ended)
     loop = asyncio.new_event_loop()
     loop.call_soon(waits.send, None)
     loop.call_soon(loop.stop)
